@@ -1,0 +1,200 @@
+"""Jobs: what travels through the durable stage queues.
+
+A job descends from one first-stage run (``base``) and carries the state so far, so that any run can send a whole
+snapshot. Times: ``budget_s`` is what was left of the turn's deadline when the job was published; ``sent_at`` is
+wall-clock time for latency figures only and decides nothing.
+"""
+
+from typing import Any
+
+import msgspec
+
+from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
+from parley_protocol.ids import TurnKey
+
+MAX_REPLY_TO = 8
+"""Gateways that may follow one turn at a time."""
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """One message of a prompt or a conversation; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a client may ask of the generator; None means the engine's own default."""
+
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """Fields of every job. ``base`` 0 means "not claimed yet"."""
+
+    key: TurnKey
+    submission: str
+    """Fresh per publish call of a gateway: tells a second submission from a redelivery."""
+    budget_s: float
+    base: int = 0
+    fence: int = 1
+    again: bool = False
+    """This job may have been published before; a reader must claim a fresh fence."""
+    n: int = 0
+    """Number of the next item."""
+    marks: Marks = msgspec.field(default_factory=Marks)
+    reply_to: tuple[str, ...] = ()
+    """Gateway process ids, :data:`MAX_REPLY_TO` at most."""
+    hops: tuple[Hop, ...] = ()
+    tries: int = 0
+    """Trips through the retry ladder so far at this stage."""
+    sent_at: float = 0.0
+    question: str = ""
+    """What the user said, for the record. Never logged."""
+    kb: str = "default"
+
+
+class Retrieve(Job, frozen=True, kw_only=True, omit_defaults=True, tag="retrieve"):
+    """First stage of a typed turn: route, retrieve, build the prompt."""
+
+    digest: str
+    """Of question, kb, context and messages: the same turn id with another digest is a conflict."""
+    context: dict[str, Any] | None = None
+    messages: tuple[ChatMessage, ...] = ()
+    """A conversation the client brings along, used instead of the stored one. Its last message is the question."""
+    sampling: Sampling = msgspec.field(default_factory=Sampling)
+
+
+class Generate(Job, frozen=True, kw_only=True, omit_defaults=True, tag="generate"):
+    """Generation stage: stream the answer to ``prompt``; passages are in ``marks.retrieval.sources``."""
+
+    prompt: tuple[ChatMessage, ...]
+    sampling: Sampling = msgspec.field(default_factory=Sampling)
+
+
+class Record(Job, frozen=True, kw_only=True, omit_defaults=True, tag="record"):
+    """Close the row. ``forced`` (cancel, expiry, parker) skips the fence test and makes the row if there is none."""
+
+    status: TurnStatus
+    text: str | None = None
+    """None (forced by the parker only): keep whatever text the row has."""
+    sources: tuple[Source, ...] = ()
+    usage: Usage | None = None
+    fault: Fault | None = None
+    forced: bool = False
+
+
+AnyJob = Retrieve | Generate | Record
+
+
+class PutDocument(msgspec.Struct, frozen=True, kw_only=True, tag="put", tag_field="kind"):
+    """Insert or replace one document by its path. The same content again is ``unchanged``."""
+
+    call: str
+    reply_to: str
+    tenant: str
+    kb: str
+    path: str
+    data: bytes
+    media_type: str = ""
+    """Empty: decided from the path's ending and the bytes."""
+
+
+class DeleteDocument(msgspec.Struct, frozen=True, kw_only=True, tag="delete", tag_field="kind"):
+    """Remove one document; ``path`` empty removes the whole knowledge base."""
+
+    call: str
+    reply_to: str
+    tenant: str
+    kb: str
+    path: str
+
+
+class ListDocuments(msgspec.Struct, frozen=True, kw_only=True, tag="list", tag_field="kind"):
+    """List documents of ``kb``; ``kb`` empty lists the knowledge bases."""
+
+    call: str
+    reply_to: str
+    tenant: str
+    kb: str = ""
+    after: str = ""
+    limit: int = 1000
+
+
+class SearchPassages(msgspec.Struct, frozen=True, kw_only=True, tag="search", tag_field="kind"):
+    """Retrieve passages without a turn."""
+
+    call: str
+    reply_to: str
+    tenant: str
+    kb: str
+    query: str
+    limit: int = 5
+
+
+class ListDead(msgspec.Struct, frozen=True, kw_only=True, tag="dead.list", tag_field="kind"):
+    """List parked messages, newest first."""
+
+    call: str
+    reply_to: str
+    tenant: str
+    limit: int = 100
+    id: str = ""
+    """Not empty: this one only, with its body."""
+
+
+KnowledgeCommand = PutDocument | DeleteDocument | ListDocuments | SearchPassages | ListDead
+"""Commands on the knowledge queue; each is answered by one :class:`parley_protocol.events.Reply`."""
+
+
+class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stored document."""
+
+    path: str
+    title: str
+    digest: str
+    """SHA-256 of the bytes, hexadecimal."""
+    size: int
+    """Bytes."""
+    passages: int
+    updated_at: str
+    """RFC 3339, UTC."""
+    outcome: str = ""
+    """Of a put: ``created``, ``replaced`` or ``unchanged``."""
+
+
+class BaseInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A knowledge base."""
+
+    name: str
+    documents: int
+    passages: int
+
+
+class DeadInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A parked message."""
+
+    id: str
+    queue: str
+    reason: str
+    cause: str
+    parked_at: str
+    turn: str = ""
+    session: str = ""
+    tries: int = 0
+    body: bytes = b""
+
+
+class KnowledgeReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Body of the reply to any knowledge command; the fields that belong to the command are filled."""
+
+    documents: tuple[DocumentInfo, ...] = ()
+    bases: tuple[BaseInfo, ...] = ()
+    sources: tuple[Source, ...] = ()
+    dead: tuple[DeadInfo, ...] = ()
+    removed: int = 0

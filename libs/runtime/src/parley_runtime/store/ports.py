@@ -1,0 +1,190 @@
+"""What Parley asks of its store. One implementation on SQLAlchemy Core serves SQLite and PostgreSQL; one test suite
+runs on both.
+
+**The store decides who may write.** A turn has one row. It is opened by the first claim, its fence only grows, and it
+is closed once, for ever; every event is only news of it.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
+from parley_protocol.ids import TurnKey
+from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo, Record
+
+
+class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A turn as stored. ``text`` is None until the row is closed."""
+
+    key: TurnKey
+    submission: str
+    digest: str
+    base: int
+    fence: int
+    status: TurnStatus
+    n: int = 0
+    question: str = ""
+    text: str | None = None
+    sources: tuple[Source, ...] = ()
+    usage: Usage | None = None
+    hops: tuple[Hop, ...] = ()
+    fault: Fault | None = None
+    marks: Marks = msgspec.field(default_factory=Marks)
+    opened_at: float = 0.0
+    closed_at: float = 0.0
+
+    @property
+    def closed(self) -> bool:
+        return self.status is not TurnStatus.OPEN
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """The run may go on with this base and fence."""
+
+    base: int
+    fence: int
+
+
+class AlreadyClosed(msgspec.Struct, frozen=True):
+    """The row is closed: emit from it and ack."""
+
+    row: TurnRow
+
+
+class OtherSubmission(msgspec.Struct, frozen=True):
+    """The turn is open under another submission: ack. ``conflict``: with another digest; say so."""
+
+    conflict: bool
+
+
+class NotMine(msgspec.Struct, frozen=True):
+    """No row, or the row descends from another base: ack."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The row was closed by this call."""
+
+    row: TurnRow
+
+
+class Superseded(msgspec.Struct, frozen=True):
+    """The row is open with a higher fence: ack, emit nothing."""
+
+
+FirstClaim = Claimed | AlreadyClosed | OtherSubmission
+LaterClaim = Claimed | AlreadyClosed | NotMine
+Closing = Stored | AlreadyClosed | Superseded
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """One answered turn of a conversation."""
+
+    turn: str
+    question: str
+    answer: str
+
+
+class TurnStore(Protocol):
+    """Conversations. Every method raises Unavailable when the store cannot be reached or its disk is full."""
+
+    async def claim_first(self, key: TurnKey, *, submission: str, digest: str, question: str) -> FirstClaim:
+        """One statement: insert with base = fence = 1; if open with the same submission, base = fence = fence + 1.
+
+        A closed row with another digest is AlreadyClosed all the same; the caller compares ``row.digest``.
+        """
+        ...
+
+    async def claim_later(self, key: TurnKey, *, base: int) -> LaterClaim:
+        """fence + 1 where the row is open and its base is ``base``."""
+        ...
+
+    async def close(self, record: Record) -> Closing:
+        """Close where open and the fence is the record's. A forced record skips the fence test and inserts a closed
+        row if there is none; its ``text`` None keeps the row's.
+        """
+        ...
+
+    async def rows(self, keys: Sequence[TurnKey]) -> list[TurnRow]:
+        """The rows that exist, in no order."""
+        ...
+
+    async def after(self, tenant: str, session: str, turn: str, *, limit: int) -> list[TurnRow]:
+        """Rows of the session opened after ``turn``'s, oldest first; empty where ``turn`` is unknown."""
+        ...
+
+    async def conversation(self, tenant: str, session: str, *, limit: int) -> list[Exchange]:
+        """The last ``limit`` answered turns (completed, or cancelled with text), oldest first."""
+        ...
+
+    async def overdue(self, older_than_s: float, *, limit: int) -> list[TurnRow]:
+        """Open rows opened more than ``older_than_s`` ago."""
+        ...
+
+    async def park(self, dead: DeadInfo) -> None:
+        """Keep a dead letter. The same id again changes nothing."""
+        ...
+
+    async def dead(self, *, limit: int = 100, id: str = "") -> list[DeadInfo]:
+        """Dead letters, newest first; bodies only when ``id`` names one."""
+        ...
+
+
+class StoredPassage(msgspec.Struct, frozen=True, kw_only=True):
+    """A passage of a document; offsets are code points in the document's extracted text."""
+
+    id: str
+    title: str
+    """Headings above the passage, joined with " › "."""
+    text: str
+    start: int
+    end: int
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the change log: document ``document`` was put (with its passages) or removed (none)."""
+
+    seq: int
+    tenant: str
+    kb: str
+    document: str
+    title: str = ""
+    passages: tuple[StoredPassage, ...] = ()
+
+
+class KnowledgeStore(Protocol):
+    """Knowledge bases. Isolation: every read and write names its tenant and base."""
+
+    async def put_document(
+        self, tenant: str, kb: str, info: DocumentInfo, passages: Sequence[StoredPassage]
+    ) -> DocumentInfo:
+        """Insert or replace by path in one transaction; ``outcome`` says which. The same digest is ``unchanged``."""
+        ...
+
+    async def delete_document(self, tenant: str, kb: str, path: str) -> int:
+        """Remove one document, or all where ``path`` is empty; returns how many."""
+        ...
+
+    async def document(self, tenant: str, kb: str, path: str) -> DocumentInfo | None: ...
+
+    async def documents(self, tenant: str, kb: str, *, after: str = "", limit: int = 1000) -> list[DocumentInfo]:
+        """By path, after ``after``."""
+        ...
+
+    async def bases(self, tenant: str) -> list[BaseInfo]: ...
+
+    async def changes(self, after: int, *, limit: int) -> list[Change]:
+        """Changes with seq > ``after``, in order, at most ``limit``. A document changed again appears once, at its
+        latest seq. Reading from 0 gives everything that is stored.
+        """
+        ...
+
+
+class Store(TurnStore, KnowledgeStore, Protocol):
+    """Both, on one pool."""
+
+    async def ping(self) -> None:
+        """Raises Unavailable unless a statement ran."""
+        ...
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Metrics, traces and logs. ``names`` is the registry; everything else imports it."""

@@ -1,0 +1,120 @@
+"""Every metric, span, span attribute and log event name, in one place. Tests compare dashboards and docs with it.
+
+Labels are bounded sets: never a session, turn, gateway or worker id.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricName:
+    """A metric's name, kind, help and labels; ``buckets`` in the metric's unit."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+# The buckets of OpenTelemetry's GenAI conventions for time to first token, in seconds.
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0)
+
+_METRICS: dict[str, MetricName] = {}
+
+
+def _metric(
+    name: str, kind: Kind, text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = ()
+) -> MetricName:
+    metric = MetricName(name, kind, text, labels, buckets)
+    _METRICS[name] = metric
+    return metric
+
+
+def metrics() -> tuple[MetricName, ...]:
+    """All registered metrics."""
+    return tuple(_METRICS.values())
+
+
+# Broker
+LINK_STATE = _metric("parley_link_up", "gauge", "1 while a broker link is up.", ("purpose",))
+LINK_RECONNECTS = _metric("parley_link_reconnects_total", "counter", "Broker links that were lost.", ("purpose",))
+PUBLISHES = _metric("parley_publishes_total", "counter", "Publishes by outcome.", ("exchange", "outcome"))
+PUBLISH_SECONDS = _metric("parley_publish_seconds", "histogram", "Publish to confirm.", ("exchange",), SECONDS)
+DELIVERIES = _metric("parley_deliveries_total", "counter", "Deliveries taken.", ("queue", "redelivered"))
+
+# Worker loop
+JOBS = _metric("parley_jobs_total", "counter", "Jobs by stage and outcome.", ("stage", "outcome"))
+JOB_WAIT_SECONDS = _metric("parley_job_wait_seconds", "histogram", "Time in the stage's queue.", ("stage",), SECONDS)
+JOB_WORK_SECONDS = _metric("parley_job_work_seconds", "histogram", "Time at work in the stage.", ("stage",), SECONDS)
+SEATS = _metric("parley_seats", "gauge", "Seats of a stage in this process.", ("stage",))
+SEATS_BUSY = _metric("parley_seats_busy", "gauge", "Seats at work.", ("stage",))
+CANCEL_SECONDS = _metric("parley_cancel_seconds", "histogram", "Stop received to seat free.", ("stage",), SECONDS)
+RETRIES = _metric("parley_retries_total", "counter", "Jobs sent to the retry ladder.", ("stage", "rung"))
+DEAD_LETTERS = _metric("parley_dead_letters_total", "counter", "Messages parked.", ("queue", "reason"))
+CLAIMS = _metric("parley_claims_total", "counter", "Store claims by outcome.", ("stage", "outcome"))
+WASTED = _metric("parley_wasted_generations_total", "counter", "Runs whose output was superseded.", ("stage",))
+BATCHES = _metric("parley_event_batches_total", "counter", "Event batches by outcome.", ("outcome",))
+BATCH_EVENTS = _metric("parley_event_batch_events_total", "counter", "Events in batches sent.")
+UNDECODABLE = _metric("parley_undecodable_total", "counter", "Messages that could not be decoded.", ("where",))
+
+# Gateway
+CONNECTIONS = _metric("parley_connections", "gauge", "Open sockets.", ("dialect",))
+CONNECTS = _metric("parley_connects_total", "counter", "Sockets by outcome.", ("dialect", "outcome"))
+CLOSES = _metric("parley_closes_total", "counter", "Closed sockets by code.", ("dialect", "code"))
+FRAMES_IN = _metric("parley_frames_in_total", "counter", "Frames from clients.", ("dialect", "kind"))
+FRAMES_OUT = _metric("parley_frames_out_total", "counter", "Frames to clients.", ("dialect",))
+FRAME_ERRORS = _metric("parley_frame_errors_total", "counter", "Frames refused.", ("dialect", "code"))
+SESSIONS = _metric("parley_sessions", "gauge", "Sessions held by this gateway.")
+TURNS = _metric("parley_turns_total", "counter", "Turns ended, by status.", ("status",))
+TURNS_OPEN = _metric("parley_turns_open", "gauge", "Turns begun and not done.")
+FIRST_TOKEN_SECONDS = _metric(
+    "parley_first_token_seconds", "histogram", "Turn taken in to first answer text.", (), SECONDS
+)
+TURN_SECONDS = _metric("parley_turn_seconds", "histogram", "Turn taken in to its terminal.", (), SECONDS)
+EVENTS_IN = _metric("parley_events_in_total", "counter", "Events from workers by verdict.", ("verdict",))
+WATCHES = _metric("parley_watches_total", "counter", "Turns watched, by cause.", ("cause",))
+RESUMES = _metric("parley_resumes_total", "counter", "Resumed sessions by verdict.", ("verdict",))
+HTTP_REQUESTS = _metric("parley_http_requests_total", "counter", "HTTP requests.", ("route", "status"))
+LOOP_LAG_SECONDS = _metric("parley_loop_lag_seconds", "gauge", "Longest event loop pause of the last second.")
+
+# RAG
+RETRIEVE_SECONDS = _metric("parley_retrieve_seconds", "histogram", "Search of the index.", (), SECONDS)
+PASSAGES = _metric("parley_passages", "gauge", "Passages in this process's index.")
+INDEX_LAG_SECONDS = _metric("parley_index_lag_seconds", "gauge", "Age of the oldest change not yet indexed.")
+INGESTED = _metric("parley_ingested_total", "counter", "Documents by outcome.", ("outcome",))
+ROUTES = _metric("parley_routes_total", "counter", "Questions by route.", ("route",))
+RECORDS = _metric("parley_records_total", "counter", "Records by outcome.", ("outcome",))
+
+# Inference
+TOKENS = _metric("parley_tokens_total", "counter", "Tokens by direction.", ("engine", "direction"))
+ENGINE_FIRST_SECONDS = _metric(
+    "parley_engine_first_token_seconds", "histogram", "Engine's time to first token.", ("engine",), SECONDS
+)
+ENGINE_ERRORS = _metric("parley_engine_errors_total", "counter", "Engine failures.", ("engine", "kind"))
+
+# Spans (OpenTelemetry messaging and GenAI conventions)
+SPAN_TURN = "turn"
+SPAN_PUBLISH = "send {destination}"
+SPAN_PROCESS = "process {destination}"
+SPAN_RETRIEVAL = "retrieval {kb}"
+SPAN_CHAT = "chat {model}"
+SPAN_RECORD = "record"
+SPAN_DELIVER = "deliver"
+SPANS = (SPAN_TURN, SPAN_PUBLISH, SPAN_PROCESS, SPAN_RETRIEVAL, SPAN_CHAT, SPAN_RECORD, SPAN_DELIVER)
+
+# Span attributes
+ATTR_SYSTEM = "messaging.system"
+ATTR_DESTINATION = "messaging.destination.name"
+ATTR_OPERATION = "messaging.operation.type"
+ATTR_CONVERSATION = "gen_ai.conversation.id"
+ATTR_MODEL = "gen_ai.request.model"
+ATTR_STATUS = "parley.turn.status"
+ATTR_STAGE = "parley.stage"
+ATTR_FENCE = "parley.fence"
+ATTR_KB = "gen_ai.data_source.id"
+ATTR_INPUT_TOKENS = "gen_ai.usage.input_tokens"
+ATTR_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
