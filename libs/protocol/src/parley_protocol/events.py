@@ -158,7 +158,8 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, tag="y"):
     """Answer to a :class:`parley_protocol.control.Call` or a knowledge-base command."""
 
     call: str
-    body: msgspec.Raw = msgspec.Raw(b"\xc0")
+    body: bytes = b""
+    """MessagePack of the type that the call asks for; empty with a ``fault``."""
     fault: Fault | None = None
 
 
