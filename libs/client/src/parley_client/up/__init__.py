@@ -1,0 +1,1 @@
+"""`parley up`: provisions a broker, runs every service, and stops them again without leaving a trace."""
