@@ -35,7 +35,7 @@ def _decode(decode: Callable[[D], T], data: D) -> T:
     try:
         return decode(data)
     except msgspec.ValidationError as error:
-        text = str(error)
+        text = _short(str(error))
         code = (
             FaultCode.UNKNOWN_TYPE if text.startswith("Invalid value '") and "$.type" in text else FaultCode.BAD_FRAME
         )
@@ -44,6 +44,11 @@ def _decode(decode: Callable[[D], T], data: D) -> T:
         raise ProtocolError(FaultCode.BAD_FRAME, f"cannot be decoded: {error}") from error
     except RecursionError:
         raise ProtocolError(FaultCode.BAD_FRAME, "nested too deeply") from None
+
+
+def _short(text: str) -> str:
+    """An error quotes what it was given; keep both ends: what is wrong and where."""
+    return text if len(text) <= 200 else f"{text[:100]} … {text[-60:]}"
 
 
 def pack(message: Any) -> bytes:

@@ -1,0 +1,130 @@
+"""One message of every kind, with every field filled, for the golden files."""
+
+from typing import Any
+
+from parley_protocol import client, control, events, work
+from parley_protocol.ids import TurnKey
+
+KEY = TurnKey("acme", "s-1", "t-1")
+SOURCE = events.Source(
+    id="p1", document="guide.md", title="Guide › Start", score=1.5, text="问候 hello", start=3, end=11, kb="test"
+)
+RETRIEVAL = events.Retrieval(1, "question", "knowledge_base", (SOURCE,))
+MARKS = events.Marks("generating", "hello", RETRIEVAL)
+HOP = events.Hop("retrieve", 0.5, 1.25, 0.75)
+FAULT = events.Fault("failed", "try again", True)
+USAGE = events.Usage(12, 34)
+SAMPLING = work.Sampling("m", 64, 0.5, 0.9, 7, ("\n",))
+JOB: dict[str, Any] = {
+    "key": KEY,
+    "submission": "sub",
+    "budget_s": 30.0,
+    "base": 2,
+    "fence": 3,
+    "again": True,
+    "n": 4,
+    "marks": MARKS,
+    "reply_to": ("gateway-1",),
+    "hops": (HOP,),
+    "tries": 1,
+    "sent_at": 1700000000.5,
+    "question": "你好?",
+    "kb": "test",
+}
+CALL: dict[str, Any] = {"call": "c1", "reply_to": "gateway-1", "tenant": "acme"}
+EVENT: dict[str, Any] = {"turn": "t-1", "seq": 5, "position": "abc"}
+
+JOBS = {
+    "retrieve": work.Retrieve(
+        **JOB, digest="d", context={"a": 1}, messages=(work.ChatMessage("user", "hi"),), sampling=SAMPLING
+    ),
+    "generate": work.Generate(**JOB, prompt=(work.ChatMessage("system", "be brief"),), sampling=SAMPLING),
+    "record": work.Record(
+        **JOB,
+        status=events.TurnStatus.COMPLETED,
+        text="答案 [1]",
+        sources=(SOURCE,),
+        usage=USAGE,
+        fault=FAULT,
+        forced=True,
+    ),
+}
+KNOWLEDGE = {
+    "put": work.PutDocument(**CALL, kb="test", path="a.md", data=b"# A", media_type="text/markdown"),
+    "delete": work.DeleteDocument(**CALL, kb="test", path="a.md"),
+    "list": work.ListDocuments(**CALL, kb="test", after="a.md", limit=10),
+    "search": work.SearchPassages(**CALL, kb="test", query="水温", limit=3),
+    "dead": work.ListDead(**CALL, limit=5, id="x"),
+}
+ITEMS = (
+    events.Status(0, "retrieving"),
+    RETRIEVAL,
+    events.Transcript(2, "hello", True),
+    events.Delta(3, 0, "答"),
+    events.Snapshot(4, MARKS, "答", True),
+    events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, MARKS),
+    events.Refusal("sub", FAULT),
+)
+GATEWAY = {
+    "batch": events.Batch((events.TurnEvents(KEY, 2, ITEMS, "inference-1"),)),
+    "reply": events.Reply("c1", b"\x80", FAULT),
+}
+CONTROL = {
+    "begin": control.Begin(KEY, 2, "inference-1"),
+    "prefix": control.Prefix(KEY, 2, "gateway-1", "答"),
+    "stop": control.Stop(KEY, 2),
+    "leave": control.Leave(KEY, "gateway-1"),
+    "attach": control.Attach("gateway-1", (KEY,)),
+    "running": control.Running(KEY, 2, "rag-1"),
+    "alive": control.Alive(KEY, 2, "rag-2"),
+    "hail": control.Hail("c1", "gateway-1"),
+}
+CLIENT = {
+    "hello": client.Hello(session="s", position="p", pending=("t-1",), token="x"),
+    "turn.start": client.TurnStart(
+        turn="t-1", text="hi", kb="test", context={"a": 1}, deadline_ms=1000, interrupt=True
+    ),
+    "turn.cancel": client.TurnCancel(turn="t-1"),
+    "audio.start": client.AudioStart(turn="t-1", format=client.AudioFormat(rate=8000)),
+    "audio.stop": client.AudioStop(),
+    "ack": client.Ack(position="p"),
+    "ping": client.Ping(),
+}
+SERVER = {
+    "welcome": client.Welcome(
+        session="s",
+        resumed=True,
+        gap=False,
+        heartbeat_s=25.0,
+        limits=client.Limits(frame=1, text=2, queued_turns=3, rate=4.0),
+    ),
+    "turn.accepted": client.Accepted(turn="t-1"),
+    "turn.status": client.StatusFrame(**EVENT, stage="retrieving"),
+    "transcript.partial": client.TranscriptPartial(**EVENT, text="he"),
+    "transcript.final": client.TranscriptFinal(**EVENT, text="hello"),
+    "retrieval": client.RetrievalFrame(**EVENT, intent="question", route="knowledge_base", sources=(SOURCE,)),
+    "answer.delta": client.AnswerDelta(**EVENT, text="答"),
+    "turn.restarted": client.Restarted(**EVENT, attempt=2),
+    "turn.done": client.Done(
+        **EVENT,
+        status=events.TurnStatus.COMPLETED,
+        text="答",
+        usage=USAGE,
+        sources=(SOURCE,),
+        latency=client.Latency(accepted_ms=1.0, first_token_ms=2.0, total_ms=3.0, stages=(HOP,)),
+        fault=FAULT,
+    ),
+    "degraded": client.Degraded(reason="broker"),
+    "restored": client.Restored(),
+    "draining": client.Draining(reconnect_in_ms=100),
+    "error": client.ErrorFrame(code="invalid", message="no", retryable=False, retry_after_ms=5, turn="t-1"),
+    "pong": client.Pong(),
+}
+GROUPS = {
+    "job": JOBS,
+    "knowledge": KNOWLEDGE,
+    "gateway": GATEWAY,
+    "control": CONTROL,
+    "client": CLIENT,
+    "server": SERVER,
+}

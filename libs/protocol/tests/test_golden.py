@@ -1,0 +1,83 @@
+"""The wire is frozen: bytes of one message per kind, read by today's readers and made by today's writers.
+
+A deliberate change of the wire is made by ``PARLEY_GOLDEN=write uv run pytest libs/protocol`` and reviewed as a diff.
+"""
+
+import os
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+import samples
+
+from parley_protocol import client, codec, control, events, work
+
+pytestmark = pytest.mark.unit
+
+GOLDEN = Path(__file__).parent / "golden" / "v1.txt"
+READERS = {
+    "job": codec.unpack_job,
+    "knowledge": codec.unpack_knowledge,
+    "gateway": codec.unpack_gateway,
+    "control": codec.unpack_control,
+    "client": codec.decode_client,
+    "server": codec.decode_server,
+}
+CASES = [(group, name) for group, members in samples.GROUPS.items() for name in members]
+
+
+def render() -> str:
+    lines = []
+    for group, name in CASES:
+        message = samples.GROUPS[group][name]
+        lines.append(f"{group} {name} msgpack {codec.pack(message).hex()}")
+        if group in ("client", "server"):
+            lines.append(f"{group} {name} json {codec.encode_json(message)}")
+    return "\n".join(lines) + "\n"
+
+
+def frozen() -> dict[tuple[str, str, str], str]:
+    rows = (line.split(" ", 3) for line in GOLDEN.read_text(encoding="utf-8").splitlines())
+    return {(group, name, form): value for group, name, form, value in rows}
+
+
+def test_writers_still_write_the_frozen_bytes() -> None:
+    if os.environ.get("PARLEY_GOLDEN") == "write":
+        GOLDEN.write_text(render(), encoding="utf-8")
+    assert render() == GOLDEN.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("group", "name"), CASES)
+def test_readers_still_read_the_frozen_bytes(group: str, name: str) -> None:
+    want = samples.GROUPS[group][name]
+    assert READERS[group](bytes.fromhex(frozen()[group, name, "msgpack"])) == want
+    if group in ("client", "server"):
+        assert READERS[group](frozen()[group, name, "json"]) == want
+
+
+def test_every_kind_has_a_frozen_sample() -> None:
+    unions = {
+        "job": work.AnyJob,
+        "knowledge": work.KnowledgeCommand,
+        "gateway": events.GatewayMessage,
+        "control": control.Control,
+        "client": client.ClientFrame,
+        "server": client.ServerFrame,
+    }
+    for group, union in unions.items():
+        assert {type(message) for message in samples.GROUPS[group].values()} == set(get_args(union)), group
+    assert {type(item) for item in samples.ITEMS} == set(get_args(events.Event))
+
+
+@pytest.mark.parametrize(("group", "name"), [case for case in CASES if case[0] in ("client", "server")])
+def test_unknown_fields_are_ignored(group: str, name: str) -> None:
+    want = samples.GROUPS[group][name]
+    raw = msgspec.json.decode(codec.encode_json(want))
+    raw["from_a_newer_peer"] = {"deep": [1, 2]}
+    assert READERS[group](msgspec.json.encode(raw).decode()) == want
+
+
+def test_array_like_types_may_grow_at_the_end() -> None:
+    raw = msgspec.msgpack.decode(codec.pack(samples.CONTROL["stop"]))
+    assert codec.unpack_control(msgspec.msgpack.encode([*raw, "newer"])) == samples.CONTROL["stop"]
