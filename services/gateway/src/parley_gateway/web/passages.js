@@ -1,32 +1,25 @@
-// Finds, in a passage, the sentence that a cited claim rests on. Pure.
+// Finds, in a passage, the sentences that a cited claim rests on.
 
 const SKIPPED = /[\s*_`#|>~\\-]/u;
 const SENTENCE_END = /[.!?。！？；\n]/u;
 const MAX_CLAIM = 400;
 const MAX_PASSAGE = 8_000;
 
-// The text without spaces and Markdown marks, with the place of each kept character in the original.
+// The characters of the text without spaces and Markdown marks, in lower case.
 function squeeze(text) {
-  const kept = [];
-  const places = [];
-  for (let at = 0; at < text.length; at += 1) {
-    if (SKIPPED.test(text[at])) continue;
-    kept.push(text[at].toLowerCase());
-    places.push(at);
-  }
-  return { kept, places };
+  return Array.from(text.toLowerCase()).filter((character) => !SKIPPED.test(character));
 }
 
-// The longest run of characters that both have, as [start in passage, length]; dynamic programming over one row.
-function longestCommonRun(passage, claim) {
-  let best = [0, 0];
-  let above = new Uint16Array(claim.length + 1);
-  for (let p = 1; p <= passage.length; p += 1) {
-    const row = new Uint16Array(claim.length + 1);
-    for (let c = 1; c <= claim.length; c += 1) {
-      if (passage[p - 1] !== claim[c - 1]) continue;
-      row[c] = above[c - 1] + 1;
-      if (row[c] > best[1]) best = [p - row[c], row[c]];
+// The length of the longest run of characters that both have; dynamic programming over one row.
+function longestCommonRun(one, other) {
+  let best = 0;
+  let above = new Uint16Array(other.length + 1);
+  for (let i = 1; i <= one.length; i += 1) {
+    const row = new Uint16Array(other.length + 1);
+    for (let j = 1; j <= other.length; j += 1) {
+      if (one[i - 1] !== other[j - 1]) continue;
+      row[j] = above[j - 1] + 1;
+      if (row[j] > best) best = row[j];
     }
     above = row;
   }
@@ -39,21 +32,35 @@ function isSentenceEnd(text, at) {
   return text[at] !== "." || at + 1 >= text.length || /\s/.test(text[at + 1]);
 }
 
-// -> [start, end] of the supporting sentence(s) in the passage, or null where the wording does not overlap enough:
-// 6 characters where they are Chinese, else 14, and a third of a short claim.
+// [start, end] of each sentence, without the space around it.
+function sentences(text) {
+  const found = [];
+  let from = 0;
+  for (let at = 0; at <= text.length; at += 1) {
+    if (at < text.length && !isSentenceEnd(text, at)) continue;
+    const end = text[at] === "\n" ? at : Math.min(at + 1, text.length);
+    const words = text.slice(from, end);
+    if (words.trim()) found.push([from + words.length - words.trimStart().length, from + words.trimEnd().length]);
+    from = end;
+  }
+  return found;
+}
+
+// How many characters in a row make a quotation rather than chance: Chinese says more with each.
+function enough(characters) {
+  return /\p{Script=Han}/u.test(characters.join("")) ? 6 : 14;
+}
+
+// -> [[start, end], ...] of the sentences of the passage that the claim repeats: half of the sentence in one run,
+// or a run too long for chance. None where the wording differs too much to tell.
 export function support(passageText, claimText) {
-  const passage = squeeze(passageText.slice(0, MAX_PASSAGE));
   const claim = squeeze(claimText.slice(-MAX_CLAIM));
-  const [start, length] = longestCommonRun(passage.kept, claim.kept);
-  const han = /\p{Script=Han}/u.test(passage.kept.slice(start, start + length).join(""));
-  if (length < Math.min(han ? 6 : 14, Math.max(3, claim.kept.length)) || length * 6 < claim.kept.length) return null;
-  let from = passage.places[start];
-  let to = passage.places[start + length - 1];
-  while (from > 0 && !isSentenceEnd(passageText, from - 1)) from -= 1;
-  while (to < passageText.length && !isSentenceEnd(passageText, to)) to += 1;
-  while (from < to && /\s/.test(passageText[from])) from += 1;
-  const end = Math.min(passageText.length, passageText[to] === "\n" ? to : to + 1);
-  return [from, end];
+  return sentences(passageText.slice(0, MAX_PASSAGE)).filter(([start, end]) => {
+    const sentence = squeeze(passageText.slice(start, end));
+    const run = longestCommonRun(sentence, claim);
+    const least = enough(sentence);
+    return run >= Math.max(3, Math.min(least, claim.length)) && (run * 2 >= sentence.length || run * 2 >= least * 3);
+  });
 }
 
 // What a citation mark speaks for: the words before it in its block, back to the mark before that.

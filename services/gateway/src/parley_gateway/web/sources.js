@@ -58,7 +58,7 @@ export class SourcePanel {
 
   #item(source, n, claim) {
     const active = claim !== null;
-    const range = active && claim ? support(source.text, claim) : null;
+    const ranges = active && claim ? support(source.text, claim) : [];
     const place = source.start === null || source.end === null ? null : t("characters", source);
     const score = source.score === null ? null : t("score", { score: source.score.toFixed(2) });
     const facts = [source.document, place, score].filter(Boolean).join(" · ");
@@ -75,18 +75,22 @@ export class SourcePanel {
           h("span", { class: "name", lang: langOf(source.title) }, source.title || source.document || source.id),
         ),
         h("p", { class: "facts" }, facts),
-        passage(source.text, range, active),
-        range ? h("p", { class: "facts" }, t("supports")) : null,
+        passage(source.text, ranges, active),
+        ranges.length ? h("p", { class: "facts" }, t("supports")) : null,
       ),
     );
   }
 }
 
 // The passage as the plain text it is; the whole of it is marked where no single sentence could be told.
-function passage(text, range, active) {
+function passage(text, ranges, active) {
   if (!text) return h("p", { class: "facts" }, t("noText"));
-  const [from, to] = range ?? [0, active ? text.length : 0];
-  const marked = to > from ? h("mark", null, text.slice(from, to)) : null;
-  const shape = range ? "passage" : "passage whole";
-  return h("blockquote", { class: shape, lang: langOf(text) }, text.slice(0, from), marked, text.slice(to));
+  const wanted = ranges.length || !active ? ranges : [[0, text.length]];
+  const parts = [];
+  let last = 0;
+  for (const [from, to] of wanted) {
+    parts.push(text.slice(last, from), h("mark", null, text.slice(from, to)));
+    last = to;
+  }
+  return h("blockquote", { class: "passage", lang: langOf(text) }, parts, text.slice(last));
 }

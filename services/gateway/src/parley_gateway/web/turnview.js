@@ -58,14 +58,15 @@ export class TurnView {
   #showStages() {
     const { turn } = this;
     if (ended(turn)) return this.stages.replaceChildren();
-    const current = turn.cancelling ? null : (turn.stage ?? { unsent: "waiting", sent: "sent" }[turn.state] ?? "queued");
+    if (turn.cancelling) return this.stages.replaceChildren(h("li", { class: "now" }, t("cancelling")));
+    const current = turn.stage ?? { unsent: "waiting", sent: "sent" }[turn.state] ?? "queued";
     const known = PATH.includes(current) ? PATH : [...turn.stages.filter((stage) => stage !== current), current];
     const passed = known.indexOf(current);
     const items = known.map((stage, at) => {
       const kind = at < passed ? "past" : at === passed ? "now" : "next";
       return h("li", { class: kind, "aria-current": kind === "now" ? "step" : null }, stageName(stage));
     });
-    return this.stages.replaceChildren(...(turn.cancelling ? [h("li", { class: "now" }, t("cancelling"))] : items));
+    return this.stages.replaceChildren(...items);
   }
 
   #showAnswer() {
