@@ -21,6 +21,7 @@ class Report:
     def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.verbose = verbose
+        self._spinning = False
         self._colours: dict[str, str] = {}
 
     def line(self, text: str = "") -> None:
@@ -47,10 +48,14 @@ class Report:
     def step(self, text: str) -> Iterator["Step"]:
         """Shows `text` while the body runs, and what the body put into `done`, with the seconds it took, after it."""
         step, began = Step(self, text), time.monotonic()
-        if self.console.is_terminal:
-            with self.console.status(escape(text)) as status:
-                step.spin = status.update
-                yield step
+        if self.console.is_terminal and not self._spinning:  # rich shows one live line at a time
+            self._spinning = True
+            try:
+                with self.console.status(escape(text)) as status:
+                    step.spin = status.update
+                    yield step
+            finally:
+                self._spinning = False
         else:
             self.line(f"  {text} ...")
             yield step

@@ -1,0 +1,72 @@
+"""Which processes `up` runs, and what each finds in its environment."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from parley_client.up import ports
+from parley_client.up.child import Command
+from parley_client.up.settings import UpSettings, dev_secret
+
+MODULES = {"gateway": "parley_gateway", "rag": "parley_rag", "inference": "parley_inference"}
+STOP_ORDER: tuple[tuple[str, ...], ...] = (("gateway",), ("rag", "inference"))
+"""Gateways first, so that nothing new comes in while the workers finish."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process: how to start it, and where it says that it is ready (`health` + "/readyz")."""
+
+    role: str
+    command: Command
+    health: str
+
+    @property
+    def name(self) -> str:
+        """What people see: "inference-2"."""
+        return self.command.name
+
+
+def check_ports(settings: UpSettings) -> None:
+    """Raises ConfigurationError when a gateway's port cannot be listened on. Nothing has been started by then."""
+    for index in range(settings.counts["gateway"]):
+        ports.require(settings.host, settings.port + index, "PARLEY_PORT (or --port)")
+
+
+def services(settings: UpSettings, amqp_url: str) -> list[Service]:
+    """Every process of this `up`, gateways first."""
+    shared = dict(settings.env)
+    shared["AMQP_URL"] = amqp_url
+    shared["PARLEY_DATA"] = str(settings.data)
+    shared["PARLEY_HOST"] = settings.host
+    shared["PYTHONUNBUFFERED"] = "1"
+    if not shared.get("PARLEY_STORE"):
+        shared["PARLEY_STORE"] = f"sqlite+aiosqlite:///{settings.data / 'parley.db'}"
+    if not shared.get("PARLEY_DEV_SECRET_FILE"):
+        shared["PARLEY_DEV_SECRET_FILE"] = str(dev_secret(settings.data))
+    taken = {settings.port + index for index in range(settings.counts["gateway"])}
+    found: list[Service] = []
+    for role, module in MODULES.items():
+        for index in range(settings.counts[role]):
+            health_port = settings.port + index if role == "gateway" else ports.free_port(taken)
+            taken.add(health_port)
+            host = settings.reachable if role == "gateway" else "127.0.0.1"
+            found.append(_service(settings, role, index, shared, f"http://{host}:{health_port}", module))
+    return found
+
+
+def _service(
+    settings: UpSettings, role: str, index: int, shared: Mapping[str, str], health: str, module: str
+) -> Service:
+    name = f"{role}-{index + 1}"
+    port = int(health.rsplit(":", 1)[1])
+    own = {"PARLEY_PORT": str(port)} if role == "gateway" else {"PARLEY_HEALTH_PORT": str(port)}
+    env = {**shared, **own, "PARLEY_WORKER_ID": name}
+    argv = (sys.executable, "-m", module)
+    return Service(role, Command(name, argv, log_file(settings.data, name), env, settings.root), health)
+
+
+def log_file(data: Path, name: str) -> Path:
+    """Where the lines of the process `name` go."""
+    return data / "logs" / f"{name}.log"

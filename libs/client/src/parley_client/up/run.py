@@ -1,0 +1,112 @@
+"""`parley up` from its first line to its last: lock, ports, broker, services, sample, and everything undone again."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import httpx
+
+from parley_client.up import health, lock, plan, sample
+from parley_client.up.broker import BrokerSettings, choose
+from parley_client.up.errors import UpError
+from parley_client.up.report import Report
+from parley_client.up.settings import UpSettings
+from parley_client.up.supervisor import Supervisor
+
+
+async def up(settings: UpSettings, report: Report) -> int:
+    """Runs until Ctrl-C, SIGTERM or a failed start; returns the exit code, 0 after a clean stop.
+
+    Guaranteed: whichever way it ends, no process it started is left, and a broker that was there before is untouched.
+    """
+    try:
+        with lock.hold(settings.data) as held:
+            plan.check_ports(settings)
+            async with httpx.AsyncClient(trust_env=False) as client:
+                return await _supervised(settings, report, client, held)
+    except UpError as error:
+        report.bad(str(error))
+        return error.exit_code
+
+
+async def _supervised(settings: UpSettings, report: Report, client: httpx.AsyncClient, held: Path) -> int:
+    supervisor = Supervisor(report, client)
+    work = asyncio.create_task(_work(settings, report, client, held, supervisor), name="up")
+    signals = _Signals(report, supervisor, work)
+    signals.listen()
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not signals.count:
+            raise
+    except UpError as error:
+        report.bad(str(error))
+        return error.exit_code
+    finally:
+        await supervisor.stop()
+    report.good("stopped; queues, conversations and knowledge bases are kept in " + str(settings.data))
+    return 0
+
+
+class _Signals:
+    """The first Ctrl-C or SIGTERM stops cleanly, the next one hurries."""
+
+    def __init__(self, report: Report, supervisor: Supervisor, work: "asyncio.Task[None]") -> None:
+        self.count = 0
+        self._report = report
+        self._supervisor = supervisor
+        self._work = work
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._arrived)
+
+    def _arrived(self) -> None:
+        self.count += 1
+        if self.count == 1:
+            self._report.line()
+            self._report.line("stopping: gateways first, then workers, then the broker (Ctrl-C again to hurry)")
+            self._work.cancel()
+        else:
+            self._report.line("hurrying: what has not stopped yet is killed")
+            self._supervisor.hurry()
+
+
+async def _work(
+    settings: UpSettings, report: Report, client: httpx.AsyncClient, held: Path, supervisor: Supervisor
+) -> None:
+    broker_settings = BrokerSettings.read(settings.env, settings.data)
+    url = await supervisor.provide(lambda step: choose(broker_settings, report, step))
+    services = plan.services(settings, url)
+
+    async def once_ready() -> None:
+        lock.describe(held, lock.Holder(os.getpid(), settings.address))
+        if settings.sample:
+            await _load_sample(settings, report, client)
+        chosen = await health.engines(client, [service.health for service in services])
+        _greet(settings, report, chosen)
+
+    await supervisor.run(services, url, once_ready)
+
+
+def _greet(settings: UpSettings, report: Report, engines: list[health.Engine]) -> None:
+    report.line()
+    report.title(f"Parley is up at {settings.address}")
+    for engine in engines:
+        report.line(f"  {engine.stage:<10} {engine.name}: {engine.why}")
+    report.line("  ask        ./task ask 'What happens to a turn when its worker dies?'  (or open the address)")
+    report.line(f"  logs       {settings.data / 'logs'}")
+    report.line(f"  data       {settings.data}")
+    report.line("  stop       Ctrl-C here, or ./task down in another terminal")
+
+
+async def _load_sample(settings: UpSettings, report: Report, client: httpx.AsyncClient) -> None:
+    try:
+        with report.step("sample knowledge bases default and test") as step:
+            sent = await sample.load(client, settings.address, settings.root, settings.data)
+            total = sum(sent.values())
+            step.done = f"sample knowledge bases {'loaded' if total else 'are current'}: {', '.join(sent)}"
+    except sample.SampleError as error:
+        report.warn(f"the sample knowledge bases were not loaded: {error}")
