@@ -4,7 +4,7 @@
 // render() keeps the nodes of blocks whose source did not change, so a streaming answer redraws its last block
 // alone and a selection or focus in the rest survives.
 
-import { h } from "./dom.js";
+import { h, langOf } from "./dom.js";
 
 const FENCE = /^\s{0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
 const HEADING = /^\s{0,3}(#{1,6})\s+(.+?)\s*#*\s*$/;
@@ -201,6 +201,7 @@ export function render(container, text, cite, version = "") {
     const old = present[number];
     if (old?.[SOURCE] === source) return;
     const node = build(block, cite);
+    node.lang = langOf(source);
     node[SOURCE] = source;
     if (old) old.replaceWith(node);
     else container.append(node);

@@ -71,7 +71,6 @@ export class TurnView {
 
   #showAnswer() {
     const { turn } = this;
-    this.answer.lang = langOf(turn.answer);
     render(this.answer, turn.answer, (n) => this.#cite(n), String(turn.sources.length));
   }
 
