@@ -5,11 +5,11 @@ A service registers one :class:`StageSpec` per stage; handlers never see a routi
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from parley_protocol.events import Source, Usage
+from parley_protocol.events import Fault, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
-from parley_protocol.work import Generate, Job, Record
+from parley_protocol.work import ChatMessage, Generate, Job, Record, Sampling
 
 J = TypeVar("J", bound=Job)
 J_co = TypeVar("J_co", bound=Job, covariant=True)
@@ -65,6 +65,8 @@ class Run(Protocol[J_co]):
 Handler = Callable[[Run[J]], Awaitable[Generate | Record]]
 """Works on a job under its deadline and returns the job that follows, made with :func:`following` or :func:`record`.
 
+The loop stamps that job as it publishes it: base, fence, next ``n``, marks, followers, hops, remaining budget.
+
 Cancelled (asyncio.CancelledError) when the turn is stopped, superseded or out of time: it must stop its engine and
 return the seat at once. A :class:`~parley_runtime.errors.Retryable` error sends the job to the retry ladder, a
 ``Fatal`` one records ``failed``; both reach the client.
@@ -88,3 +90,45 @@ class Answer:
 
     usage: Usage
     sources: tuple[Source, ...]
+
+
+def following(run: Run[Any], prompt: Sequence[ChatMessage], *, sampling: Sampling | None = None) -> Generate:
+    """The generation job that follows ``run``."""
+    job = run.job
+    return Generate(
+        key=run.key,
+        submission=job.submission,
+        budget_s=run.remaining_s(),
+        base=job.base,
+        fence=run.fence,
+        question=job.question,
+        kb=job.kb,
+        prompt=tuple(prompt),
+        sampling=sampling or Sampling(),
+    )
+
+
+def record(
+    run: Run[Any],
+    status: TurnStatus = TurnStatus.COMPLETED,
+    *,
+    sources: Sequence[Source] = (),
+    usage: Usage | None = None,
+    fault: Fault | None = None,
+) -> Record:
+    """The record that ends the turn of ``run`` with ``run.text``, which must be whole by now."""
+    job = run.job
+    return Record(
+        key=run.key,
+        submission=job.submission,
+        budget_s=run.remaining_s(),
+        base=job.base,
+        fence=run.fence,
+        question=job.question,
+        kb=job.kb,
+        status=status,
+        text=run.text,
+        sources=tuple(sources),
+        usage=usage,
+        fault=fault,
+    )

@@ -59,6 +59,8 @@ CLAIMS = _metric("parley_claims_total", "counter", "Store claims by outcome.", (
 WASTED = _metric("parley_wasted_generations_total", "counter", "Runs whose output was superseded.", ("stage",))
 BATCHES = _metric("parley_event_batches_total", "counter", "Event batches by outcome.", ("outcome",))
 BATCH_EVENTS = _metric("parley_event_batch_events_total", "counter", "Events in batches sent.")
+CONTROL_LOST = _metric("parley_control_lost_total", "counter", "Control messages that could not be published.")
+EVENTS_DROPPED = _metric("parley_events_dropped_total", "counter", "Events given up before sending.", ("reason",))
 UNDECODABLE = _metric("parley_undecodable_total", "counter", "Messages that could not be decoded.", ("where",))
 
 # Gateway
