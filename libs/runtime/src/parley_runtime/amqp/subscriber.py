@@ -1,0 +1,174 @@
+"""Consumers that come back: after a reconnect, a broker-side cancel, a closed channel or a deleted queue."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from parley_protocol.routes import QueueSpec
+from parley_runtime.amqp import meters
+from parley_runtime.amqp.backoff import delay_s
+from parley_runtime.amqp.delivery import Lane
+from parley_runtime.amqp.faults import WireError, wire_errors
+from parley_runtime.amqp.supervisor import Supervisor
+from parley_runtime.amqp.topology import declare_queue
+from parley_runtime.amqp.wire import Wire
+from parley_runtime.errors import ConfigError, Unavailable
+from parley_runtime.ports import OnDelivery, QueueFactory
+
+CONSUME_S = 5.0
+"""Limit for declare, bind and consume together. A quorum queue without a leader answers consume only with silence."""
+
+OnReady = Callable[[QueueSpec], Awaitable[None] | None]
+
+_log = structlog.get_logger(__name__)
+
+
+class AmqpSubscription:
+    """Implements :class:`parley_runtime.ports.Subscription`. Each (re)consume has a channel of its own."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        queue: QueueFactory,
+        on_delivery: OnDelivery,
+        *,
+        prefetch: int,
+        on_ready: OnReady | None,
+        replaces: bool,
+    ) -> None:
+        if prefetch < 1:
+            raise ValueError("prefetch must be at least 1")
+        self._supervisor = supervisor
+        self._queue, self._on_delivery, self._on_ready = queue, on_delivery, on_ready
+        self._prefetch, self._replaces = prefetch, replaces
+        self._lane: Lane | None = None
+        self._left: list[str] = []
+        self._problem = "not consuming yet"
+        self._consuming = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name="subscription")
+        self._deleting: set[asyncio.Task[None]] = set()
+
+    @property
+    def consuming(self) -> bool:
+        return self._consuming.is_set()
+
+    async def wait_consuming(self, timeout_s: float) -> None:
+        """Raises Unavailable after ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._consuming.wait()
+        except TimeoutError:
+            why = self._problem or self._supervisor.why()
+            raise Unavailable(f"not consuming after {timeout_s:g} s: {why}") from None
+
+    async def cancel(self) -> None:
+        """Stop new deliveries; those handed out can be settled until the link closes. Idempotent."""
+        self._consuming.clear()
+        self._problem = "cancelled"
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        lane = self._lane
+        if lane is None or not lane.handing_over:
+            return
+        if lane.alive:
+            with suppress(TimeoutError, WireError):
+                async with asyncio.timeout(CONSUME_S):
+                    with wire_errors():
+                        for tag in list(lane.channel.consumers):
+                            await lane.channel.basic_cancel(tag)
+        lane.handing_over = False
+
+    async def stop(self) -> None:
+        """End the tasks when the link closes."""
+        self._consuming.clear()
+        tasks = {self._task, *self._deleting}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                wire = await self._supervisor.connected()
+            except Unavailable:
+                return
+            try:
+                lane, spec = await self._consume(wire)
+            except (WireError, ConfigError) as error:
+                failures += 1
+                self._problem = str(error)
+                _log.warning("consume_failed", reason=str(error), failures=failures)
+                await asyncio.sleep(delay_s(failures, quick=isinstance(error, WireError) and error.quick))
+                continue
+            failures = 0
+            await self._serve(wire, lane, spec)
+
+    async def _consume(self, wire: Wire) -> tuple[Lane, QueueSpec]:
+        spec = self._queue()
+        try:
+            async with asyncio.timeout(CONSUME_S):
+                channel = await wire.open_channel()
+                with wire_errors():
+                    await channel.basic_qos(prefetch_count=self._prefetch)
+                if self._replaces:
+                    self._left.append(spec.name)
+                await declare_queue(channel, spec)
+                lane = Lane(channel, spec.name, meters.queue_label(spec), self._on_delivery)
+                with wire_errors():
+                    await channel.basic_consume(spec.name, lane.receive)
+        except TimeoutError:
+            raise WireError(f"queue {spec.name!r} gave no consume-ok within {CONSUME_S:g} s", quick=False) from None
+        return lane, spec
+
+    async def _serve(self, wire: Wire, lane: Lane, spec: QueueSpec) -> None:
+        self._lane = lane
+        self._problem = ""
+        if not lane.lost.done():
+            self._consuming.set()
+            await self._tell_ready(spec)
+        if self._replaces:
+            self._forget_queues(wire, but=spec.name)
+        reason = await lane.lost
+        self._consuming.clear()
+        self._problem = reason
+        _log.warning("consumer_lost", queue=meters.queue_label(spec), reason=reason)
+        with suppress(TimeoutError, WireError):
+            async with asyncio.timeout(CONSUME_S):
+                with wire_errors():
+                    await lane.channel.close()
+
+    async def _tell_ready(self, spec: QueueSpec) -> None:
+        if self._on_ready is None:
+            return
+        try:
+            told = self._on_ready(spec)
+            if inspect.isawaitable(told):
+                await told
+        except Exception:
+            _log.exception("on_ready_failed", queue=meters.queue_label(spec))
+
+    def _forget_queues(self, wire: Wire, *, but: str) -> None:
+        old = [name for name in self._left if name != but]
+        self._left = [but]
+        if old:
+            task = asyncio.create_task(_delete(wire, old), name="delete old epochs")
+            self._deleting.add(task)
+            task.add_done_callback(self._deleting.discard)
+
+
+async def _delete(wire: Wire, names: list[str]) -> None:
+    try:
+        async with asyncio.timeout(CONSUME_S):
+            channel = await wire.open_channel()
+            with wire_errors():
+                for name in names:
+                    await channel.queue_delete(name)
+                await channel.close()
+    except (TimeoutError, WireError) as error:
+        # Each has x-expires, so the broker removes it.
+        _log.info("old_epoch_left_to_expire", queues=len(names), reason=str(error))
