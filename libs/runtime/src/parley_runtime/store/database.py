@@ -1,0 +1,82 @@
+"""What the store needs of a database driver: single statements that commit by themselves, and transactions.
+
+SQLAlchemy's async engine costs several thread hops or greenlet switches per statement; a claim is one statement, so
+here it is compiled once and handed to the driver in one call.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol
+
+from sqlalchemy import BindParameter, bindparam
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.type_api import TypeEngine
+
+Row = Sequence[Any]
+Values = Mapping[str, Any]
+DialectName = Literal["sqlite", "postgresql"]
+
+_PREFIX = "v_"
+
+
+def value(name: str, kind: TypeEngine[Any] | None = None) -> BindParameter[Any]:
+    """A parameter of a statement, given by ``name`` when it runs. (Plain column names are SQLAlchemy's own.)"""
+    return bindparam(_PREFIX + name, type_=kind)
+
+
+class Prepared:
+    """A statement compiled for one dialect, and the order of its parameters."""
+
+    __slots__ = ("_names", "sql")
+
+    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": False})
+        self.sql = str(compiled)
+        order: Sequence[str] = getattr(compiled, "positiontup", None) or ()
+        self._names = tuple(self._slot(name, compiled.params) for name in order)
+
+    @staticmethod
+    def _slot(name: str, params: Mapping[str, Any]) -> tuple[str | None, Any]:
+        return (name.removeprefix(_PREFIX), None) if name.startswith(_PREFIX) else (None, params[name])
+
+    def bind(self, values: Values) -> tuple[Any, ...]:
+        """Parameters in the statement's order. Raises KeyError where one is missing."""
+        return tuple(constant if name is None else values[name] for name, constant in self._names)
+
+
+class Transaction(Protocol):
+    """Statements that commit together, or not at all if the block is left by an error or a cancellation."""
+
+    async def run(self, statement: Prepared, values: Values) -> Sequence[Row]: ...
+
+    async def run_many(self, statement: Prepared, values: Sequence[Values]) -> None: ...
+
+    async def script(self, statements: Sequence[str]) -> None:
+        """Plain SQL without parameters, in order."""
+        ...
+
+
+class Database(Protocol):
+    """One database. Methods raise Unavailable where it cannot be reached, is locked, full or read-only, and Invalid
+    where it refuses a value.
+    """
+
+    @property
+    def dialect(self) -> DialectName: ...
+
+    def prepare(self, statement: ClauseElement) -> Prepared: ...
+
+    async def read(self, statement: Prepared, values: Values) -> Sequence[Row]:
+        """Run a query. It sees everything that was committed before the call."""
+        ...
+
+    async def write(self, statement: Prepared, values: Values) -> Sequence[Row]:
+        """Run one statement in a transaction of its own: committed when this returns. A cancelled call may commit."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A write transaction: no other transaction of this store writes the change log at the same time."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,75 @@
+"""The tables as the statements see them. ``migrations`` makes them; a test compares the two.
+
+Texts that people or documents supply (questions, answers, passages, causes) are kept as JSON: it holds every code
+point, also U+0000, which PostgreSQL's text refuses. Names are compared byte by byte in both databases.
+"""
+
+from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", BigInteger, primary_key=True),  # grows with each row: the order of a session's turns
+    Column("tenant", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("turn", Text, nullable=False),
+    Column("submission", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("base", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("answered", Integer, nullable=False),  # 1: part of the conversation
+    Column("question", Text, nullable=False),  # JSON string
+    Column("text", Text),  # JSON string; NULL while open
+    Column("outcome", Text),  # JSON of turns.Outcome; NULL while open
+    Column("opened_at", Float, nullable=False),
+    Column("closed_at", Float, nullable=False),
+)
+
+dead = Table(
+    "dead",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("info", Text, nullable=False),  # JSON of DeadInfo without its body
+    Column("body", LargeBinary, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("kb", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("title", Text, nullable=False),  # JSON string
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("passages", BigInteger, nullable=False),
+    Column("updated_at", Text, nullable=False),
+    Column("removed", Integer, nullable=False),  # 1: a tombstone, kept so that readers of the log hear of it
+    Column("seq", BigInteger, nullable=False),  # of the document's last change
+)
+
+passages = Table(
+    "passages",
+    metadata,
+    Column("document", BigInteger, primary_key=True),
+    Column("body", Text, nullable=False),  # JSON array of StoredPassage: written and read as a whole
+)
+
+sequence = Table(
+    "sequence",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True),
+)
