@@ -1,0 +1,274 @@
+"""An incremental index of one knowledge base: BM25F over body and headings, then proximity among the best.
+
+BM25F: Robertson, Zaragoza, "The Probabilistic Relevance Framework" (2009). Proximity: Büttcher, Clarke, Lushman,
+"Term proximity scoring for ad-hoc retrieval on very large text collections" (2006). Scores depend on what is stored
+alone, never on the order in which it came, so every process and every rebuild gives the same results.
+"""
+
+import bisect
+import math
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from parley_rag.tokens import Term, query_terms, terms
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Weights, set by ``bench/retrieval``."""
+
+    k1: float = 2.2
+    b_body: float = 0.85
+    b_title: float = 0.4
+    title: float = 2.0
+    unigram: float = 0.3
+    compound: float = 0.6
+    proximity: float = 0.2
+    candidates: int = 64
+
+
+DEFAULT = Tuning()
+MAX_QUERY = 2_000
+"""Code points of a query that are read."""
+MAX_TERMS = 96
+"""Distinct terms of a query that are scored; the rarest are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """Terms of one passage, ready to be added: counts by field, and the body's units in order."""
+
+    body: Counter[str]
+    title: Counter[str]
+    units: tuple[str, ...]
+    title_length: int
+
+
+def analyse(title: str, text: str) -> Analysed:
+    """Pure, and the costly part of adding a passage."""
+    body = list(terms(text))
+    head = list(terms(title))
+    return Analysed(
+        body=Counter(term.text for term in body),
+        title=Counter(term.text for term in head),
+        units=tuple(term.text for term in body if term.unit),
+        title_length=sum(term.unit for term in head),
+    )
+
+
+class _Postings:
+    """Where one term occurs: slots in rising order, with counts in body and title."""
+
+    __slots__ = ("_frozen", "body", "slots", "title")
+
+    def __init__(self) -> None:
+        self.slots = array("i")
+        self.body = array("H")
+        self.title = array("H")
+        self._frozen: tuple[Ints, Floats, Floats] | None = None
+
+    def add(self, slot: int, body: int, title: int) -> None:
+        place = bisect.bisect_left(self.slots, slot)
+        self.slots.insert(place, slot)
+        self.body.insert(place, min(body, 65_535))
+        self.title.insert(place, min(title, 65_535))
+        self._frozen = None
+
+    def remove(self, slot: int) -> None:
+        place = bisect.bisect_left(self.slots, slot)
+        for column in (self.slots, self.body, self.title):
+            del column[place]
+        self._frozen = None
+
+    def arrays(self) -> tuple[Ints, Floats, Floats]:
+        if self._frozen is None:
+            self._frozen = (
+                np.array(self.slots, dtype=np.int32),
+                np.array(self.body, dtype=np.float64),
+                np.array(self.title, dtype=np.float64),
+            )
+        return self._frozen
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A question against the current contents: distinct terms by weight, and its units in order."""
+
+    weights: dict[int, float]
+    units: tuple[int, ...]
+    ideal: float
+
+
+class PassageIndex:
+    """Passages by their order key (any sortable tuple). Not for use from several threads at once."""
+
+    def __init__(self, tuning: Tuning = DEFAULT) -> None:
+        self._tuning = tuning
+        self._vocabulary: dict[str, int] = {}
+        self._postings: list[_Postings] = []
+        self._keys: list[tuple[str, int] | None] = []
+        self._terms: list[tuple[int, ...]] = []
+        self._units: list[Ints] = []
+        self._body_lengths = array("i")
+        self._title_lengths = array("i")
+        self._free: list[int] = []
+        self._norms: tuple[Floats, Floats] | None = None
+
+    def __len__(self) -> int:
+        return len(self._keys) - len(self._free)
+
+    def add(self, key: tuple[str, int], passage: Analysed) -> int:
+        """Add a passage; returns its slot, by which it is removed."""
+        ids = [self._intern(term) for term in passage.body.keys() | passage.title.keys()]
+        slot = self._slot()
+        self._keys[slot] = key
+        self._terms[slot] = tuple(ids)
+        self._units[slot] = np.array([self._intern(unit) for unit in passage.units], dtype=np.int32)
+        self._body_lengths[slot] = len(passage.units)
+        self._title_lengths[slot] = passage.title_length
+        for term in passage.body.keys() | passage.title.keys():
+            postings = self._postings[self._vocabulary[term]]
+            postings.add(slot, passage.body.get(term, 0), passage.title.get(term, 0))
+        self._norms = None
+        return slot
+
+    def remove(self, slot: int) -> None:
+        """Forget the passage in ``slot``."""
+        for term in self._terms[slot]:
+            self._postings[term].remove(slot)
+        self._keys[slot] = None
+        self._terms[slot] = ()
+        self._units[slot] = np.empty(0, dtype=np.int32)
+        self._body_lengths[slot] = self._title_lengths[slot] = 0
+        self._free.append(slot)
+        self._norms = None
+
+    def search(self, query: str, limit: int) -> list[tuple[int, float]]:
+        """(slot, score) of the best ``limit``. Scores: 0 to about 1, the share of the question that was met."""
+        wanted = self._query(query_terms(query[:MAX_QUERY]))
+        if not wanted.weights or not len(self):
+            return []
+        scores = self._bm25f(wanted)
+        found = self._best(scores, max(limit, self._tuning.candidates))
+        if not found.size:
+            return []
+        totals = (scores[found] + self._proximity(found, wanted)) / wanted.ideal
+        ranked = sorted(zip(found.tolist(), totals.tolist(), strict=True), key=self._rank)
+        return ranked[:limit]
+
+    def _rank(self, item: tuple[int, float]) -> tuple[float, tuple[str, int]]:
+        return -round(item[1], 9), self._keys[item[0]] or ("", 0)
+
+    def _intern(self, term: str) -> int:
+        number = self._vocabulary.get(term)
+        if number is None:
+            number = self._vocabulary[term] = len(self._postings)
+            self._postings.append(_Postings())
+        return number
+
+    def _slot(self) -> int:
+        if self._free:
+            return self._free.pop()
+        self._keys.append(None)
+        self._terms.append(())
+        self._units.append(np.empty(0, dtype=np.int32))
+        self._body_lengths.append(0)
+        self._title_lengths.append(0)
+        return len(self._keys) - 1
+
+    def _query(self, wanted: list[Term]) -> _Query:
+        counts = Counter(term.text for term in wanted)
+        units = {term.text for term in wanted if term.unit}
+        weights: dict[int, float] = {}
+        ideal = 0.0
+        for text, count in counts.items():
+            number = self._vocabulary.get(text, -1)
+            weight = self._idf(number) * self._kind_weight(text, text in units) * min(count, 3)
+            ideal += weight
+            if number >= 0 and len(self._postings[number].slots):
+                weights[number] = weight
+        if len(weights) > MAX_TERMS:
+            weights = dict(sorted(weights.items(), key=lambda item: -item[1])[:MAX_TERMS])
+        order = tuple(self._vocabulary.get(term.text, -1) for term in wanted if term.unit)
+        return _Query(weights, order, ideal or 1.0)
+
+    def _idf(self, number: int) -> float:
+        df = len(self._postings[number].slots) if number >= 0 else 0
+        return math.log(1 + (len(self) - df + 0.5) / (df + 0.5))
+
+    def _kind_weight(self, text: str, unit: bool) -> float:
+        if unit:
+            return self._tuning.unigram if len(text) == 1 and text > "\u2e80" else 1.0
+        return 1.0 if text[0] > "\u2e80" else self._tuning.compound
+
+    def _length_norms(self) -> tuple[Floats, Floats]:
+        if self._norms is None:
+            self._norms = (
+                _norm(np.array(self._body_lengths, dtype=np.float64), self._tuning.b_body, len(self)),
+                _norm(np.array(self._title_lengths, dtype=np.float64), self._tuning.b_title, len(self)),
+            )
+        return self._norms
+
+    def _bm25f(self, wanted: _Query) -> Floats:
+        scores = np.zeros(len(self._keys))
+        body_norm, title_norm = self._length_norms()
+        for number, weight in wanted.weights.items():
+            slots, body, title = self._postings[number].arrays()
+            tf = body * body_norm[slots] + title * (self._tuning.title * title_norm[slots])
+            scores[slots] += weight * tf / (self._tuning.k1 + tf)
+        return scores
+
+    def _best(self, scores: Floats, count: int) -> npt.NDArray[np.intp]:
+        """The best ``count`` slots above zero; among equals at the edge, those first in order."""
+        if scores.size <= count:
+            return np.flatnonzero(scores > 0)
+        floor = np.partition(scores, scores.size - count)[scores.size - count]
+        if floor <= 0:
+            return np.flatnonzero(scores > 0)
+        above = np.flatnonzero(scores > floor)
+        level = sorted(np.flatnonzero(scores == floor).tolist(), key=lambda slot: self._keys[slot] or ("", 0))
+        return np.concatenate((above, np.array(level[: count - above.size], dtype=np.intp)))
+
+    def _proximity(self, found: npt.NDArray[np.intp], wanted: _Query) -> Floats:
+        """Neighbours among the question's words lift a passage: by 1/distance², more in the question's order."""
+        gained = np.zeros(found.size)
+        if self._tuning.proximity == 0 or len(set(wanted.units)) < 2:
+            return gained
+        known = {number: i for i, number in enumerate(dict.fromkeys(wanted.units)) if number >= 0}
+        lookup = np.full(len(self._postings), -1, dtype=np.int32)
+        lookup[list(known)] = list(known.values())
+        arrays = [self._units[slot] for slot in found]
+        row = np.repeat(np.arange(found.size), [len(units) for units in arrays])
+        unit = lookup[np.concatenate(arrays)]
+        place = np.flatnonzero(unit >= 0)
+        unit, row = unit[place], row[place]
+        near = (row[1:] == row[:-1]) & (unit[1:] != unit[:-1])
+        left, right, rows = unit[:-1][near], unit[1:][near], row[:-1][near]
+        distance = np.diff(place)[near].astype(np.float64)
+        following = {(known[a], known[b]) for a, b in pairwise(wanted.units) if a in known and b in known and a != b}
+        ordered = np.zeros((len(wanted.units) + 1, len(wanted.units) + 1))
+        for a, b in following:
+            ordered[a, b] = 1.0
+        strength = (1.0 + ordered[left, right]) / distance**2
+        width = len(dict.fromkeys(wanted.units))
+        idf = np.array([self._idf(number) if number >= 0 else 0.0 for number in dict.fromkeys(wanted.units)])
+        pull = np.zeros((found.size, width))
+        np.add.at(pull, (rows, left), strength * idf[right])
+        np.add.at(pull, (rows, right), strength * idf[left])
+        body_norm, _ = self._length_norms()
+        k = self._tuning.k1 / body_norm[found]
+        gained = (np.minimum(idf, 1.0) * pull * (self._tuning.k1 + 1) / (k[:, None] + pull)).sum(axis=1)
+        return self._tuning.proximity * gained
+
+
+def _norm(lengths: Floats, b: float, count: int) -> Floats:
+    average = lengths.sum() / max(count, 1)
+    return 1.0 / (1.0 - b + b * lengths / (average or 1.0))

@@ -1,0 +1,33 @@
+"""What Parley asks of retrieval. The embedded index and any engine outside pass the same conformance suite."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from parley_protocol.events import Source
+from parley_runtime.store.ports import StoredPassage
+
+
+class Retriever(Protocol):
+    """Finds passages. A base is named by (tenant, kb); nothing of one is ever found through another."""
+
+    async def search(self, tenant: str, kb: str, query: str, limit: int) -> list[Source]:
+        """The best ``limit`` passages, best first, scores falling, equal scores in order of document and place.
+
+        Empty when nothing matches, the query has no words, or the base does not exist. Any text is a valid query.
+        Raises Unavailable when the index cannot answer at present.
+        """
+        ...
+
+    async def upsert(
+        self, tenant: str, kb: str, document: str, title: str, passages: Sequence[StoredPassage]
+    ) -> None:
+        """Replace all passages of ``document``. Visible to the next search."""
+        ...
+
+    async def remove(self, tenant: str, kb: str, document: str) -> None:
+        """Forget ``document``. Unknown ones are ignored."""
+        ...
+
+    def size(self) -> int:
+        """Passages held, over all bases."""
+        ...
