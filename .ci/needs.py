@@ -1,0 +1,96 @@
+"""Brings what the tests need and the machine lacks: `needs.py rabbitmq postgresql chromium images`."""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from parley_client.up import broker, container, node, packages
+from parley_client.up.child import output_of
+from parley_client.up.errors import UpError
+from parley_client.up.report import Report, Step
+
+IMAGES = "rabbitmq:3.10-management,rabbitmq:4.0-management"
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_WITHIN = 900.0
+
+
+async def rabbitmq(step: Step) -> str:
+    """RabbitMQ's program; tests start their own nodes of it."""
+    if node.server() is None:
+        await packages.install(broker.PACKAGES, broker.UNITS, step)
+    return f"RabbitMQ: {node.server()}"
+
+
+async def postgresql(step: Step) -> str:
+    """PostgreSQL's programs; tests start their own server."""
+    if not _initdb():
+        await packages.install(("postgresql",), ("postgresql.service",), step)
+    return f"PostgreSQL: {_initdb()}"
+
+
+async def chromium(step: Step) -> str:
+    """A Chromium, and a font with Chinese in it."""
+    if not _chromium():
+        if _debian():
+            await packages.install(("chromium",), (), step)
+        else:
+            step.now("playwright install chromium")
+            argv = (sys.executable, "-m", "playwright", "install", "--with-deps", "chromium")
+            code, printed = await output_of(*argv, within=BROWSER_WITHIN)
+            if code != 0:
+                raise UpError(f"playwright could not install Chromium:\n{printed[-500:]}")
+    code, fonts = await output_of("fc-list", ":lang=zh", "family", within=30.0)
+    if code != 0 or not fonts:
+        await packages.install(("fontconfig", "fonts-noto-cjk"), (), step)
+    return f"Chromium: {_chromium()}"
+
+
+async def images(step: Step) -> str:
+    """The broker images of the contract suite, where a Docker engine answers."""
+    if not await container.engine_answers():
+        return "broker images: no Docker engine answers"
+    wanted = os.environ.get("PARLEY_TEST_RABBITMQ_IMAGES", "") or IMAGES
+    for image in wanted.split(","):
+        if not await container.have_image(image, step):
+            raise UpError(f"The image {image} is neither there nor to be had: set PARLEY_TEST_RABBITMQ_IMAGES.")
+    return f"broker images: {wanted}"
+
+
+def _initdb() -> str:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return str(found[-1]) if found else shutil.which("initdb") or ""
+
+
+def _chromium() -> str:
+    bundled = sorted((Path.home() / ".cache" / "ms-playwright").glob("chromium-*"))
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None) or (str(bundled[-1]) if bundled else "")
+
+
+def _debian() -> bool:
+    release = Path("/etc/os-release")
+    return release.exists() and "ID=debian" in release.read_text(encoding="utf-8").splitlines()
+
+
+async def main(names: list[str]) -> None:
+    """Brings each of `names`; ends with a message where that is not possible."""
+    report = Report()
+    known: dict[str, Callable[[Step], Awaitable[str]]] = {
+        "rabbitmq": rabbitmq,
+        "postgresql": postgresql,
+        "chromium": chromium,
+        "images": images,
+    }
+    for name in names:
+        try:
+            with report.step(name) as step:
+                step.done = await known[name](step)
+        except UpError as error:
+            report.bad(str(error))
+            sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
