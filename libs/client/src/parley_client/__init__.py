@@ -1,1 +1,32 @@
-"""parley_client."""
+"""Parley's async Python client, and the ``parley`` command (``parley_client.cli``).
+
+    async with parley_client.connect("http://127.0.0.1:8000") as chat:
+        turn = await chat.ask("What is a fence?")
+        async for event in turn:
+            if isinstance(event, AnswerDelta):
+                print(event.text, end="")
+        done = await turn.done()
+
+A dropped connection is not seen: the client comes back with jittered back-off, resumes, and the same iteration goes on.
+"""
+
+from parley_client.connection import Chat, ClientOptions, connect
+from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnRefused
+from parley_client.turn import Turn
+from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame, StatusFrame
+
+__all__ = [
+    "AnswerDelta",
+    "Chat",
+    "ClientClosed",
+    "ClientError",
+    "ClientOptions",
+    "Disconnected",
+    "Done",
+    "Restarted",
+    "RetrievalFrame",
+    "StatusFrame",
+    "Turn",
+    "TurnRefused",
+    "connect",
+]

@@ -1,0 +1,150 @@
+"""The HTTP side of a gateway: knowledge bases, status, dead letters."""
+
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from parley_client.errors import ApiError
+from parley_protocol.control import Presence
+from parley_protocol.events import Source
+from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+class QueueInfo(msgspec.Struct, frozen=True):
+    """A stage's queue: messages waiting and consumers."""
+
+    name: str
+    ready: int
+    consumers: int
+
+
+class StatusInfo(msgspec.Struct, frozen=True):
+    """What ``GET /v1/status`` tells."""
+
+    broker: str
+    queues: tuple[QueueInfo, ...]
+    processes: tuple[Presence, ...]
+
+
+class Api:
+    """Typed calls to one gateway. Use as an async context manager. Every call raises ApiError when it is refused."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        timeout_s: float = 60.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._url = url.rstrip("/")
+        self._http = httpx.AsyncClient(
+            base_url=self._url, headers=headers, timeout=timeout_s, trust_env=False, transport=transport
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def bases(self) -> list[BaseInfo]:
+        """Knowledge bases of the tenant."""
+        return await self._read("GET", "/v1/kb", list[BaseInfo], "bases")
+
+    async def documents(self, kb: str, *, after: str = "") -> list[DocumentInfo]:
+        """One page of documents, by path, after ``after``; an empty list is the end."""
+        path = f"/v1/kb/{quote(kb, safe='')}/documents"
+        return await self._read("GET", path, list[DocumentInfo], "documents", params={"after": after, "limit": 1000})
+
+    async def all_documents(self, kb: str) -> list[DocumentInfo]:
+        """Every document of a base; an empty list for a base that does not exist."""
+        found: list[DocumentInfo] = []
+        try:
+            while page := await self.documents(kb, after=found[-1].path if found else ""):
+                found += page
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        return found
+
+    async def put(self, kb: str, path: str, data: bytes, media_type: str = "") -> DocumentInfo:
+        """Insert or replace a document; ``outcome`` tells which. Visible to questions when it returns."""
+        headers = {"Content-Type": media_type} if media_type else {}
+        where = f"/v1/kb/{quote(kb, safe='')}/documents"
+        return await self._read("PUT", where, DocumentInfo, params={"path": path}, content=data, headers=headers)
+
+    async def delete(self, kb: str, path: str) -> int:
+        """Remove one document; returns how many were removed."""
+        return await self._read(
+            "DELETE", f"/v1/kb/{quote(kb, safe='')}/documents", int, "removed", params={"path": path}
+        )
+
+    async def drop(self, kb: str) -> int:
+        """Remove a whole base; returns how many documents it had."""
+        return await self._read("DELETE", f"/v1/kb/{quote(kb, safe='')}", int, "removed")
+
+    async def search(self, kb: str, query: str, *, limit: int = 5) -> list[Source]:
+        """Passages for a query, best first."""
+        where = f"/v1/kb/{quote(kb, safe='')}/search"
+        return await self._read("GET", where, list[Source], "sources", params={"q": query, "limit": limit})
+
+    async def status(self) -> StatusInfo:
+        """Queues and processes."""
+        return await self._read("GET", "/v1/status", StatusInfo)
+
+    async def dead(self) -> list[DeadInfo]:
+        """Parked messages, newest first, without bodies."""
+        return await self._read("GET", "/v1/dead", list[DeadInfo], "dead")
+
+    async def dead_one(self, id: str) -> DeadInfo:
+        """One parked message with its body."""
+        return await self._read("GET", f"/v1/dead/{quote(id, safe='')}", DeadInfo)
+
+    async def dead_retry(self, id: str) -> str:
+        """Run a parked turn again as a new turn; returns the new turn's id."""
+        return await self._read("POST", f"/v1/dead/{quote(id, safe='')}/retry", str, "turn")
+
+    async def _read(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        key: str = "",
+        *,
+        params: dict[str, Any] | None = None,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> T:
+        try:
+            response = await self._http.request(method, path, params=params, content=content, headers=headers)
+        except httpx.HTTPError as error:
+            why = str(error) or type(error).__name__
+            message = f"no answer from {self._url} ({why}); is Parley running there? Start it with ./task up"
+            raise ApiError(0, "unavailable", message, retryable=True) from error
+        if response.status_code >= 400:
+            raise _refusal(response)
+        data = response.json()
+        return msgspec.convert(data[key] if key else data, kind)
+
+
+def _refusal(response: httpx.Response) -> ApiError:
+    """The server's own words where it gave any."""
+    try:
+        error = response.json()["error"]
+        code, message = str(error["code"]), str(error["message"])
+        retryable = bool(error.get("retryable", False))
+    except (ValueError, KeyError, TypeError):
+        code, retryable = "failed", response.status_code >= 500
+        message = response.text.strip()[:300] or f"HTTP {response.status_code} without an explanation"
+    return ApiError(response.status_code, code, message, retryable=retryable)

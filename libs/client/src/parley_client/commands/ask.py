@@ -1,0 +1,67 @@
+"""`parley ask`: one question, one streamed answer."""
+
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+
+from parley_client.commands import common
+from parley_client.connection import ClientOptions, connect
+from parley_protocol.client import AnswerDelta, Done, Restarted
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, or - to read it from standard input.")],
+    kb: Annotated[str, typer.Option(help="Knowledge base to ask.")] = "default",
+    deadline: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
+    session: Annotated[
+        str | None, typer.Option(help="Go on with this conversation (--json prints the session).")
+    ] = None,
+    as_json: common.AsJson = False,
+    url: common.Url = common.DEFAULT_URL,
+    token: common.Token = None,
+) -> None:
+    """Ask one question and print the answer as it comes, then its sources and times.
+
+    Examples:
+
+        parley ask "What is a fence?"
+
+        parley ask "断线以后怎么恢复？" --kb test --json
+    """
+    text = sys.stdin.read() if question == "-" else question
+    options = ClientOptions(token=token, session=session, give_up_s=10.0, wait_first=False, on_notice=_notice)
+    status = common.run(_ask(url, options, text, kb, deadline, as_json=as_json))
+    raise typer.Exit(0 if status == "completed" else 1)
+
+
+def _notice(text: str) -> None:
+    common.err.print(f"[yellow]{common.escape(text)}[/yellow]")
+
+
+async def _ask(url: str, options: ClientOptions, text: str, kb: str, deadline: float | None, *, as_json: bool) -> str:
+    async with connect(url, options) as chat:
+        turn = await chat.ask(text, kb=kb, deadline_s=deadline)
+        async for event in turn:
+            match event:
+                case AnswerDelta() if not as_json:
+                    common.out.print(event.text, end="", markup=False)
+                case Restarted() if not as_json:
+                    common.out.print("\n[dim]… the answer starts anew:[/dim]")
+                case Done():
+                    _finish(event, chat.session or "", as_json=as_json)
+                    return event.status.value
+                case _:
+                    pass
+    return "failed"
+
+
+def _finish(done: Done, session: str, *, as_json: bool) -> None:
+    if as_json:
+        fields = msgspec.to_builtins(done) | {"session": session}
+        sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
+        return
+    common.out.print()
+    common.show_sources(done.sources, done.text)
+    common.err.print(f"[dim]{common.escape(common.ending(done))}[/dim]")

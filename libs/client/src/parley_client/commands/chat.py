@@ -1,0 +1,133 @@
+"""`parley chat`: a conversation in the terminal."""
+
+import asyncio
+import signal
+import sys
+import threading
+from typing import Annotated
+
+import typer
+
+from parley_client.commands import common
+from parley_client.connection import Chat, ClientOptions, connect
+from parley_client.errors import TurnRefused
+from parley_client.turn import Turn
+from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame, StatusFrame
+from parley_protocol.events import Source
+
+HELP = "/kb NAME  another knowledge base    /sources  passages of the last answer    /quit  leave    Ctrl-C  cancel"
+
+
+def chat(
+    kb: Annotated[str, typer.Option(help="Knowledge base to ask.")] = "default",
+    session: Annotated[str | None, typer.Option(help="Go on with this conversation.")] = None,
+    url: common.Url = common.DEFAULT_URL,
+    token: common.Token = None,
+) -> None:
+    """Talk to Parley in the terminal: answers stream in, with their sources; follow-up questions are understood.
+
+    Ctrl-C cancels the answer under way, and leaves when there is none. A dropped connection is resumed by itself.
+    """
+    options = ClientOptions(token=token, session=session, wait_first=False, on_notice=_notice)
+    common.run(_Terminal(kb).talk(url, options))
+
+
+def _notice(text: str) -> None:
+    common.err.print(f"\n[yellow]{common.escape(text)}[/yellow]")
+
+
+class _Terminal:
+    """Reads questions in a daemon thread, so that the connection stays alive while the user thinks."""
+
+    def __init__(self, kb: str) -> None:
+        self._kb = kb
+        self._turn: Turn | None = None
+        self._sources: tuple[Source, ...] = ()
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue(1)
+        self._ready = threading.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def talk(self, url: str, options: ClientOptions) -> None:
+        async with connect(url, options) as chat:
+            common.out.print(f"[bold]Parley[/bold] at {common.escape(url)}, knowledge base {common.escape(self._kb)}")
+            common.out.print(f"[dim]{common.escape(HELP)}[/dim]")
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+            threading.Thread(target=self._read, args=(loop,), daemon=True).start()
+            while (line := await self._next()) is not None:
+                await self._handle(chat, line.strip())
+            common.out.print(f"[dim]to go on later: parley chat --session {chat.session}[/dim]")
+
+    async def _next(self) -> str | None:
+        self._ready.set()
+        return await self._lines.get()
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            self._ready.wait()
+            self._ready.clear()
+            try:
+                line: str | None = input("\n› ")
+            except EOFError:
+                line = None
+            asyncio.run_coroutine_threadsafe(self._lines.put(line), loop).result()
+            if line is None:
+                return
+
+    def _interrupt(self) -> None:
+        if self._turn is not None:
+            task = asyncio.ensure_future(self._turn.cancel())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self._lines.put_nowait(None)
+
+    async def _handle(self, chat: Chat, line: str) -> None:
+        match line.split(maxsplit=1):
+            case []:
+                return
+            case ["/quit" | "/exit"]:
+                self._lines.put_nowait(None)
+            case ["/kb", name]:
+                self._kb = name
+                common.out.print(f"[dim]asking {common.escape(name)} from here on[/dim]")
+            case ["/sources"]:
+                self._passages()
+            case [word, *_] if word.startswith("/"):
+                common.out.print(f"[dim]{common.escape(HELP)}[/dim]")
+            case _:
+                await self._answer(chat, line)
+
+    def _passages(self) -> None:
+        for number, source in enumerate(self._sources, 1):
+            common.out.print(f"[bold]\\[{number}] {common.escape(source.title or source.document)}[/bold]")
+            common.out.print(source.text, markup=False, style="dim")
+
+    async def _answer(self, chat: Chat, text: str) -> None:
+        try:
+            self._turn = await chat.ask(text, kb=self._kb)
+        except TurnRefused as error:
+            common.err.print(f"[red]{common.escape(error.code)}[/red]: {common.escape(str(error))}")
+            return
+        try:
+            async for event in self._turn:
+                self._show(event)
+        finally:
+            self._turn = None
+
+    def _show(self, event: object) -> None:
+        match event:
+            case StatusFrame() if sys.stdout.isatty():
+                common.err.print(f"[dim]{common.escape(event.stage)} …[/dim]", end="\r")
+            case RetrievalFrame():
+                self._sources = event.sources
+            case AnswerDelta():
+                common.out.print(event.text, end="", markup=False)
+            case Restarted():
+                common.out.print("\n[dim]… the answer starts anew:[/dim]")
+            case Done():
+                common.out.print()
+                common.show_sources(event.sources, event.text)
+                common.out.print(f"[dim]{common.escape(common.ending(event))}[/dim]")
+            case _:
+                pass

@@ -1,0 +1,62 @@
+"""What the commands share: where the server is, how errors end a command, how sources are shown."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from parley_client.api import DEFAULT_URL
+from parley_client.errors import ClientError, TurnRefused
+from parley_protocol.client import Done
+from parley_protocol.events import Source
+
+__all__ = ["DEFAULT_URL", "AsJson", "Token", "Url", "ending", "err", "escape", "out", "run", "show_sources"]
+
+T = TypeVar("T")
+
+Url = Annotated[str, typer.Option("--url", envvar="PARLEY_URL", help="Address of a gateway.", show_default=DEFAULT_URL)]
+Token = Annotated[
+    str | None, typer.Option("--token", envvar="PARLEY_TOKEN", help="JWT, where the gateway demands one.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work; a ClientError becomes one clear line and exit status 1."""
+    try:
+        return asyncio.run(work)
+    except TurnRefused as error:
+        after = f" (try again in {error.retry_after_s:.1f} s)" if error.retry_after_s else ""
+        err.print(f"[red]{escape(error.code)}[/red]: {escape(str(error))}{after}")
+    except ClientError as error:
+        err.print(f"[red]error[/red]: {escape(str(error))}")
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(1)
+
+
+def show_sources(sources: Sequence[Source], text: str, *, console: Console = out) -> None:
+    """One line for each source that the answer cites, or for all where it cites none."""
+    cited = [(number, source) for number, source in enumerate(sources, 1) if f"[{number}]" in text]
+    for number, source in cited or list(enumerate(sources, 1)):
+        where = f"{source.document}:{source.start}-{source.end}"
+        console.print(f"[dim]\\[{number}] {escape(source.title or source.document)}  ({escape(where)})[/dim]")
+
+
+def ending(done: Done) -> str:
+    """How a turn ended, in a line: times for a completed one, the reason for the others."""
+    latency = done.latency
+    times = f"first token {latency.first_token_ms:.0f} ms, whole answer {latency.total_ms:.0f} ms"
+    if done.status.value == "completed":
+        return times
+    reason = f": {done.fault.message}" if done.fault else ""
+    return f"{done.status.value}{reason} ({times})"

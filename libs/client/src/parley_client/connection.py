@@ -1,0 +1,268 @@
+"""A conversation over ``/v1/connect`` that survives its connections."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import websockets
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from parley_client.backoff import Backoff
+from parley_client.errors import ClientClosed, ClientError, Disconnected
+from parley_client.resume import GapFound, Memory
+from parley_client.turn import Turn
+from parley_protocol import codec
+from parley_protocol.client import (
+    SUBPROTOCOL_JSON,
+    SUBPROTOCOL_MSGPACK,
+    ClientFrame,
+    Degraded,
+    Draining,
+    ErrorFrame,
+    Restored,
+    TurnCancel,
+    TurnStart,
+    Welcome,
+)
+from parley_protocol.faults import ProtocolError
+
+_NOTHING = "nothing answers at {}; start Parley with ./task up, or name another address"
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """How the client behaves. Times in seconds, sizes in bytes."""
+
+    token: str | None = None
+    session: str | None = None
+    """Continue a session of before; None begins a new one."""
+    position: str | None = None
+    binary: bool = True
+    """MessagePack frames instead of JSON."""
+    connect_s: float = 10.0
+    """Limit for one attempt to connect, up to ``welcome``."""
+    give_up_s: float = 60.0
+    """How long to try to come back before every turn fails; 0 tries for ever."""
+    wait_first: bool = True
+    """False: the first attempt to connect is the only one, so that a command says at once that nothing runs."""
+    max_frame: int = 8 * 1024 * 1024
+    on_notice: Notice | None = None
+    """Called with a sentence when the connection drops, returns, or the server is degraded."""
+
+
+class Chat:
+    """One session. Made by :func:`connect`; safe for many concurrent turns of one event loop.
+
+    The server runs a session's turns one after another, in the order of ``ask``.
+    """
+
+    def __init__(self, url: str, options: ClientOptions) -> None:
+        self._url = socket_url(url)
+        self._options = options
+        self._memory = Memory(session=options.session, position=options.position, token=options.token)
+        self._socket: ClientConnection | None = None
+        self._welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self._closed = False
+        self._notice = options.on_notice or (lambda _: None)
+        self._wait_s: float | None = None
+
+    @property
+    def session(self) -> str | None:
+        """The signed session id; hand it to a later client to go on."""
+        return self._memory.session
+
+    @property
+    def position(self) -> str | None:
+        """The last position read."""
+        return self._memory.position
+
+    async def ask(
+        self,
+        text: str,
+        *,
+        kb: str | None = None,
+        context: dict[str, Any] | None = None,
+        deadline_s: float | None = None,
+        interrupt: bool = False,
+        turn: str | None = None,
+    ) -> Turn:
+        """Start a turn and return when the server has accepted it.
+
+        Raises:
+            TurnRefused: the server did not take it (overloaded, invalid, unknown knowledge base, conflict, ...).
+            Disconnected: no server could be reached within ``give_up_s``.
+        """
+        if self._closed:
+            raise ClientClosed("this client has been closed; connect again")
+        made = Turn(turn or uuid.uuid4().hex, self._cancel)
+        deadline_ms = None if deadline_s is None else int(deadline_s * 1000)
+        start = TurnStart(turn=made.id, text=text, kb=kb, context=context, deadline_ms=deadline_ms, interrupt=interrupt)
+        self._memory.begin(start, made)
+        await self._send(start)
+        await made.accepted.wait()
+        if made.finished:
+            await made.done()
+        return made
+
+    def follow(self, turn: str) -> Turn:
+        """Take over a turn of an earlier client of this session; call before the first connection is up."""
+        made = Turn(turn, self._cancel)
+        self._memory.adopt(made)
+        return made
+
+    async def _cancel(self, turn: str) -> None:
+        await self._send(TurnCancel(turn=turn))
+
+    async def _send(self, frame: ClientFrame) -> None:
+        """Send now if there is a connection; what must not be lost is sent again after the next welcome."""
+        if self._socket is None or not self._welcome.done():
+            return
+        with contextlib.suppress(ConnectionClosed):
+            await self._socket.send(self._encode(frame))
+
+    def _encode(self, frame: ClientFrame) -> str | bytes:
+        return codec.encode_pack(frame) if self._options.binary else codec.encode_json(frame)
+
+    async def run(self) -> None:
+        """Keep a connection until cancelled. Raises Disconnected when the server sends us away for good."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff()
+        lost_at = loop.time()
+        tell = True
+        while True:
+            try:
+                await self._one_connection(backoff)
+            except (OSError, TimeoutError, WebSocketException, GapFound, ProtocolError) as error:
+                self._raise_if_final(error)
+                if self._welcome.done():
+                    lost_at, tell = loop.time(), True
+                    self._welcome = loop.create_future()
+                elif not self._options.wait_first and self.session is None:
+                    raise Disconnected(_NOTHING.format(self._url)) from error
+                if tell:
+                    self._notice(f"connection lost ({_reason(error)}); coming back")
+                    tell = False
+            self._socket = None
+            give_up = self._options.give_up_s
+            if give_up and loop.time() - lost_at > give_up:
+                raise Disconnected(_NOTHING.format(self._url))
+            delay, self._wait_s = (backoff.next() if self._wait_s is None else self._wait_s), None
+            await asyncio.sleep(delay)
+
+    async def _one_connection(self, backoff: Backoff) -> None:
+        options = self._options
+        protocol = Subprotocol(SUBPROTOCOL_MSGPACK if options.binary else SUBPROTOCOL_JSON)
+        headers = {"Authorization": f"Bearer {options.token}"} if options.token else None
+        async with websockets.connect(
+            self._url,
+            subprotocols=[protocol],
+            additional_headers=headers,
+            max_size=options.max_frame,
+            compression=None,
+            open_timeout=options.connect_s,
+            close_timeout=1.0,
+            proxy=None,
+        ) as socket:
+            self._socket = socket
+            await socket.send(self._encode(self._memory.hello()))
+            async with asyncio.timeout(options.connect_s):
+                await self._greeting(socket)
+            backoff.reset()
+            for start in self._memory.unsent():
+                await socket.send(self._encode(start))
+            async for data in socket:
+                self._take(codec.decode_server(data))
+            raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+
+    async def _greeting(self, socket: ClientConnection) -> None:
+        while not self._welcome.done():
+            self._take(codec.decode_server(await socket.recv()))
+
+    def _take(self, frame: Any) -> None:
+        self._memory.take(frame)
+        match frame:
+            case Welcome() if not self._welcome.done():
+                self._welcome.set_result(frame)
+            case Draining():
+                self._wait_s = frame.reconnect_in_ms / 1000
+            case Degraded():
+                self._notice(f"the server is degraded: {frame.reason}")
+            case Restored():
+                self._notice("the server is restored")
+            case ErrorFrame() if frame.turn is None:
+                self._notice(f"{frame.code}: {frame.message}")
+            case _:
+                pass
+
+    def _raise_if_final(self, error: Exception) -> None:
+        if isinstance(error, ConnectionClosed) and error.rcvd is not None and 4100 <= error.rcvd.code <= 4199:
+            reason = error.rcvd.reason or "no reason given"
+            raise Disconnected(f"the server closed the connection: {reason}", code=error.rcvd.code) from error
+        if isinstance(error, InvalidStatus) and error.response.status_code in (400, 401, 403, 404):
+            body = bytes(error.response.body or b"").decode(errors="replace").strip()[:300]
+            status = error.response.status_code
+            raise Disconnected(f"the server refused the connection with HTTP {status}: {body}", code=status) from error
+
+    async def welcome(self) -> Welcome:
+        """The greeting of the current connection, as soon as there is one."""
+        return await asyncio.shield(self._welcome)
+
+    def close(self, error: ClientError) -> None:
+        """End every turn for its caller."""
+        self._closed = True
+        self._memory.fail_all(error)
+        if not self._welcome.done():
+            self._welcome.cancel()
+
+
+def socket_url(url: str) -> str:
+    """``http://host`` and ``ws://host`` alike become the address of the socket."""
+    address = url.rstrip("/")
+    for web, ws in (("http://", "ws://"), ("https://", "wss://")):
+        if address.startswith(web):
+            address = ws + address.removeprefix(web)
+    if not address.startswith(("ws://", "wss://")):
+        raise ClientError(f"{url!r} is not an address; use for instance http://127.0.0.1:8000")
+    return address if address.endswith("/v1/connect") else f"{address}/v1/connect"
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str = "http://127.0.0.1:8000", options: ClientOptions | None = None) -> AsyncIterator[Chat]:
+    """A :class:`Chat` with a connection that is up.
+
+    Raises:
+        Disconnected: no server within ``give_up_s``, or it refused us.
+    """
+    chat = Chat(url, options or ClientOptions())
+    runner = asyncio.create_task(chat.run(), name="parley-client")
+    runner.add_done_callback(lambda task: _finish(chat, task))
+    try:
+        greeting = asyncio.ensure_future(chat.welcome())
+        await asyncio.wait((greeting, runner), return_when=asyncio.FIRST_COMPLETED)
+        if runner.done():
+            greeting.cancel()
+            await runner
+        yield chat
+    finally:
+        runner.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ClientError):
+            await runner
+
+
+def _finish(chat: Chat, task: "asyncio.Task[None]") -> None:
+    if task.cancelled():
+        chat.close(ClientClosed("the client was closed before the turn had ended"))
+        return
+    error = task.exception()
+    chat.close(error if isinstance(error, ClientError) else ClientError(f"the client stopped: {error!r}"))

@@ -1,0 +1,135 @@
+"""Bring a folder into a knowledge base: upsert what changed, remove what has gone, name what cannot be read."""
+
+import asyncio
+import hashlib
+import mimetypes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from parley_client.api import Api
+from parley_client.errors import ApiError, ClientError
+
+SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst", ".html", ".htm", ".xhtml", ".pdf", ".docx"})
+"""Endings of the files that a folder is searched for; a file named by itself is always tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file and its path within the base."""
+
+    file: Path
+    path: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was done. ``failed`` holds (path, reason)."""
+
+    created: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    passages: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Files that are in the base now."""
+        return self.created + self.replaced + self.unchanged
+
+
+Progress = Callable[[str, int, int], None]
+"""(path just handled, how many so far, of how many)."""
+
+
+def candidates(root: Path) -> list[Candidate]:
+    """Files to ingest, by path. Hidden files and folders are left out; links are followed within the folder only.
+
+    Raises:
+        ClientError: nothing is there, or no file in the folder can be read as a document.
+    """
+    if root.is_file():
+        return [Candidate(root, root.name)]
+    if not root.is_dir():
+        raise ClientError(f"{root} does not exist; name a file or a folder")
+    found = [Candidate(file, PurePosixPath(*file.relative_to(root).parts).as_posix()) for file in _walk(root)]
+    if not found:
+        endings = ", ".join(sorted(SUFFIXES))
+        raise ClientError(f"{root} holds no documents; files that end in {endings} are taken")
+    return sorted(found, key=lambda candidate: candidate.path)
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    top = root.resolve()
+    for file in root.rglob("*"):
+        relative = file.relative_to(root)
+        if any(part.startswith(".") for part in relative.parts) or file.suffix.lower() not in SUFFIXES:
+            continue
+        if file.is_file() and file.resolve().is_relative_to(top):
+            yield file
+
+
+async def ingest(
+    api: Api,
+    root: Path,
+    kb: str,
+    *,
+    keep: bool = False,
+    parallel: int = 4,
+    progress: Progress | None = None,
+) -> Summary:
+    """Make base ``kb`` hold the documents of ``root``. A file that fails is named in the summary, the others go in.
+
+    A folder owns the paths under it: unless ``keep``, documents of the base that the folder no longer holds are
+    removed. A single file removes nothing. At most ``parallel`` uploads run at a time.
+    """
+    files = await asyncio.to_thread(candidates, root)
+    folder = files[0].file != root
+    summary = Summary()
+    known = {document.path: document.digest for document in await api.all_documents(kb)}
+    total = len(files)
+    finished = 0
+    gate = asyncio.Semaphore(parallel)
+
+    async def one(candidate: Candidate) -> None:
+        nonlocal finished
+        async with gate:
+            await _put(api, kb, candidate, known.get(candidate.path), summary)
+        finished += 1
+        if progress is not None:
+            progress(candidate.path, finished, total)
+
+    results = await asyncio.gather(*(one(candidate) for candidate in files), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    if folder and not keep:
+        for path in sorted(set(known) - {candidate.path for candidate in files}):
+            summary.removed += await api.delete(kb, path)
+    return summary
+
+
+async def _put(api: Api, kb: str, candidate: Candidate, digest: str | None, summary: Summary) -> None:
+    try:
+        data = await asyncio.to_thread(candidate.file.read_bytes)
+        if digest is not None and hashlib.sha256(data).hexdigest() == digest:
+            summary.unchanged += 1
+            return
+        media_type = mimetypes.guess_type(candidate.file.name)[0] or ""
+        info = await api.put(kb, candidate.path, data, media_type)
+    except OSError as error:
+        summary.failed.append((candidate.path, f"cannot be read: {error.strerror or error}"))
+    except ApiError as error:
+        if error.status in (0, 401, 403):
+            raise
+        summary.failed.append((candidate.path, str(error)))
+    else:
+        summary.passages += info.passages
+        match info.outcome:
+            case "created":
+                summary.created += 1
+            case "replaced":
+                summary.replaced += 1
+            case _:
+                summary.unchanged += 1

@@ -1,0 +1,94 @@
+"""What a client must remember to come back: session, position and the turns under way. Pure: no I/O, no waiting."""
+
+from parley_client.errors import ClientError, TurnRefused
+from parley_client.turn import Turn
+from parley_protocol.client import Accepted, Done, ErrorFrame, Hello, ServerFrame, TurnFrame, TurnStart, Welcome
+
+
+class GapFound(ClientError):
+    """A frame did not follow the one before: reconnect and resume."""
+
+    retryable = True
+
+
+class Memory:
+    """Everything that survives a connection."""
+
+    def __init__(self, *, session: str | None, position: str | None, token: str | None) -> None:
+        self.session = session
+        self.position = position
+        self.token = token
+        self._turns: dict[str, Turn] = {}
+        self._starts: dict[str, TurnStart] = {}
+
+    def hello(self) -> Hello:
+        """The first frame of the next connection."""
+        pending = tuple(turn for turn in self._turns if turn not in self._starts)
+        return Hello(session=self.session, position=self.position, pending=pending, token=self.token)
+
+    def unsent(self) -> list[TurnStart]:
+        """Turns not yet accepted, in order: sending one again is harmless, the same id is the same turn."""
+        return list(self._starts.values())
+
+    def begin(self, start: TurnStart, turn: Turn) -> None:
+        """Remember a turn before its frame is sent."""
+        self._starts[start.turn] = start
+        self._turns[start.turn] = turn
+
+    def adopt(self, turn: Turn) -> None:
+        """Remember a turn that an earlier client of the session had started."""
+        self._turns[turn.id] = turn
+
+    def take(self, frame: ServerFrame) -> None:
+        """Act on a frame. Raises GapFound where a turn's frames are not contiguous."""
+        match frame:
+            case Welcome():
+                self.session = frame.session
+                if frame.gap:
+                    self._rebase()
+            case Accepted():
+                self._starts.pop(frame.turn, None)
+                if (turn := self._turns.get(frame.turn)) is not None:
+                    turn.accepted.set()
+            case ErrorFrame():
+                self._refused(frame)
+            case _ if isinstance(frame, TurnFrame):
+                self._event(frame)
+            case _:
+                pass
+
+    def _rebase(self) -> None:
+        """After a gap the server numbers anew and sends what it knows from the start."""
+        self.position = None
+        for turn in self._turns.values():
+            turn.rebase()
+
+    def _event(self, frame: TurnFrame) -> None:
+        turn = self._turns.get(frame.turn)
+        if turn is None:
+            self.position = frame.position
+            return
+        if frame.seq < turn.next_seq:
+            return
+        if turn.next_seq >= 0 and frame.seq > turn.next_seq:
+            raise GapFound(f"frame {frame.seq} of a turn came instead of {turn.next_seq}")
+        self._starts.pop(frame.turn, None)
+        self.position = frame.position
+        turn.feed(frame)
+        if isinstance(frame, Done):
+            del self._turns[frame.turn]
+
+    def _refused(self, frame: ErrorFrame) -> None:
+        if frame.turn is None or (turn := self._turns.get(frame.turn)) is None:
+            return
+        self._starts.pop(frame.turn, None)
+        del self._turns[frame.turn]
+        after = (frame.retry_after_ms or 0) / 1000
+        turn.fail(TurnRefused(frame.code, frame.message, retryable=frame.retryable, retry_after_s=after))
+
+    def fail_all(self, error: ClientError) -> None:
+        """End every turn for its caller."""
+        for turn in self._turns.values():
+            turn.fail(error)
+        self._turns.clear()
+        self._starts.clear()

@@ -1,0 +1,103 @@
+"""One turn as its caller sees it."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
+
+from parley_client.errors import ClientError
+from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame, TurnFrame
+from parley_protocol.events import Source
+
+_JOIN_ABOVE = 64
+
+
+class Turn:
+    """Events in order, each once, across any number of reconnects; exactly one :class:`Done` ends them.
+
+    A caller that reads slowly gets neighbouring deltas joined, so the events kept for it stay few. ``text`` is always
+    the answer so far.
+    """
+
+    def __init__(self, turn: str, cancel: Callable[[str], Awaitable[None]]) -> None:
+        self.id = turn
+        self.text = ""
+        self.sources: tuple[Source, ...] = ()
+        self.accepted = asyncio.Event()
+        self.next_seq = 0
+        self._cancel = cancel
+        self._events: deque[TurnFrame] = deque()
+        self._changed = asyncio.Event()
+        self._done: Done | None = None
+        self._failure: ClientError | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the turn has ended, well or not."""
+        return self._done is not None or self._failure is not None
+
+    def feed(self, frame: TurnFrame) -> None:
+        """Take the next frame from the connection."""
+        self.accepted.set()
+        self.next_seq = frame.seq + 1
+        match frame:
+            case AnswerDelta():
+                self.text += frame.text
+            case Restarted():
+                self.text = ""
+            case RetrievalFrame():
+                self.sources = frame.sources
+            case Done():
+                self._done, self.text = frame, frame.text
+            case _:
+                pass
+        self._append(frame)
+        self._changed.set()
+
+    def _append(self, frame: TurnFrame) -> None:
+        last = self._events[-1] if self._events else None
+        if len(self._events) >= _JOIN_ABOVE and isinstance(frame, AnswerDelta) and isinstance(last, AnswerDelta):
+            self._events[-1] = msgspec.structs.replace(frame, text=last.text + frame.text)
+        else:
+            self._events.append(frame)
+
+    def rebase(self) -> None:
+        """The server could not resume: take the next frame whatever its number, as the first of a fresh answer."""
+        self.next_seq = -1
+        self.text = ""
+
+    def fail(self, error: ClientError) -> None:
+        """End the turn for its caller without a terminal event."""
+        if not self.finished:
+            self._failure = error
+            self.accepted.set()
+            self._changed.set()
+
+    async def __aiter__(self) -> AsyncIterator[TurnFrame]:
+        """Events until and including :class:`Done`. Raises what ``fail`` was given."""
+        while True:
+            while self._events:
+                frame = self._events.popleft()
+                yield frame
+                if isinstance(frame, Done):
+                    return
+            if self._failure is not None:
+                raise self._failure
+            if self._done is not None:
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def done(self) -> Done:
+        """The terminal event; reads and drops the events before it."""
+        async for frame in self:
+            if isinstance(frame, Done):
+                return frame
+        if self._done is None:
+            raise ClientError("the turn ended without a terminal event; this is a defect of the client")
+        return self._done
+
+    async def cancel(self) -> None:
+        """Ask for the end; exactly the text delivered so far is kept, and a :class:`Done` follows."""
+        await self._cancel(self.id)
