@@ -100,15 +100,18 @@ async def test_a_bad_file_is_named_and_the_others_go_in(folder: Path) -> None:
     assert summary.created == 2
 
 
-async def test_an_unreadable_file_is_named(folder: Path) -> None:
-    (folder / "gone.md").symlink_to(folder / "a.md")
-    server = Server()
-    found = candidates(folder)
-    assert [candidate.path for candidate in found] == ["a.md", "gone.md", "guide/b.html", "guide/c.PDF"]
-    (folder / "guide" / "c.PDF").unlink()
-    (folder / "guide" / "c.PDF").mkdir()
-    summary = await run(server, folder / "a.md")
-    assert summary.done == 1
+async def test_an_unreadable_file_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name == "a.md":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    summary = await run(Server(), folder)
+    assert summary.failed == [("a.md", "cannot be read: Permission denied")]
+    assert summary.created == 2
 
 
 async def test_a_refused_token_ends_the_whole_run(folder: Path) -> None:
