@@ -9,4 +9,5 @@ from parley_runtime.amqp.broker import AmqpBroker
 
 __all__ = ["AmqpBroker"]
 
-logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+for _name in ("aiormq.connection", "aiormq.channel"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)

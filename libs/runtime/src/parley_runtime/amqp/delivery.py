@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from aiormq import spec
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
@@ -13,8 +12,9 @@ from aiormq.exceptions import ChannelInvalidStateError
 from parley_runtime.amqp import meters
 from parley_runtime.amqp.faults import reason_of
 from parley_runtime.ports import OnDelivery
+from parley_runtime.telemetry.logging import get_logger
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Lane:
@@ -28,6 +28,7 @@ class Lane:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.settled_to = 0
         self._label = label
+        self._count = {flag: meters.delivery_counter(label, redelivered=flag) for flag in (False, True)}
         self._on_delivery = on_delivery
         self.handing_over = True
         channel.on_consumer_cancel_callbacks.add(self._cancelled)
@@ -42,7 +43,7 @@ class Lane:
         if not self.handing_over:
             return
         delivery = AmqpDelivery(self, message)
-        meters.delivered(self._label, redelivered=delivery.redelivered)
+        self._count[delivery.redelivered]()
         try:
             self._on_delivery(delivery)
         except Exception:

@@ -28,6 +28,7 @@ class Publisher:
         self._window = asyncio.Semaphore(window)
         self._opening = asyncio.Lock()
         self._waiting = 0
+        self._meter = meters.PublishMeter()
         self._channel: Channel | None = None
 
     async def publish(self, exchange: str, key: str, message: Message, *, timeout_s: float, mandatory: bool) -> None:
@@ -36,12 +37,12 @@ class Publisher:
         outcome = "cancelled"
         try:
             await self._publish(exchange, key, message, timeout_s=timeout_s, mandatory=mandatory)
-            outcome = "confirmed"
+            outcome = meters.CONFIRMED
         except ParleyError as error:
             outcome = type(error).__name__.lower()
             raise
         finally:
-            meters.published(exchange, outcome, time.perf_counter() - started)
+            self._meter.count(exchange, outcome, time.perf_counter() - started)
 
     async def _publish(self, exchange: str, key: str, message: Message, *, timeout_s: float, mandatory: bool) -> None:
         written = False

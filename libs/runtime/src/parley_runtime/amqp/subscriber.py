@@ -5,8 +5,6 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import structlog
-
 from parley_protocol.routes import QueueSpec
 from parley_runtime.amqp import meters
 from parley_runtime.amqp.backoff import delay_s
@@ -17,13 +15,14 @@ from parley_runtime.amqp.topology import declare_queue
 from parley_runtime.amqp.wire import Wire
 from parley_runtime.errors import ConfigError, Unavailable
 from parley_runtime.ports import OnDelivery, QueueFactory
+from parley_runtime.telemetry.logging import get_logger
 
 CONSUME_S = 5.0
 """Limit for declare, bind and consume together. A quorum queue without a leader answers consume only with silence."""
 
 OnReady = Callable[[QueueSpec], Awaitable[None] | None]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class AmqpSubscription:

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from parley_runtime.amqp import meters
 from parley_runtime.amqp.backoff import delay_s
 from parley_runtime.amqp.faults import WireError, reason_of
 from parley_runtime.amqp.wire import Wire
 from parley_runtime.errors import ConfigError, Unavailable
 from parley_runtime.ports import LinkState, OnState
+from parley_runtime.telemetry.logging import get_logger
 
 STEADY_S = 2.0
 """A connection that lived this long resets the back-off."""
@@ -25,7 +24,7 @@ class Supervisor:
     def __init__(self, dial: Dial, prepare: Prepare, *, name: str, purpose: str) -> None:
         self._dial, self._prepare = dial, prepare
         self._purpose = purpose
-        self._log = structlog.get_logger(__name__).bind(link=f"{name}:{purpose}")
+        self._log = get_logger(__name__).bind(link=f"{name}:{purpose}")
         self._state = LinkState.CONNECTING
         self._problem = "not connected yet"
         self._watchers: list[OnState] = []

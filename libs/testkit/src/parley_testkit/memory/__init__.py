@@ -1,0 +1,5 @@
+"""An in-memory broker that keeps the promises of ``parley_runtime.ports`` as RabbitMQ keeps them, faults included."""
+
+from parley_testkit.memory.broker import MemoryBroker, MemoryProcess
+
+__all__ = ["MemoryBroker", "MemoryProcess"]

@@ -1,0 +1,182 @@
+"""MemoryBroker: one shared state, a view for each "process", and the faults a test can cause."""
+
+import asyncio
+
+from parley_protocol.routes import Topology
+from parley_runtime.errors import ConfigError, Unavailable
+from parley_runtime.ports import Message
+from parley_testkit.memory.link import MemoryLink
+from parley_testkit.memory.server import Server
+
+
+class MemoryProcess:
+    """Implements :class:`parley_runtime.ports.Broker` for one process."""
+
+    def __init__(self, broker: "MemoryBroker", name: str, topology: Topology) -> None:
+        self.name = name
+        self._wire = _Wire(broker, topology)
+        self._broker = broker
+        self.links: list[MemoryLink] = []
+
+    async def open(self, purpose: str, *, wait_s: float = 30.0) -> MemoryLink:
+        """As the port says."""
+        if self._broker.refusal:
+            raise ConfigError(self._broker.refusal)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._broker.running.wait()
+        except TimeoutError:
+            raise Unavailable(f"no broker answered within {wait_s:g} s") from None
+        link = MemoryLink(self._wire, purpose)
+        link.connect()
+        self.links.append(link)
+        return link
+
+    async def close(self) -> None:
+        """Close every link, last opened first."""
+        while self.links:
+            await self.links.pop().close()
+
+
+class _Wire:
+    """A process's way to the server; see :class:`parley_testkit.memory.link.Wire`."""
+
+    def __init__(self, broker: "MemoryBroker", topology: Topology) -> None:
+        self.server = broker.server
+        self.topology = topology
+        self._broker = broker
+
+    @property
+    def blocked(self) -> bool:
+        return not self._broker.reading.is_set()
+
+    def read(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> asyncio.Task[bool]:
+        return self._broker.read(exchange, key, message, mandatory=mandatory)
+
+
+class MemoryBroker:
+    """The broker itself. ``reconnect_s`` is how long links need to come back after :meth:`start`.
+
+    Everything runs on the test's loop and its clock, so a virtual clock drives time to live, expiry and deadlines.
+    """
+
+    def __init__(self, topology: Topology, *, reconnect_s: float = 0.05) -> None:
+        self.server = Server()
+        self.refusal = ""
+        self.running = asyncio.Event()
+        self.reading = asyncio.Event()
+        self.running.set()
+        self.reading.set()
+        self._topology = topology
+        self._reconnect_s = reconnect_s
+        self._processes: dict[str, MemoryProcess] = {}
+        self._returning: asyncio.TimerHandle | None = None
+        self._lost_confirms = 0
+        self._reads: set[asyncio.Task[bool]] = set()
+
+    def process(self, name: str, topology: Topology | None = None) -> MemoryProcess:
+        """A process's own broker. The same name again is the same process, until it is killed."""
+        if name not in self._processes:
+            self._processes[name] = MemoryProcess(self, name, topology or self._topology)
+        return self._processes[name]
+
+    def kill(self, process: str) -> None:
+        """The process is gone: its links end, what it had not settled returns to the queues."""
+        gone = self._processes.pop(process)
+        for link in gone.links:
+            link.drop()
+
+    def cut(self, process: str) -> None:
+        """The process loses its connections and gets them back ``reconnect_s`` later."""
+        links = self._processes[process].links
+        for link in links:
+            link.cut()
+        self._reconnect_soon()
+
+    def stop(self) -> None:
+        """The broker goes away; transient messages in classic queues are lost."""
+        self.running.clear()
+        for link in self._links():
+            link.cut()
+        self.server.restart()
+
+    def start(self) -> None:
+        """The broker is back; links return after ``reconnect_s``."""
+        self.running.set()
+        self._reconnect_soon()
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def block(self) -> None:
+        """A memory alarm: publishes are not read. A link hears of it at its next publish, as with RabbitMQ."""
+        self.reading.clear()
+
+    def unblock(self) -> None:
+        """The alarm is over; publishes written meanwhile are read now."""
+        self.reading.set()
+        for link in self._links():
+            link.unblock()
+
+    def refuse_logins(self, reason: str = "RabbitMQ refused the login") -> None:
+        """``open`` raises ConfigError from now on; "" allows logins again."""
+        self.refusal = reason
+
+    def delete_queue(self, name: str) -> None:
+        """An operator deletes a queue: consumers get a broker-side cancel."""
+        self.server.delete_queue(name)
+
+    def lose_confirms(self, count: int) -> None:
+        """The next ``count`` publishes are taken, and their confirms never arrive."""
+        self._lost_confirms = count
+
+    def messages(self, queue: str) -> tuple[bytes, ...]:
+        """Bodies of the ready messages, in order; none if the queue does not exist."""
+        found = self.server.queues.get(queue)
+        return tuple(stored.body for stored in found.ready) if found else ()
+
+    async def close(self) -> None:
+        """End everything."""
+        for process in tuple(self._processes.values()):
+            await process.close()
+        if self._returning is not None:
+            self._returning.cancel()
+        for task in self._reads:
+            task.cancel()
+        self.server.close()
+
+    def read(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> asyncio.Task[bool]:
+        """Take a publish in, whether or not its publisher still waits; False if its confirm is lost."""
+        task = asyncio.create_task(self._read(exchange, key, message, mandatory=mandatory))
+        self._reads.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[bool]) -> None:
+        self._reads.discard(task)
+        if not task.cancelled():
+            task.exception()  # the publisher has it, if it still waits
+
+    async def _read(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> bool:
+        await self.reading.wait()
+        self.server.publish(exchange, key, message, mandatory=mandatory)
+        if self._lost_confirms:
+            self._lost_confirms -= 1
+            return False
+        await asyncio.sleep(0)
+        return True
+
+    def _reconnect_soon(self) -> None:
+        if self._returning is not None:
+            self._returning.cancel()
+        self._returning = asyncio.get_running_loop().call_later(self._reconnect_s, self._connect)
+
+    def _links(self) -> list[MemoryLink]:
+        return [link for process in self._processes.values() for link in process.links]
+
+    def _connect(self) -> None:
+        for link in self._links():
+            if self.running.is_set():
+                link.connect()

@@ -1,0 +1,177 @@
+"""One queue: order, length limit, time to live, expiry, prefetch, redelivery and its count."""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from parley_protocol.routes import QueueSpec
+from parley_runtime.ports import Headers
+
+_arrivals = itertools.count()
+
+
+@dataclass(slots=True)
+class Stored:
+    """A message in a queue. ``count`` is the broker's number of failed deliveries, ``expires_at`` in loop time."""
+
+    body: bytes
+    headers: Headers
+    key: str
+    durable: bool
+    death: tuple[str, str] | None = None
+    expires_at: float | None = None
+    count: int = 0
+    redelivered: bool = False
+    arrival: int = field(default_factory=lambda: next(_arrivals))
+
+
+class Consumer(Protocol):
+    """Where a queue delivers to."""
+
+    @property
+    def room(self) -> bool: ...
+    def deliver(self, stored: Stored) -> None: ...
+    def ended(self) -> None:
+        """The queue has gone."""
+        ...
+
+
+DeadLetter = Callable[["MemoryQueue", Stored, str], None]
+Expired = Callable[["MemoryQueue"], None]
+
+
+class MemoryQueue:
+    """A durable classic or quorum queue. Deliveries happen in a later turn of the loop, one message after the other."""
+
+    def __init__(self, spec: QueueSpec, dead_letter: DeadLetter, expired: Expired) -> None:
+        self.spec = spec
+        self.ready: deque[Stored] = deque()
+        self.consumers: deque[Consumer] = deque()
+        self._dead_letter, self._expired = dead_letter, expired
+        self._loop = asyncio.get_running_loop()
+        self._pumping: asyncio.Handle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self.touch()
+
+    @property
+    def quorum(self) -> bool:
+        return bool(self._argument("x-queue-type") == "quorum")
+
+    @property
+    def full(self) -> bool:
+        """True if a publish would be refused."""
+        limit: int | None = self._argument("x-max-length")
+        refuses: bool = self._argument("x-overflow") == "reject-publish"
+        return limit is not None and len(self.ready) >= limit and refuses
+
+    def put(self, stored: Stored, expires_s: float | None) -> None:
+        """Append; the shorter of the message's and the queue's time to live counts, in this queue only."""
+        ttl = self._argument("x-message-ttl")
+        lives = [s for s in (expires_s, None if ttl is None else ttl / 1000) if s is not None]
+        stored.expires_at = self._loop.time() + min(lives) if lives else None
+        self.ready.append(stored)
+        limit = self._argument("x-max-length")
+        while limit is not None and len(self.ready) > limit and self._argument("x-overflow") != "reject-publish":
+            self._dead_letter(self, self.ready.popleft(), "maxlen")
+        self.stir()
+
+    def put_back(self, returned: list[Stored]) -> None:
+        """Unsettled messages come back: behind the waiting ones in a quorum queue, to their old place in a classic
+        one. A quorum queue counts, and parks what is over its delivery limit.
+        """
+        limit = self._argument("x-delivery-limit")
+        for stored in returned:
+            stored.redelivered = True
+            stored.count += 1
+            if self.quorum and limit is not None and stored.count > limit:
+                self._dead_letter(self, stored, "delivery_limit")
+            else:
+                self.ready.append(stored)
+        if not self.quorum:
+            self.ready = deque(sorted(self.ready, key=lambda stored: stored.arrival))
+        self.stir()
+
+    def reject(self, stored: Stored) -> None:
+        """Dead-letter a delivered message."""
+        self._dead_letter(self, stored, "rejected")
+
+    def attach(self, consumer: Consumer) -> None:
+        self.consumers.append(consumer)
+        self._stop_idle_timer()
+        self.stir()
+
+    def detach(self, consumer: Consumer) -> None:
+        if consumer in self.consumers:
+            self.consumers.remove(consumer)
+            self.touch()
+
+    def touch(self) -> None:
+        """Start the time after which an unused queue goes."""
+        self._stop_idle_timer()
+        expires = self._argument("x-expires")
+        if expires is not None and not self.consumers:
+            self._idle_timer = self._loop.call_later(expires / 1000, self._expired, self)
+
+    def forget_transient(self) -> None:
+        """What a broker restart does; a quorum queue keeps everything."""
+        if not self.quorum:
+            self.ready = deque(stored for stored in self.ready if stored.durable)
+        self.stir()
+
+    def end(self) -> None:
+        """The queue is deleted, with what is in it."""
+        self.ready.clear()
+        self._stop_idle_timer()
+        for handle in (self._pumping, self._head_timer):
+            if handle is not None:
+                handle.cancel()
+        for consumer in tuple(self.consumers):
+            consumer.ended()
+        self.consumers.clear()
+
+    def stir(self) -> None:
+        """Look at the head in the next turn of the loop."""
+        if self._pumping is None:
+            self._pumping = self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = None
+        self._drop_expired()
+        while self.ready:
+            consumer = self._next_consumer()
+            if consumer is None:
+                break
+            consumer.deliver(self.ready.popleft())
+        self._drop_expired()
+
+    def _next_consumer(self) -> Consumer | None:
+        for _ in range(len(self.consumers)):
+            consumer = self.consumers[0]
+            self.consumers.rotate(-1)
+            if consumer.room:
+                return consumer
+        return None
+
+    def _drop_expired(self) -> None:
+        """Only the head expires: a message behind one that lives longer waits, as in RabbitMQ."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        while self.ready and self.ready[0].expires_at is not None:
+            when = self.ready[0].expires_at
+            if when > self._loop.time():
+                self._head_timer = self._loop.call_at(when, self.stir)
+                return
+            self._dead_letter(self, self.ready.popleft(), "expired")
+
+    def _stop_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    def _argument(self, name: str) -> Any:
+        return self.spec.arguments.get(name)
