@@ -46,7 +46,7 @@ class SqliteDatabase:
         self._readers = tuple(readers)
         self._next_reader = itertools.cycle(self._readers)
         self._lock = asyncio.Lock()
-        self._compiler = URL.create("sqlite+aiosqlite").get_dialect()(paramstyle="qmark")
+        self._compiler = URL.create("sqlite+aiosqlite").get_dialect()()
 
     @classmethod
     async def open(cls, path: Path, *, readers: int, timeout_s: float) -> "SqliteDatabase":
