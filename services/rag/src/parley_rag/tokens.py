@@ -87,10 +87,12 @@ def _word(word: str) -> tuple[Term, ...]:
 
 def query_terms(text: str) -> list[Term]:
     """Terms of a question: without stop words, unless nothing else is left."""
-    folded = fold(text)
-    bare = _STOP_CJK.sub(" ", folded)
-    kept = [term for term in _without_stops(bare) if term.text]
-    return kept or list(terms(folded))
+    return content_terms(text) or list(terms(text))
+
+
+def content_terms(text: str) -> list[Term]:
+    """Terms that carry meaning: without stop words and question phrases. May be empty."""
+    return list(_without_stops(_STOP_CJK.sub(" ", fold(text))))
 
 
 def _without_stops(text: str) -> Iterator[Term]:

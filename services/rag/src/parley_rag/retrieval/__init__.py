@@ -1,0 +1,7 @@
+"""Finding passages: ``ports`` says what is promised, ``embedded`` is the default engine, ``follower`` keeps it current."""
+
+from parley_rag.retrieval.embedded import EmbeddedRetriever
+from parley_rag.retrieval.follower import IndexFollower
+from parley_rag.retrieval.ports import Query, Retriever
+
+__all__ = ["EmbeddedRetriever", "IndexFollower", "Query", "Retriever"]

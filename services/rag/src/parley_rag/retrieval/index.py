@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from parley_rag.tokens import Term, query_terms, terms
+from parley_rag.tokens import Term, content_terms, query_terms, terms
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
@@ -32,6 +32,7 @@ class Tuning:
     unigram: float = 0.3
     compound: float = 0.6
     proximity: float = 0.2
+    context: float = 0.4
     candidates: int = 64
 
 
@@ -151,9 +152,12 @@ class PassageIndex:
         self._free.append(slot)
         self._norms = None
 
-    def search(self, query: str, limit: int) -> list[tuple[int, float]]:
-        """(slot, score) of the best ``limit``. Scores: 0 to about 1, the share of the question that was met."""
-        wanted = self._query(query_terms(query[:MAX_QUERY]))
+    def search(self, query: str, limit: int, context: str = "") -> list[tuple[int, float]]:
+        """(slot, score) of the best ``limit``. Scores: 0 to about 1, the share of the question that was met.
+        Words of ``context`` that are not in ``query`` count for :attr:`Tuning.context` of their weight.
+        """
+        lead = content_terms(query[:MAX_QUERY]) if context else query_terms(query[:MAX_QUERY])
+        wanted = self._query(lead, content_terms(context[:MAX_QUERY]))
         if not wanted.weights or not len(self):
             return []
         scores = self._bm25f(wanted)
@@ -184,14 +188,16 @@ class PassageIndex:
         self._title_lengths.append(0)
         return len(self._keys) - 1
 
-    def _query(self, wanted: list[Term]) -> _Query:
-        counts = Counter(term.text for term in wanted)
-        units = {term.text for term in wanted if term.unit}
+    def _query(self, wanted: list[Term], context: list[Term]) -> _Query:
+        counts = {text: float(min(count, 3)) for text, count in Counter(term.text for term in wanted).items()}
+        for term in context:
+            counts.setdefault(term.text, self._tuning.context)
+        units = {term.text for term in (*wanted, *context) if term.unit}
         weights: dict[int, float] = {}
         ideal = 0.0
         for text, count in counts.items():
             number = self._vocabulary.get(text, -1)
-            weight = self._idf(number) * self._kind_weight(text, text in units) * min(count, 3)
+            weight = self._idf(number) * self._kind_weight(text, text in units) * count
             ideal += weight
             if number >= 0 and len(self._postings[number].slots):
                 weights[number] = weight
