@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from parley_protocol.work import BaseInfo, DocumentInfo
@@ -165,10 +165,11 @@ async def test_concurrent_puts_of_one_document_store_it_once(store: Store) -> No
 
 async def _waiting(connection: Any) -> None:
     async with asyncio.timeout(10):
-        while not await connection.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        ):
-            await asyncio.sleep(0)
+        blocked = 0
+        while not blocked:
+            blocked = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
 
 
 @pytest.mark.postgres

@@ -38,7 +38,7 @@ class PostgresDatabase:
             pool = await asyncio.wait_for(
                 asyncpg.create_pool(
                     dsn,
-                    min_size=1,
+                    min_size=0,
                     max_size=connections,
                     command_timeout=timeout_s,
                     timeout=timeout_s,
