@@ -105,6 +105,11 @@ class Feed:
             if not self.gateways and self.on_detached is not None:
                 self.on_detached()
 
+    def mute(self) -> None:
+        """Nobody follows any more: nothing further is sent."""
+        self.gateways.clear()
+        self.behind.clear()
+
 
 @dataclass(slots=True, eq=False)
 class _Lane:

@@ -1,0 +1,81 @@
+"""Whether and under which fence a delivery is run: pure decisions, table-tested.
+
+The table "A delivery" of docs/protocol says why. Counts and flags of the broker answer one question only: is this
+certainly the first delivery of a job that was certainly published once?
+"""
+
+import enum
+from dataclasses import dataclass
+
+from parley_protocol.work import Job, Retrieve
+from parley_runtime.store.ports import AlreadyClosed, Claimed, FirstClaim, LaterClaim, NotMine, OtherSubmission, TurnRow
+
+
+class Step(enum.Enum):
+    """What to ask the store before any work."""
+
+    GO = "go"
+    """Nothing: the job's fence is its own."""
+    CLAIM_FIRST = "claim_first"
+    ASK_THEN_CLAIM_FIRST = "ask_then_claim_first"
+    """A run of the row's base may be alive at another worker: ask before claiming."""
+    CLAIM_LATER = "claim_later"
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Run with this base and fence."""
+
+    base: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """The row is closed: emit the terminal from it and ack."""
+
+    row: TurnRow
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The turn id was used for another text: say so and ack; the turn itself is not touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Another run answers for the turn: ack."""
+
+
+Verdict = Go | Emit | Refuse | Drop
+
+
+def certainly_first(job: Job, *, redelivered: bool, delivery_count: int | None) -> bool:
+    """Nobody else can have begun this job."""
+    return not (job.again or job.tries or redelivered or delivery_count)
+
+
+def first_step(job: Job, *, first_stage: bool, redelivered: bool, delivery_count: int | None) -> Step:
+    """The question to the store for this delivery."""
+    if not first_stage:
+        certain = certainly_first(job, redelivered=redelivered, delivery_count=delivery_count)
+        return Step.GO if certain else Step.CLAIM_LATER
+    return Step.ASK_THEN_CLAIM_FIRST if redelivered or delivery_count else Step.CLAIM_FIRST
+
+
+def verdict(job: Job, claim: FirstClaim | LaterClaim) -> Verdict:
+    """What the store's answer means for ``job``."""
+    match claim:
+        case Claimed(base, fence):
+            return Go(base, fence)
+        case AlreadyClosed(row):
+            return Refuse() if _other_text(job, row) else Emit(row)
+        case OtherSubmission(conflict):
+            return Refuse() if conflict else Drop()
+        case NotMine():
+            return Drop()
+
+
+def _other_text(job: Job, row: TurnRow) -> bool:
+    # A row that a forced record made has no digest: nothing is known of the text it stands for.
+    return isinstance(job, Retrieve) and bool(row.digest) and row.digest != job.digest

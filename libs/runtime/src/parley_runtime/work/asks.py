@@ -1,0 +1,84 @@
+"""Questions to other processes: what has been delivered (``begin``), and who still runs a turn (``running``).
+
+Answers may never come; every wait here is short and bounded, and silence is an answer.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from parley_protocol.control import Alive, Audience, Begin, Prefix, Running
+from parley_protocol.ids import TurnKey
+from parley_runtime.control import ControlPlane
+from parley_runtime.work.options import WorkerOptions
+
+
+class _Answers:
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.text = ""
+
+
+class Asks:
+    """One per worker; registers for ``Prefix`` and ``Alive``. ``on_follower`` hears of every gateway that answers a
+    ``begin``, in time or late.
+    """
+
+    def __init__(
+        self, control: ControlPlane, options: WorkerOptions, on_follower: Callable[[TurnKey, int, str, bool], None]
+    ) -> None:
+        self._control = control
+        self._options = options
+        self._on_follower = on_follower
+        self._begins: dict[tuple[TurnKey, int], _Answers] = {}
+        self._running: dict[tuple[TurnKey, int], asyncio.Event] = {}
+        control.on(Prefix, self._prefix)
+        control.on(Alive, self._alive)
+
+    async def begin(self, key: TurnKey, fence: int) -> str:
+        """Tell gateways and workers that a run with ``fence`` is about to speak. Returns the longest text that a
+        gateway says it delivered, "" for none in time. Takes ``begin_wait_s`` at most.
+        """
+        answers = self._begins[key, fence] = _Answers()
+        try:
+            self.announce(key, fence)
+            async with asyncio.timeout(self._options.begin_wait_s):
+                await answers.first.wait()
+                await asyncio.sleep(self._options.begin_more_s)
+        except TimeoutError:
+            pass
+        finally:
+            self._begins.pop((key, fence), None)
+        return answers.text
+
+    def announce(self, key: TurnKey, fence: int) -> None:
+        """The same without waiting for answers."""
+        message = Begin(key, fence, self._control.process_id)
+        self._control.post(Audience.GATEWAYS.value, message)
+        self._control.post(Audience.WORKERS.value, message)
+
+    async def running(self, key: TurnKey, base: int) -> bool:
+        """Whether some worker says within ``running_wait_s`` that it runs ``base`` of ``key``."""
+        heard = self._running[key, base] = asyncio.Event()
+        try:
+            self._control.post(Audience.WORKERS.value, Running(key, base, self._control.process_id))
+            async with asyncio.timeout(self._options.running_wait_s):
+                await heard.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._running.pop((key, base), None)
+        return True
+
+    def _prefix(self, answer: Prefix) -> None:
+        answers = self._begins.get((answer.key, answer.fence))
+        self._on_follower(answer.key, answer.fence, answer.gateway, answers is None)
+        if answers is None:
+            return
+        if answer.text is not None and len(answer.text) > len(answers.text):
+            answers.text = answer.text
+        answers.first.set()
+
+    def _alive(self, answer: Alive) -> None:
+        heard = self._running.get((answer.key, answer.base))
+        if heard is not None:
+            heard.set()

@@ -1,0 +1,66 @@
+"""Settings of the worker loop."""
+
+from dataclasses import dataclass, field
+
+from parley_runtime.config import setting
+from parley_runtime.sink import SinkOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """Waits and bounds of the worker loop. Seats belong to the stage; the ladder's delays to the topology."""
+
+    begin_wait_s: float = setting(
+        "PARLEY_BEGIN_WAIT_S",
+        0.15,
+        "longest wait for a gateway's word on what it has delivered, before a repeated run speaks",
+        unit="seconds",
+        zero="do not wait: a repeated run always starts its answer anew",
+        minimum=0,
+        maximum=5,
+    )
+    begin_more_s: float = setting(
+        "PARLEY_BEGIN_MORE_S",
+        0.02,
+        "wait for further gateways after the first one's answer",
+        unit="seconds",
+        zero="take the first answer",
+        minimum=0,
+        maximum=5,
+    )
+    running_wait_s: float = setting(
+        "PARLEY_RUNNING_WAIT_S",
+        0.1,
+        "wait for a worker that still runs a turn which was delivered again",
+        unit="seconds",
+        zero="do not ask: the turn is run again",
+        minimum=0,
+        maximum=5,
+    )
+    ended_turns: int = setting(
+        "PARLEY_ENDED_TURNS",
+        1000,
+        "finished runs that still answer a gateway's attach",
+        unit="turns",
+        zero="none does",
+        minimum=0,
+    )
+    ended_s: float = setting(
+        "PARLEY_ENDED_S", 5.0, "how long a finished run answers an attach", unit="seconds", zero="not at all", minimum=0
+    )
+    publish_s: float = setting(
+        "PARLEY_PUBLISH_S",
+        5.0,
+        "one attempt to hand a job to the broker; attempts repeat until the turn's deadline",
+        unit="seconds",
+        minimum=0.1,
+    )
+    hand_over_s: float = setting(
+        "PARLEY_HAND_OVER_S",
+        5.0,
+        "time at the end of a drain to hand unfinished jobs back",
+        unit="seconds",
+        zero="leave them to the broker's redelivery",
+        minimum=0,
+    )
+    sink: SinkOptions = field(default_factory=SinkOptions)

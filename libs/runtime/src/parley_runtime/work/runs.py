@@ -1,0 +1,135 @@
+"""The runs of one process by turn, and what control messages do to them."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from parley_protocol.control import Alive, Attach, Begin, Leave, Running, Stop
+from parley_protocol.ids import TurnKey
+from parley_protocol.work import Job
+from parley_runtime.control import ControlPlane
+from parley_runtime.sink import EventSink, Feed
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.metrics import counter
+from parley_runtime.work.live import End, LiveRun
+from parley_runtime.work.options import WorkerOptions
+
+AnyRun = LiveRun[Any]
+
+
+class Runs:
+    """Live runs, and finished ones that still answer an attach for a while."""
+
+    def __init__(self, control: ControlPlane, sink: EventSink, options: WorkerOptions) -> None:
+        self._control = control
+        self._sink = sink
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._live: dict[TurnKey, list[AnyRun]] = {}
+        self._ended: OrderedDict[TurnKey, tuple[Feed, float]] = OrderedDict()
+        control.on(Stop, self._on_stop)
+        control.on(Begin, self._on_begin)
+        control.on(Attach, self._on_attach)
+        control.on(Leave, self._on_leave)
+        control.on(Running, self._on_running)
+
+    def __iter__(self) -> Iterator[AnyRun]:
+        return (run for runs in tuple(self._live.values()) for run in tuple(runs))
+
+    def add(self, run: AnyRun) -> None:
+        """``run`` has a fence: lower ones of its turn end, and it hears control from now on."""
+        self.end_below(run.key, run.fence)
+        self._live.setdefault(run.key, []).append(run)
+
+    def remove(self, run: AnyRun) -> None:
+        """Forget ``run``. Idempotent."""
+        runs = self._live.get(run.key)
+        if runs is None or run not in runs:
+            return
+        runs.remove(run)
+        if not runs:
+            del self._live[run.key]
+
+    def remember(self, run: AnyRun) -> None:
+        """``run`` has published its record: let it answer an attach for a while with an ``ending`` snapshot."""
+        run.output.ending = True
+        if not self._options.ended_turns or not self._options.ended_s:
+            return
+        self._ended.pop(run.key, None)
+        self._ended[run.key] = (run.feed, self._loop.time() + self._options.ended_s)
+        if len(self._ended) > self._options.ended_turns:
+            self._ended.popitem(last=False)
+        if len(self._ended) == 1:
+            self._loop.call_later(self._options.ended_s, self._forget)
+
+    def twin(self, stage: str, job: Job, *, first: bool) -> AnyRun | None:
+        """The live run of the very job ``job``, if this process has it."""
+        for run in self._live.get(job.key, ()):
+            same = run.job.submission == job.submission and (first or run.job.base == job.base)
+            if run.stage == stage and same and run.end is None:
+                return run
+        return None
+
+    def runs_base(self, key: TurnKey, base: int) -> bool:
+        """Whether a run of ``base`` is alive here."""
+        return any(run.job.base == base and run.end is None for run in self._live.get(key, ()))
+
+    def end_below(self, key: TurnKey, fence: int) -> None:
+        """A run with ``fence`` speaks for the turn: lower ones end."""
+        for run in tuple(self._live.get(key, ())):
+            if run.fence < fence:
+                run.feed.mute()
+                if run.stop(End.SUPERSEDED):
+                    counter(names.WASTED).labels(run.stage).inc()
+        ended = self._ended.get(key)
+        if ended is not None and ended[0].fence < fence:
+            del self._ended[key]
+
+    def follow(self, key: TurnKey, fence: int, gateway: str, late: bool) -> None:
+        """``gateway`` answered a begin: it follows. ``late``: the run may have spoken, so it gets a snapshot now."""
+        for run in self._live.get(key, ()):
+            if run.fence == fence:
+                run.feed.follow(gateway)
+                if late:
+                    self._sink.touch(run.feed, urgent=True)
+
+    def _on_begin(self, begin: Begin) -> None:
+        self.end_below(begin.key, begin.fence)
+
+    def _on_stop(self, stop: Stop) -> None:
+        if stop.fence:
+            self.end_below(stop.key, stop.fence)
+            return
+        for run in tuple(self._live.get(stop.key, ())):
+            run.feed.mute()
+            run.stop(End.STOPPED)
+        self._ended.pop(stop.key, None)
+
+    def _on_attach(self, attach: Attach) -> None:
+        # Following and queueing the snapshot happen in this one tick: nothing is missed and nothing is sent twice.
+        for key in attach.keys:
+            feeds = [run.feed for run in self._live.get(key, ()) if run.end is None]
+            ended = self._ended.get(key)
+            if not feeds and ended is not None and ended[1] > self._loop.time():
+                feeds = [ended[0]]
+            for feed in feeds:
+                feed.follow(attach.gateway)
+                self._sink.touch(feed, urgent=True)
+
+    def _on_leave(self, leave: Leave) -> None:
+        for run in self._live.get(leave.key, ()):
+            run.feed.leave(leave.gateway)
+
+    def _on_running(self, running: Running) -> None:
+        if self.runs_base(running.key, running.base):
+            self._control.post(running.worker, Alive(running.key, running.base, self._control.process_id))
+
+    def _forget(self) -> None:
+        now = self._loop.time()
+        while self._ended:
+            key, (_, until) = next(iter(self._ended.items()))
+            if until > now:
+                self._loop.call_at(until, self._forget)
+                return
+            del self._ended[key]

@@ -1,0 +1,294 @@
+"""One delivery, from decode to ack. The table "A delivery" of the turn protocol, in code."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from parley_protocol import codec
+from parley_protocol.events import Refusal, TurnStatus
+from parley_protocol.faults import ProtocolError
+from parley_protocol.work import Generate, Job, Record, Retrieve
+from parley_runtime.errors import Conflict, Expired, ParleyError
+from parley_runtime.ports import Clock, Delivery
+from parley_runtime.retry import Park, Retry, after_failure, fault_of
+from parley_runtime.sink import EventSink
+from parley_runtime.stage import StageSpec
+from parley_runtime.store.ports import Claimed, FirstClaim, LaterClaim, TurnStore
+from parley_runtime.telemetry import names, tracing
+from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter, gauge, histogram
+from parley_runtime.work.admission import Drop, Emit, Go, Refuse, Step, Verdict, first_step, verdict
+from parley_runtime.work.asks import Asks
+from parley_runtime.work.envelope import Courier, terminal_of
+from parley_runtime.work.live import End, LiveRun, RunEnded
+from parley_runtime.work.runs import AnyRun, Runs
+from parley_runtime.work.stamp import final, repeat, stamp
+
+EXPIRED = "The turn's time ran out before it was answered. Ask again, or allow more time."
+CONFLICT = "This turn id was used before with another text. Send the new text under a new turn id."
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every stage of a process shares."""
+
+    store: TurnStore
+    sink: EventSink
+    courier: Courier
+    runs: Runs
+    asks: Asks
+    clock: Clock
+
+
+class Server:
+    """Serves the deliveries of one stage. ``take`` never raises; each delivery ends acked, dead-lettered, or left
+    unacked because its channel has gone or nothing could be published for it.
+    """
+
+    def __init__(self, spec: StageSpec[Any], desk: Desk) -> None:
+        self.spec = spec
+        self.handing_over = False
+        self._desk = desk
+        self._seats = asyncio.Semaphore(spec.seats)
+        gauge(names.SEATS).labels(spec.stage).set(spec.seats)
+        self._busy = gauge(names.SEATS_BUSY).labels(spec.stage)
+        self.busy = 0
+
+    async def take(self, delivery: Delivery) -> None:
+        """One delivery to its end."""
+        try:
+            job = codec.unpack_job(delivery.body)
+        except ProtocolError as error:
+            await self._undecodable(delivery, error.code.value)
+            return
+        if not isinstance(job, self.spec.job):
+            await self._undecodable(delivery, f"a {type(job).__name__} does not belong here")
+            return
+        attributes = {
+            names.ATTR_SYSTEM: "rabbitmq",
+            names.ATTR_DESTINATION: delivery.queue,
+            names.ATTR_OPERATION: "process",
+            names.ATTR_CONVERSATION: job.key.session,
+            names.ATTR_STAGE: self.spec.stage,
+            names.ATTR_KB: job.kb,
+        }
+        run = LiveRun(job, delivery, stage=self.spec.stage, sink=self._desk.sink, clock=self._desk.clock)
+        parent = tracing.extract(delivery.headers)
+        name = names.SPAN_PROCESS.format(destination=self.spec.stage)
+        with tracing.span(name, kind="consumer", parent=parent, attributes=attributes) as span:
+            outcome = await self._outcome(run, delivery)
+            span.set_attribute(names.ATTR_FENCE, run.fence)
+            span.set_attribute(names.ATTR_STATUS, outcome)
+        self._count(run, outcome)
+
+    async def _undecodable(self, delivery: Delivery, reason: str) -> None:
+        counter(names.UNDECODABLE).labels(self.spec.stage).inc()
+        counter(names.DEAD_LETTERS).labels(delivery.queue, "undecodable").inc()
+        log.warning("message cannot be used; dead-lettered", queue=delivery.queue, reason=reason)
+        await delivery.reject()
+
+    def _count(self, run: AnyRun, outcome: str) -> None:
+        stage = self.spec.stage
+        counter(names.JOBS).labels(stage, outcome).inc()
+        if run.wait_ms:
+            histogram(names.JOB_WAIT_SECONDS).labels(stage).observe(run.wait_ms / 1000)
+        histogram(names.JOB_WORK_SECONDS).labels(stage).observe(self._desk.clock.monotonic() - run.started)
+        log.debug("job served", stage=stage, outcome=outcome, turn=run.key.turn, fence=run.fence)
+
+    async def _outcome(self, run: AnyRun, delivery: Delivery) -> str:
+        try:
+            return await self._serve(run, delivery)
+        except Expired:
+            return await self._expire(run)
+        except Exception as error:
+            if not isinstance(error, ParleyError):
+                log.exception("job failed on a defect", stage=self.spec.stage, turn=run.key.turn)
+            return await self._fail(run, error)
+        finally:
+            self._desk.runs.remove(run)
+            if not run.done.done():
+                run.done.set_result(False)
+
+    async def _serve(self, run: AnyRun, delivery: Delivery) -> str:
+        if run.remaining_s() <= 0:
+            return await self._expire(run)
+        twin = self._desk.runs.twin(self.spec.stage, run.job, first=self.spec.first)
+        if twin is not None and twin.publishing and await self._published(twin, run):
+            await run.lease.ack()
+            return "duplicate"
+        step = first_step(
+            run.job,
+            first_stage=self.spec.first,
+            redelivered=delivery.redelivered,
+            delivery_count=delivery.delivery_count,
+        )
+        decision = await self._decide(run, step)
+        if not isinstance(decision, Go):
+            return await self._decline(run, decision)
+        twin = self._desk.runs.twin(self.spec.stage, run.job, first=self.spec.first)
+        if twin is not None and not twin.publishing and decision.fence > twin.fence:
+            self._desk.asks.announce(run.key, decision.fence)
+            twin.adopt(delivery, decision.base, decision.fence)
+            return "adopted"
+        run.begin(decision.base, decision.fence)
+        return await self._run(run)
+
+    async def _published(self, twin: AnyRun, run: AnyRun) -> bool:
+        """The job is being handed on by the run before: wait for that instead of running it again."""
+        await asyncio.wait({twin.done}, timeout=run.remaining_s())
+        return twin.done.done() and twin.done.result()
+
+    async def _decide(self, run: AnyRun, step: Step) -> Verdict:
+        job: Job = run.job
+        if step is Step.GO:
+            return Go(job.base, job.fence)
+        if step is Step.ASK_THEN_CLAIM_FIRST and await self._alive(run):
+            return Drop()
+        claim: FirstClaim | LaterClaim
+        if isinstance(job, Retrieve) and self.spec.first:
+            claim = await self._desk.store.claim_first(
+                job.key, submission=job.submission, digest=job.digest, question=job.question
+            )
+        else:
+            claim = await self._desk.store.claim_later(job.key, base=job.base)
+        outcome = "claimed" if isinstance(claim, Claimed) else type(claim).__name__.lower()
+        counter(names.CLAIMS).labels(self.spec.stage, outcome).inc()
+        return verdict(job, claim)
+
+    async def _alive(self, run: AnyRun) -> bool:
+        """Whether a descendant of the row's first-stage run is at work in some process."""
+        if self._desk.runs.twin(self.spec.stage, run.job, first=True) is not None:
+            return False
+        for row in await self._desk.store.rows([run.key]):
+            if row.closed or row.submission != run.job.submission:
+                continue
+            if self._desk.runs.runs_base(run.key, row.base) or await self._desk.asks.running(run.key, row.base):
+                return True
+        return False
+
+    async def _decline(self, run: AnyRun, decision: Verdict) -> str:
+        job = run.job
+        outcome = "duplicate"
+        match decision:
+            case Emit(row):
+                self._desk.sink.emit(job.reply_to, job.key, row.fence, terminal_of(row))
+                outcome = "closed"
+            case Refuse():
+                refusal = Refusal(job.submission, Conflict(CONFLICT).fault())
+                self._desk.sink.emit(job.reply_to, job.key, job.fence, refusal)
+                outcome = "conflict"
+        await run.lease.ack()
+        return outcome
+
+    async def _run(self, run: AnyRun) -> str:
+        self._desk.runs.add(run)
+        if self.handing_over:
+            run.stop(End.HANDED_OVER)
+        limit = asyncio.timeout(run.remaining_s())
+        try:
+            async with limit:
+                job = await run.supervise(self._work(run))
+        except RunEnded:
+            return await self._ended(run)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return await self._expire(run)
+        return await self._forward(run, job)
+
+    async def _work(self, run: AnyRun) -> Generate | Record:
+        async with self._seats:
+            self.busy += 1
+            self._busy.inc()
+            try:
+                if run.fence > 1:
+                    run.output.prefix = await self._desk.asks.begin(run.key, run.fence)
+                    self._desk.sink.touch(run.feed, urgent=True)
+                result: Generate | Record = await self.spec.handler(run)
+                return result
+            finally:
+                self.busy -= 1
+                self._busy.dec()
+
+    async def _forward(self, run: AnyRun, job: Generate | Record) -> str:
+        run.publishing = True
+        run.output.finish()
+        self._desk.sink.touch(run.feed, urgent=True)
+        if not await self._desk.courier.forward(
+            stamp(run, job, self._desk.clock.monotonic()), run.deadline, run.lease.held
+        ):
+            return "unpublished"
+        if isinstance(job, Record):
+            self._desk.runs.remember(run)
+        run.done.set_result(True)
+        await run.lease.ack()
+        return "done"
+
+    async def _ended(self, run: AnyRun) -> str:
+        assert run.end is not None
+        if run.end is End.HANDED_OVER:
+            return await self._hand_over(run)
+        waited = self._desk.clock.monotonic() - run.ended_at
+        histogram(names.CANCEL_SECONDS).labels(self.spec.stage).observe(waited)
+        await run.lease.ack()
+        return str(run.end.value)
+
+    async def _hand_over(self, run: AnyRun) -> str:
+        job = repeat(run, tries=run.job.tries)
+        if await self._desk.courier.forward(job, run.deadline, run.lease.held):
+            await run.lease.ack()
+        return End.HANDED_OVER.value
+
+    async def _expire(self, run: AnyRun) -> str:
+        record = final(run, TurnStatus.EXPIRED, Expired(EXPIRED).fault(), self._desk.clock.monotonic(), forced=True)
+        if await self._desk.courier.forward(record, run.deadline, run.lease.held):
+            await run.lease.ack()
+        return "expired"
+
+    async def _fail(self, run: AnyRun, error: Exception) -> str:
+        outcome = after_failure(error, run.job.tries, run.remaining_s())
+        log.info(
+            "job failed",
+            stage=self.spec.stage,
+            turn=run.key.turn,
+            error=type(error).__name__,
+            tries=run.job.tries,
+            then=type(outcome).__name__.lower(),
+        )
+        if isinstance(outcome, Retry):
+            return await self._retry(run, outcome)
+        fault = fault_of(error)
+        self._desk.sink.touch(run.feed, urgent=True)
+        record = final(run, TurnStatus.FAILED, fault, self._desk.clock.monotonic(), forced=False)
+        if not await self._desk.courier.forward(record, run.deadline, run.lease.held):
+            return "unpublished"
+        if isinstance(outcome, Park):
+            return await self._park(run, error)
+        await run.lease.ack()
+        return "failed"
+
+    async def _retry(self, run: AnyRun, outcome: Retry) -> str:
+        counter(names.RETRIES).labels(self.spec.stage, str(outcome.rung)).inc()
+        job = repeat(run, tries=run.job.tries + 1)
+        try:
+            taken = await self._desk.courier.climb(job, outcome.rung, self.spec.stage, run.deadline, run.lease.held)
+        except Expired:
+            return await self._expire(run)
+        if taken:
+            await run.lease.ack()
+        return "retried"
+
+    async def _park(self, run: AnyRun, error: Exception) -> str:
+        """The client has its answer; keep the job with its cause for the operator."""
+        queue = run.lease.queue
+        counter(names.DEAD_LETTERS).labels(queue, "exhausted").inc()
+        try:
+            await self._desk.courier.park(run.job, queue, fault_of(error))
+        except ParleyError:
+            # The broker's own dead-lettering keeps the job too, but without its cause.
+            await run.lease.reject()
+        else:
+            await run.lease.ack()
+        return "parked"

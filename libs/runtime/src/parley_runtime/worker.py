@@ -1,0 +1,197 @@
+"""The worker loop: takes jobs from stage queues, runs their handlers under fence and deadline, publishes what follows.
+
+    async with open_worker(stages, broker=broker, store=store, control=control, process_id=process.id) as worker:
+        process.checks.add("worker", worker.check)
+        ...
+
+The turn protocol (docs/protocol) says what is guaranteed; ``work/`` holds the parts.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from parley_protocol.routes import QueueSpec, Topology, stage_queue
+from parley_protocol.routes import topology as default_topology
+from parley_runtime.clock import SystemClock
+from parley_runtime.control import ControlPlane
+from parley_runtime.ports import Broker, Clock, Delivery, Link, Subscription
+from parley_runtime.sink import EventSink
+from parley_runtime.stage import StageSpec
+from parley_runtime.store.ports import TurnStore
+from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.work.asks import Asks
+from parley_runtime.work.envelope import Courier, job_message, publish_record, terminal_of
+from parley_runtime.work.live import End
+from parley_runtime.work.options import WorkerOptions
+from parley_runtime.work.runs import Runs
+from parley_runtime.work.serve import Desk, Server
+
+__all__ = ["Worker", "WorkerOptions", "job_message", "open_worker", "publish_record", "terminal_of"]
+
+log = get_logger(__name__)
+
+
+class Worker:
+    """All stages of one process. Made by :func:`open_worker`.
+
+    ``link`` publishes jobs and ``sink`` events; a service may use both for what it publishes beside its stages.
+    """
+
+    def __init__(
+        self,
+        stages: Iterable[StageSpec[Any]],
+        *,
+        broker: Broker,
+        store: TurnStore,
+        control: ControlPlane,
+        link: Link,
+        sink: EventSink,
+        options: WorkerOptions,
+        clock: Clock,
+        topology: Topology,
+    ) -> None:
+        self.link = link
+        self.sink = sink
+        self._broker = broker
+        self._control = control
+        self._options = options
+        self._topology = topology
+        self._runs = Runs(control, sink, options)
+        asks = Asks(control, options, self._runs.follow)
+        desk = Desk(store, sink, Courier(link, clock, options.publish_s), self._runs, asks, clock)
+        self._servers = [Server(spec, desk) for spec in stages]
+        self._subscriptions: dict[str, Subscription] = {}
+        self._links: list[Link] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, *, wait_s: float = 30.0) -> None:
+        """Consume control, then every stage on a link of its own.
+
+        Raises:
+            Unavailable: not consuming within ``wait_s``.
+        """
+        await self._control.start(wait_s=wait_s)
+        for server in self._servers:
+            link = await self._broker.open(f"consume:{server.spec.stage}", wait_s=wait_s)
+            self._links.append(link)
+            queue = _queue(self._topology, server.spec.stage)
+            subscription = await link.subscribe(
+                lambda queue=queue: queue,  # type: ignore[misc]  # bound now, called on every connect
+                lambda delivery, server=server: self._take(server, delivery),  # type: ignore[misc]  # the same
+                prefetch=server.spec.seats,
+            )
+            self._subscriptions[server.spec.stage] = subscription
+            await subscription.wait_consuming(wait_s)
+            log.info("consuming", stage=server.spec.stage, seats=server.spec.seats)
+
+    def check(self) -> str | None:
+        """For readiness: None while control and every stage are being consumed, else what is not."""
+        trouble = self._control.check()
+        if trouble is not None:
+            return trouble
+        idle = [stage for stage in self._stages() if not self._consuming(stage)]
+        return f"not consuming: {', '.join(idle)}; see the broker links' state" if idle else None
+
+    @property
+    def seats(self) -> int:
+        """Seats of all stages."""
+        return sum(server.spec.seats for server in self._servers)
+
+    @property
+    def busy(self) -> int:
+        """Seats at work."""
+        return sum(server.busy for server in self._servers)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take no new work; let running jobs finish for ``deadline_s``; then publish the rest ``again`` (confirmed)
+        and ack it, so that another process goes on at once. What cannot be handed over within ``hand_over_s`` is left
+        to the broker's redelivery. Idempotent.
+        """
+        for subscription in self._subscriptions.values():
+            await subscription.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=deadline_s)
+        for server in self._servers:
+            server.handing_over = True
+        for run in self._runs:
+            run.stop(End.HANDED_OVER)
+        if self._tasks and self._options.hand_over_s:
+            await asyncio.wait(self._tasks, timeout=self._options.hand_over_s)
+
+    async def aclose(self) -> None:
+        """End what still runs and close the stages' links: unsettled jobs return to their queues. Idempotent."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in self._links:
+            await link.close()
+        self._links.clear()
+
+    def _stages(self) -> list[str]:
+        return [server.spec.stage for server in self._servers]
+
+    def _consuming(self, stage: str) -> bool:
+        subscription = self._subscriptions.get(stage)
+        return subscription is not None and subscription.consuming
+
+    def _take(self, server: Server, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(server.take(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a delivery was left unsettled by a defect", exc_info=task.exception())
+
+
+@asynccontextmanager
+async def open_worker(
+    stages: Iterable[StageSpec[Any]],
+    *,
+    broker: Broker,
+    store: TurnStore,
+    control: ControlPlane,
+    topology: Topology | None = None,
+    options: WorkerOptions | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator[Worker]:
+    """A worker that consumes inside the block; register other control handlers before. On leaving, unfinished jobs
+    return to the broker: call :meth:`Worker.drain` first for an orderly end. ``control`` is started here and stays
+    open. ``topology``: the broker's, where it is not the default one (its arguments hold the admission limit).
+
+    Raises:
+        Unavailable: the broker did not answer in time.
+    """
+    options = options or WorkerOptions()
+    link = await broker.open("publish")
+    sink = await EventSink.open(broker, sender=control.process_id, options=options.sink)
+    worker = Worker(
+        stages,
+        broker=broker,
+        store=store,
+        control=control,
+        link=link,
+        sink=sink,
+        options=options,
+        clock=clock or SystemClock(),
+        topology=topology or default_topology(),
+    )
+    try:
+        await worker.start()
+        yield worker
+    finally:
+        await worker.aclose()
+        await sink.aclose()
+        await link.close()
+
+
+def _queue(declared: Topology, stage: str) -> QueueSpec:
+    wanted = stage_queue(stage)
+    for queue in declared.queues:
+        if queue.name == wanted:
+            return queue
+    raise ValueError(f"the topology has no queue for stage {stage!r}")
