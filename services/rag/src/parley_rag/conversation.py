@@ -13,23 +13,26 @@ from parley_rag.tokens import content_terms, is_wide
 from parley_runtime.store.ports import Exchange
 
 _OPENERS = re.compile(
-    r"^\W*(?:(?:and|but|so|or|then|also|ok(?:ay)?|well)\b[\s,]*)*"
-    r"(?:what about|how about|what else|why(?: not| so| is that)?\W*$|how so|how come\W*$|tell me more|more (?:details?|about)"
-    r"|go on|continue|elaborate|explain (?:more|further|that|this|it)|for example\W*$|such as\W*$|and\b|the (?:first|second|third"
-    r"|last|other|former|latter|same)(?: one)?\b|which one|what then|really\W*$|are you sure)"
-    r"|^(?:那么?|还有|另外|然后|接着|继续|再|除此之外|除了这|此外|详细|具体)|呢[?？。\s]*$|^为(?:什么|何|啥)[呢啊]?[?？。\s]*$"
-    r"|^(?:怎么|如何)(?:做|办|弄|用|说)?[呢啊]?[?？。\s]*$|^举(?:个)?例|^比如",
+    r"^\W*(?:(?:and|but|so|or|then|also|ok|okay|well)\b[\s,]*)*"
+    r"(?:what about|how about|what else|why(?: not| so| is that)?\W*$|how so|how come\W*$|tell me more"
+    r"|more (?:details?|about)|go on|continue|elaborate|explain (?:more|further|that|this|it)|for example\W*$"
+    r"|such as\W*$|which one|what then|really\W*$|are you sure"
+    r"|the (?:first|second|third|last|other|former|latter|same)(?: one)?\b)"
+    r"|^\W*and\b"
+    r"|^(?:那么?|还有|另外|然后|接着|继续|再|除此之外|除了这|此外|详细|具体|举(?:个)?例|比如)"
+    r"|呢[?？。\s]*$|^为(?:什么|何|啥)[呢啊]?[?？。\s]*$|^(?:怎么|如何)(?:做|办|弄|用|说)?[呢啊]?[?？。\s]*$",
     re.IGNORECASE,
 )
 _PRONOUNS = re.compile(
     r"\b(?:it|its|it's|they|them|their|theirs|he|him|his|she|hers?|these|those|there|ones?)\b"
-    r"|\b(?:this|that)\b(?=\s*(?:[?.!,]|$|is\b|was\b|does\b|do\b|work|mean|one\b|way\b|also\b|too\b|instead\b|still\b|happen))"
-    r"|[它他她](?:们)?|这(?:个|些|样|里|种|点|儿)?|那(?:个|些|样|里|种|儿)|其(?!他|它|中|实|次|余)|上述|前者|后者|上面|刚才|此(?!外)",
+    r"|\b(?:this|that)\b(?=\s*(?:[?.!,]|$|(?:is|was|does|do|work|mean|one|way|also|too|instead|still|happen)\b))"
+    r"|[它他她](?:们)?|[这那](?:个|些|样|里|种|点|儿)?|其(?![他它中实次余])|上述|前者|后者|上面|刚才|此(?!外)",
     re.IGNORECASE,
 )
 _EXPLETIVE = re.compile(
-    r"\b(?:is|was|would|will|does|isn't|can) it (?:be )?(?:possible|necessary|safe|ok|okay|true|required|recommended|better|worth|make sense)"
-    r"|\b(?:is|are|was|were) there\b|\bthere (?:is|are|was|were)\b|\bit (?:is|was) (?:possible|necessary)",
+    r"\b(?:is|was|would|will|does|isn't|can) it (?:be )?"
+    r"(?:possible|necessary|safe|ok|okay|true|required|recommended|better|worth|make sense)\b"
+    r"|\b(?:is|are|was|were) there\b|\bthere (?:is|are|was|were)\b|\bit (?:is|was) (?:possible|necessary)\b",
     re.IGNORECASE,
 )
 

@@ -66,7 +66,9 @@ class DocumentReader:
                 env={name: value for name in _KEPT if (value := os.environ.get(name)) is not None},
             )
         except OSError as error:
-            raise Unavailable(f"no process to read documents in could be started ({error.strerror}); try again") from error
+            raise Unavailable(
+                f"no process to read documents in could be started ({error.strerror}); try again"
+            ) from error
         try:
             async with asyncio.timeout(seconds):
                 output, _ = await child.communicate(msgspec.msgpack.encode(request))

@@ -10,12 +10,16 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import snowballstemmer
+import snowballstemmer  # type: ignore[import-untyped]  # it ships no types
+
+from parley_rag.words import word_list
 
 CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _CJK_CHAR = re.compile(f"[{CJK}\U00020000-\U0003ffff]")
 _LATIN = rf"[^\W_{CJK}\U00020000-\U0003ffff]"
-_TOKEN = re.compile(rf"(?P<cjk>[{CJK}\U00020000-\U0003ffff]+)|(?P<word>_*{_LATIN}+(?:[._'’/:@-]*_*{_LATIN}+)*[+#]{{0,2}})")
+_TOKEN = re.compile(
+    rf"(?P<cjk>[{CJK}\U00020000-\U0003ffff]+)|(?P<word>_*{_LATIN}+(?:[._'’/:@-]*_*{_LATIN}+)*[+#]{{0,2}})"
+)
 _PART = re.compile(rf"{_LATIN}+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=\d)|(?<=\d)(?=[A-Za-z]{2})")
 _POSSESSIVE = re.compile(r"['’](?:s|t|re|ve|ll|d|m)?(?=\W|$)", re.IGNORECASE)
@@ -23,12 +27,7 @@ _POSSESSIVE = re.compile(r"['’](?:s|t|re|ve|ll|d|m)?(?=\W|$)", re.IGNORECASE)
 MAX_WORD = 64
 """Code points of a term; longer ones (hashes, base64) are cut."""
 
-STOP_WORDS = frozenset(
-    "a about an and any are as at be been but by can could did do does doing for from had has have having he her his"
-    " how i if in into is it its just may me might my no not of on or our please shall she should so some tell than"
-    " that the their them then there these they this those to us was we were what when where which while who whom whose"
-    " why will with would you your".split()
-)
+STOP_WORDS = word_list("stop_words")
 """Left out of a query that has other words. Kept in the index."""
 
 _STOP_CJK = re.compile(

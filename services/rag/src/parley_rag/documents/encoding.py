@@ -37,7 +37,9 @@ def _strict(data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise Invalid(f"begins like {encoding.upper()} and breaks off at byte {error.start}; save it as UTF-8") from None
+        raise Invalid(
+            f"begins like {encoding.upper()} and breaks off at byte {error.start}; save it as UTF-8"
+        ) from None
 
 
 def _chinese(data: bytes) -> str:

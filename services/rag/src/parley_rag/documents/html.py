@@ -18,8 +18,34 @@ _DROP = (
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
-    "address article blockquote body center dd details dialog div dl dt fieldset figcaption figure header hgroup hr"
-    " legend main p section summary caption li ul ol".split()
+    [
+        "address",
+        "article",
+        "blockquote",
+        "body",
+        "center",
+        "dd",
+        "details",
+        "dialog",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "header",
+        "hgroup",
+        "hr",
+        "legend",
+        "main",
+        "p",
+        "section",
+        "summary",
+        "caption",
+        "li",
+        "ul",
+        "ol",
+    ]
 )
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _CHINESE = frozenset({"gb2312", "gbk", "gb18030", "hz-gb-2312", "big5"})
@@ -102,10 +128,8 @@ class _Walker:
             self._builder.block(_list(node), BlockKind.LIST)
         elif tag == "br":
             self._inline.append("\n")
-        elif tag in ("-comment", "head", "-doctype"):
-            return True
         else:
-            return False
+            return tag in ("-comment", "head", "-doctype")
         return True
 
     def _flush(self) -> None:

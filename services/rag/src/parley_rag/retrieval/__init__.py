@@ -1,4 +1,4 @@
-"""Finding passages: ``ports`` says what is promised, ``embedded`` is the default engine, ``follower`` keeps it current."""
+"""Finding passages. ``ports``: what is promised; ``embedded``: the default engine; ``follower``: keeps it current."""
 
 from parley_rag.retrieval.embedded import EmbeddedRetriever
 from parley_rag.retrieval.follower import IndexFollower

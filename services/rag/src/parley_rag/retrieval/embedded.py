@@ -39,7 +39,9 @@ class EmbeddedRetriever:
         base = self._bases.get((tenant, kb))
         if base is None or limit < 1:
             return []
-        return [_source(kb, *base.held[slot], score) for slot, score in base.index.search(query.text, limit, query.context)]
+        return [
+            _source(kb, *base.held[slot], score) for slot, score in base.index.search(query.text, limit, query.context)
+        ]
 
     async def upsert(self, tenant: str, kb: str, document: str, title: str, passages: Sequence[StoredPassage]) -> None:
         """See ``ports``. Passages that are there already, unchanged, are not touched."""

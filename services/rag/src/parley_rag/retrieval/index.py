@@ -244,37 +244,47 @@ class PassageIndex:
         return np.concatenate((above, np.array(level[: count - above.size], dtype=np.intp)))
 
     def _proximity(self, found: npt.NDArray[np.intp], wanted: _Query) -> Floats:
-        """Neighbours among the question's words lift a passage: by 1/distance², more in the question's order."""
-        gained = np.zeros(found.size)
-        if self._tuning.proximity == 0 or len(set(wanted.units)) < 2:
-            return gained
-        known = {number: i for i, number in enumerate(dict.fromkeys(wanted.units)) if number >= 0}
+        distinct = {number: i for i, number in enumerate(dict.fromkeys(wanted.units)) if number >= 0}
+        if self._tuning.proximity == 0 or len(distinct) < 2:
+            return np.zeros(found.size)
         lookup = np.full(len(self._postings), -1, dtype=np.int32)
-        lookup[list(known)] = list(known.values())
-        arrays = [self._units[slot] for slot in found]
-        row = np.repeat(np.arange(found.size), [len(units) for units in arrays])
-        unit = lookup[np.concatenate(arrays)]
-        place = np.flatnonzero(unit >= 0)
-        unit, row = unit[place], row[place]
-        near = (row[1:] == row[:-1]) & (unit[1:] != unit[:-1])
-        left, right, rows = unit[:-1][near], unit[1:][near], row[:-1][near]
-        distance = np.diff(place)[near].astype(np.float64)
-        following = {(known[a], known[b]) for a, b in pairwise(wanted.units) if a in known and b in known and a != b}
-        ordered = np.zeros((len(wanted.units) + 1, len(wanted.units) + 1))
-        for a, b in following:
-            ordered[a, b] = 1.0
-        strength = (1.0 + ordered[left, right]) / distance**2
-        width = len(dict.fromkeys(wanted.units))
-        idf = np.array([self._idf(number) if number >= 0 else 0.0 for number in dict.fromkeys(wanted.units)])
-        pull = np.zeros((found.size, width))
-        np.add.at(pull, (rows, left), strength * idf[right])
-        np.add.at(pull, (rows, right), strength * idf[left])
+        lookup[list(distinct)] = list(distinct.values())
         body_norm, _ = self._length_norms()
-        k = self._tuning.k1 / body_norm[found]
-        gained = (np.minimum(idf, 1.0) * pull * (self._tuning.k1 + 1) / (k[:, None] + pull)).sum(axis=1)
+        idf = np.zeros(len(set(wanted.units)))
+        idf[list(distinct.values())] = [self._idf(number) for number in distinct]
+        pull = neighbours(
+            [lookup[self._units[slot]] for slot in found],
+            idf,
+            [(distinct[a], distinct[b]) for a, b in pairwise(wanted.units) if a in distinct and b in distinct],
+        )
+        k = (self._tuning.k1 / body_norm[found])[:, None]
+        gained: Floats = (np.minimum(idf, 1.0) * pull * (self._tuning.k1 + 1) / (k + pull)).sum(axis=1)
         return self._tuning.proximity * gained
 
 
+def neighbours(texts: list[Ints], idf: Floats, order: list[tuple[int, int]]) -> Floats:
+    """How strongly each word of a question is pulled by its neighbours in each text; shape (texts, words).
+
+    A text is an array of word numbers with -1 for words that were not asked for. Two different words with none asked
+    for between them pull each other by the other's idf over their distance squared, twice as much in a given order.
+    """
+    row = np.repeat(np.arange(len(texts)), [text.size for text in texts])
+    unit = np.concatenate(texts)
+    place = np.flatnonzero(unit >= 0)
+    unit, row = unit[place], row[place]
+    near = (row[1:] == row[:-1]) & (unit[1:] != unit[:-1])
+    left, right, rows = unit[:-1][near], unit[1:][near], row[:-1][near]
+    ordered = np.zeros((idf.size, idf.size))
+    for a, b in order:
+        ordered[a, b] = 1.0
+    strength = (1.0 + ordered[left, right]) / np.diff(place)[near].astype(np.float64) ** 2
+    pull = np.zeros((len(texts), idf.size))
+    np.add.at(pull, (rows, left), strength * idf[right])
+    np.add.at(pull, (rows, right), strength * idf[left])
+    return pull
+
+
 def _norm(lengths: Floats, b: float, count: int) -> Floats:
-    average = lengths.sum() / max(count, 1)
-    return 1.0 / (1.0 - b + b * lengths / (average or 1.0))
+    """Factor by which a count in each slot weighs, by the slot's length against the average one."""
+    average = float(lengths.sum()) / max(count, 1)
+    return np.asarray(1.0 / (1.0 - b + b * lengths / (average or 1.0)))

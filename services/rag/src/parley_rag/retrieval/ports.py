@@ -27,9 +27,7 @@ class Retriever(Protocol):
         """
         ...
 
-    async def upsert(
-        self, tenant: str, kb: str, document: str, title: str, passages: Sequence[StoredPassage]
-    ) -> None:
+    async def upsert(self, tenant: str, kb: str, document: str, title: str, passages: Sequence[StoredPassage]) -> None:
         """Replace all passages of ``document``. Visible to the next search."""
         ...
 

@@ -1,0 +1,129 @@
+"""The first stage of a typed turn: route the question, find passages, build the prompt, hand on to generation."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parley_protocol.events import Source
+from parley_protocol.work import ChatMessage, Generate, Retrieve
+from parley_rag import conversation, prompt
+from parley_rag.retrieval import Query, Retriever
+from parley_rag.routing import Intent, Route, decide
+from parley_runtime.errors import UnknownBase
+from parley_runtime.stage import Run, following
+from parley_runtime.store.ports import Exchange, Store
+from parley_runtime.telemetry import metrics, names, tracing
+
+DEFAULT_KB = "default"
+"""The base of questions that name none."""
+
+NAMED = 20
+"""Existing bases that an error names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``passages`` offered to an answer; ``history_turns`` read from the store; code points of history in a prompt."""
+
+    passages: int = 5
+    history_turns: int = 6
+    history_chars: int = 6_000
+
+
+class RetrieveHandler:
+    """See :data:`parley_runtime.stage.Handler`. Shared by all seats; keeps nothing between jobs."""
+
+    def __init__(self, store: Store, retriever: Retriever, options: Options | None = None) -> None:
+        self._store = store
+        self._retriever = retriever
+        self._options = options or Options()
+
+    async def __call__(self, run: Run[Retrieve]) -> Generate:
+        """The generation job. Marks: ``routing``, ``retrieving`` where it does, then what was found.
+
+        Raises:
+            UnknownBase: the knowledge base does not exist; the message names those that do.
+            Unavailable: store or index cannot answer; the loop tries again.
+        """
+        job = run.job
+        run.status("routing")
+        history = await self._history(job)
+        query, leaned = conversation.rewrite(job.question, history)
+        decision = decide(job.question, leans=leaned)
+        intent, sources = decision.intent, list[Source]()
+        if decision.route is Route.KNOWLEDGE_BASE:
+            run.status("retrieving")
+            sources = await self._search(job, query)
+            if not sources and await base_is_empty(self._store, job.key.tenant, job.kb):
+                intent = Intent.NO_DOCUMENTS
+        metrics.counter(names.ROUTES).labels(decision.route.value).inc()
+        run.retrieval(intent.value, decision.route.value, sources)
+        messages = prompt.build(
+            job.question,
+            sources,
+            job.messages[:-1] or _messages(history),
+            intent,
+            kb=job.kb,
+            context=job.context,
+            bounds=prompt.Bounds(history=self._options.history_chars),
+        )
+        return following(run, messages, sampling=job.sampling)
+
+    async def _history(self, job: Retrieve) -> list[Exchange]:
+        if job.messages:
+            return exchanges(job.messages[:-1])
+        if not self._options.history_turns:
+            return []
+        return await self._store.conversation(job.key.tenant, job.key.session, limit=self._options.history_turns)
+
+    async def _search(self, job: Retrieve, query: Query) -> list[Source]:
+        begun = time.perf_counter()
+        attributes: tracing.Attributes = {names.ATTR_KB: job.kb, names.ATTR_CONVERSATION: job.key.session}
+        with tracing.span(names.SPAN_RETRIEVAL.format(kb=job.kb), kind="internal", attributes=attributes):
+            sources = await self._retriever.search(job.key.tenant, job.kb, query, self._options.passages)
+        metrics.histogram(names.RETRIEVE_SECONDS).observe(time.perf_counter() - begun)
+        return sources
+
+
+async def base_is_empty(store: Store, tenant: str, kb: str) -> bool:
+    """Called where a search found nothing. True: nothing was ever ingested, and the default base was asked.
+
+    Raises:
+        UnknownBase: ``kb`` does not exist although others do, or is not the default one.
+    """
+    existing = [base.name for base in await store.bases(tenant)]
+    if kb in existing:
+        return False
+    if kb == DEFAULT_KB and not existing:
+        return True
+    if not existing:
+        raise UnknownBase(
+            f"there is no knowledge base {kb!r}, nor any other; make it with: parley ingest PATH --kb {kb}"
+        )
+    shown = ", ".join(existing[:NAMED]) + (", ..." if len(existing) > NAMED else "")
+    raise UnknownBase(f"there is no knowledge base {kb!r}; existing ones: {shown}")
+
+
+def exchanges(messages: Sequence[ChatMessage]) -> list[Exchange]:
+    """A client's own messages as questions with their answers; messages of other roles are left out."""
+    found: list[Exchange] = []
+    question = ""
+    for message in messages:
+        if message.role == "user":
+            if question:
+                found.append(Exchange("", question, ""))
+            question = message.content
+        elif message.role == "assistant" and question:
+            found.append(Exchange("", question, message.content))
+            question = ""
+    if question:
+        found.append(Exchange("", question, ""))
+    return found
+
+
+def _messages(history: Sequence[Exchange]) -> list[ChatMessage]:
+    return [
+        message
+        for exchange in history
+        for message in (ChatMessage("user", exchange.question), ChatMessage("assistant", exchange.answer))
+    ]
