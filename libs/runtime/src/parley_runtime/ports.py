@@ -50,7 +50,9 @@ class Delivery(Protocol):
 
     @property
     def death(self) -> tuple[str, str] | None:
-        """(reason, queue) of the first dead-lettering, for instance ``("expired", "parley.retrieve")``."""
+        """(reason, queue) of the last dead-lettering, for instance ``("expired", "parley.retrieve")``. The last: a
+        trip through the retry ladder is a dead-lettering too.
+        """
         ...
 
     @property

@@ -104,13 +104,10 @@ class AmqpDelivery:
 
     @property
     def death(self) -> tuple[str, str] | None:
-        """(reason, queue) of the first dead-lettering."""
-        reason, queue = self._headers.get("x-first-death-reason"), self._headers.get("x-first-death-queue")
-        if isinstance(reason, str) and isinstance(queue, str):
-            return reason, queue
+        """(reason, queue) of the last dead-lettering; RabbitMQ puts the latest first in ``x-death``."""
         deaths = self._headers.get("x-death")
-        if isinstance(deaths, list) and deaths and isinstance(deaths[-1], dict):
-            return str(deaths[-1].get("reason", "")), str(deaths[-1].get("queue", ""))
+        if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict):
+            return str(deaths[0].get("reason", "")), str(deaths[0].get("queue", ""))
         return None
 
     @property

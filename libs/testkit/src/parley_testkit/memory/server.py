@@ -90,12 +90,12 @@ class Server:
         self.delete_queue(queue.spec.name)
 
     def _dead_letter(self, source: MemoryQueue, stored: Stored, reason: str) -> None:
-        """The time to live ends with its queue; the first death and the routing key stay with the message."""
+        """The time to live ends with its queue; its death and the routing key stay with the message."""
         exchange = source.spec.arguments.get("x-dead-letter-exchange")
         if exchange is None:
             return
         key = source.spec.arguments.get("x-dead-letter-routing-key", stored.key)
-        death = stored.death or (reason, source.spec.name)
+        death = (reason, source.spec.name)
         targets = self._route(exchange, key) if exchange in self._exchanges else []
         sure = source.spec.arguments.get("x-dead-letter-strategy") == "at-least-once"
         if sure and (not targets or any(queue.full for queue in targets)):
