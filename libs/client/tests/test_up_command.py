@@ -20,7 +20,7 @@ SERVICE = textwrap.dedent(
     """
     import http.server, json, os, signal
 
-    name = os.environ["PARLEY_WORKER_ID"]
+    name = os.environ["PARLEY_PROCESS_ID"].rsplit("-", 1)[0]
     print(json.dumps({"level": "warning", "event": "started", "pid": os.getpid()}), flush=True)
     if name == os.environ.get("FAIL"):
         print("settings that cannot be used: FAIL", flush=True)

@@ -1,39 +1,50 @@
 """The sample: what is sent, what is skipped, what is deleted; against a scripted gateway."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
 import pytest
 
+from parley_client.api import Api
 from parley_client.up import sample
 
 pytestmark = pytest.mark.unit
 
 
 class Gateway:
-    """Keeps documents as the gateway's knowledge-base pages do."""
+    """Keeps documents as the gateway's knowledge-base routes do."""
 
     def __init__(self) -> None:
         self.bases: dict[str, dict[str, bytes]] = {}
         self.writes: list[tuple[str, str, str]] = []
-        self.refuse = 0
+        self.refuse = ""
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        _, _, _, base, _ = request.url.path.split("/")
+        base = request.url.path.split("/")[3]
         if request.method == "GET":
-            if base not in self.bases:
-                return httpx.Response(404, json={"detail": "Knowledge base not found"})
-            return httpx.Response(200, json={"documents": [{"path": path} for path in self.bases[base]]})
+            return self._list(base, request.url.params["after"])
         path = request.url.params["path"]
         self.writes.append((request.method, base, path))
-        if self.refuse:
-            return httpx.Response(self.refuse, text="the disk is full")
+        if path == self.refuse:
+            return httpx.Response(507, json={"error": {"code": "full", "message": "the disk is full"}})
         documents = self.bases.setdefault(base, {})
         if request.method == "PUT":
+            outcome = "replaced" if path in documents else "created"
             documents[path] = request.content
-        else:
-            documents.pop(path, None)
-        return httpx.Response(200, json={})
+            return httpx.Response(200, json=self._info(base, path) | {"outcome": outcome})
+        return httpx.Response(200, json={"removed": int(documents.pop(path, None) is not None)})
+
+    def _list(self, base: str, after: str) -> httpx.Response:
+        if base not in self.bases:
+            return httpx.Response(404, json={"error": {"code": "unknown_kb", "message": "Knowledge base not found"}})
+        page = [self._info(base, path) for path in sorted(self.bases[base]) if path > after]
+        return httpx.Response(200, json={"documents": page})
+
+    def _info(self, base: str, path: str) -> dict[str, object]:
+        data = self.bases[base][path]
+        facts = {"path": path, "title": path, "digest": sha256(data).hexdigest(), "size": len(data), "passages": 1}
+        return facts | {"updated_at": "2026-01-01T00:00:00Z"}
 
 
 @pytest.fixture
@@ -48,8 +59,10 @@ def project(tmp_path: Path) -> Path:
 
 
 async def load(gateway: Gateway, root: Path) -> dict[str, int]:
-    async with httpx.AsyncClient(transport=httpx.MockTransport(gateway.answer)) as client:
-        return await sample.load(client, "http://gateway", root, root.parent)
+    """What was changed in each base."""
+    async with Api("http://gateway", transport=httpx.MockTransport(gateway.answer)) as api:
+        done = await sample.load(api, root, root.parent)
+    return {base: found.created + found.replaced + found.removed for base, found in done.items()}
 
 
 async def test_both_bases_get_the_documents_and_the_second_time_nothing(project: Path) -> None:
@@ -75,10 +88,9 @@ async def test_an_edit_a_removal_and_a_lost_store_are_followed(project: Path) ->
     assert await load(gateway, project) == {"default": 0, "test": 2}
 
 
-async def test_a_refusal_is_told_and_tried_again_next_time(project: Path) -> None:
+async def test_a_document_that_is_refused_is_sent_again_next_time(project: Path) -> None:
     gateway = Gateway()
-    gateway.refuse = 507
-    with pytest.raises(sample.SampleError, match=r"HTTP 507 the disk is full"):
-        await load(gateway, project)
-    gateway.refuse = 0
-    assert await load(gateway, project) == {"default": 3, "test": 3}
+    gateway.refuse = "README.md"
+    assert await load(gateway, project) == {"default": 2, "test": 2}
+    gateway.refuse = ""
+    assert await load(gateway, project) == {"default": 1, "test": 1}

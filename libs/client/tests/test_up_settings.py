@@ -12,7 +12,7 @@ from parley_client.cli import app
 from parley_client.up import plan
 from parley_client.up.errors import ConfigurationError
 from parley_client.up.report import Report, read_line
-from parley_client.up.settings import UpSettings, checked_counts, dev_secret, number, project_folder
+from parley_client.up.settings import UpSettings, checked_counts, number, project_folder
 
 pytestmark = pytest.mark.unit
 
@@ -30,7 +30,9 @@ def test_every_process_gets_its_name_its_port_and_the_shared_settings(tmp_path: 
         assert env["AMQP_URL"] == "amqp://b/"
         assert env["PARLEY_STORE"] == f"sqlite+aiosqlite:///{tmp_path}/data/parley.db"
         assert env["PARLEY_DATA"] == f"{tmp_path}/data"
-        assert env["PARLEY_WORKER_ID"] == service.name
+        ids = {service.fresh().env["PARLEY_PROCESS_ID"] for _ in range(3)}
+        assert len(ids) == 3
+        assert all(one.startswith(f"{service.name}-") for one in ids)
         assert env["HOME"] == "/h"
         assert env["PARLEY_MAX"] == "5"
         assert service.command.argv == (sys.executable, "-m", f"parley_{service.role}")
@@ -44,14 +46,6 @@ def test_every_process_gets_its_name_its_port_and_the_shared_settings(tmp_path: 
 def test_a_store_that_was_given_is_kept(tmp_path: Path) -> None:
     url = "postgresql+asyncpg://me@db/parley"
     assert {s.command.env["PARLEY_STORE"] for s in plan.services(settings(tmp_path, PARLEY_STORE=url), "")} == {url}
-
-
-def test_the_secret_of_a_folder_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
-    path = dev_secret(tmp_path)
-    secret = path.read_text(encoding="utf-8")
-    assert len(secret) >= 32
-    assert path.stat().st_mode & 0o077 == 0
-    assert dev_secret(tmp_path).read_text(encoding="utf-8") == secret
 
 
 @pytest.mark.parametrize(

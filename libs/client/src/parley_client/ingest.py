@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import mimetypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -86,8 +86,27 @@ async def ingest(
     """
     files = await asyncio.to_thread(candidates, root)
     folder = files[0].file != root
-    summary = Summary()
     known = {document.path: document.digest for document in await api.all_documents(kb)}
+    summary = await upsert(api, files, kb, known, parallel=parallel, progress=progress)
+    if folder and not keep:
+        for path in sorted(set(known) - {candidate.path for candidate in files}):
+            summary.removed += await api.delete(kb, path)
+    return summary
+
+
+async def upsert(
+    api: Api,
+    files: Sequence[Candidate],
+    kb: str,
+    known: Mapping[str, str],
+    *,
+    parallel: int = 4,
+    progress: Progress | None = None,
+) -> Summary:
+    """Put ``files`` into base ``kb``, but for those whose digest in ``known`` (path to SHA-256) is theirs. Removes
+    nothing. At most ``parallel`` uploads run at a time.
+    """
+    summary = Summary()
     total = len(files)
     finished = 0
     gate = asyncio.Semaphore(parallel)
@@ -104,9 +123,6 @@ async def ingest(
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    if folder and not keep:
-        for path in sorted(set(known) - {candidate.path for candidate in files}):
-            summary.removed += await api.delete(kb, path)
     return summary
 
 

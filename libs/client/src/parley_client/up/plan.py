@@ -1,13 +1,14 @@
 """Which processes `up` runs, and what each finds in its environment."""
 
+import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parley_client.up import ports
 from parley_client.up.child import Command
-from parley_client.up.settings import UpSettings, dev_secret
+from parley_client.up.settings import UpSettings
 
 MODULES = {"gateway": "parley_gateway", "rag": "parley_rag", "inference": "parley_inference"}
 STOP_ORDER: tuple[tuple[str, ...], ...] = (("gateway",), ("rag", "inference"))
@@ -27,6 +28,11 @@ class Service:
         """What people see: "inference-2"."""
         return self.command.name
 
+    def fresh(self) -> Command:
+        """The command with a process id of its own, so that a new run never meets what the one before left behind."""
+        env = {**self.command.env, "PARLEY_PROCESS_ID": f"{self.name}-{secrets.token_hex(3)}"}
+        return replace(self.command, env=env)
+
 
 def check_ports(settings: UpSettings) -> None:
     """Raises ConfigurationError when a gateway's port cannot be listened on. Nothing has been started by then."""
@@ -43,8 +49,6 @@ def services(settings: UpSettings, amqp_url: str) -> list[Service]:
     shared["PYTHONUNBUFFERED"] = "1"
     if not shared.get("PARLEY_STORE"):
         shared["PARLEY_STORE"] = f"sqlite+aiosqlite:///{settings.data / 'parley.db'}"
-    if not shared.get("PARLEY_DEV_SECRET_FILE"):
-        shared["PARLEY_DEV_SECRET_FILE"] = str(dev_secret(settings.data))
     taken = {settings.port + index for index in range(settings.counts["gateway"])}
     found: list[Service] = []
     for role, module in MODULES.items():
@@ -62,7 +66,7 @@ def _service(
     name = f"{role}-{index + 1}"
     port = int(health.rsplit(":", 1)[1])
     own = {"PARLEY_PORT": str(port)} if role == "gateway" else {"PARLEY_HEALTH_PORT": str(port)}
-    env = {**shared, **own, "PARLEY_WORKER_ID": name}
+    env = {**shared, **own}
     argv = (sys.executable, "-m", module)
     return Service(role, Command(name, argv, log_file(settings.data, name), env, settings.root), health)
 

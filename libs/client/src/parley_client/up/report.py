@@ -12,7 +12,7 @@ from rich.markup import escape
 _COLOURS = ("cyan", "magenta", "green", "blue", "yellow", "bright_cyan", "bright_magenta", "bright_green")
 _LEVEL = re.compile(r"\b(debug|info|warning|warn|error|critical|fatal|traceback)\b", re.IGNORECASE)
 _LOUD = {"warning", "warn", "error", "critical", "fatal", "traceback"}
-_QUIET_FIELDS = {"event", "level", "timestamp", "logger"}
+_QUIET_FIELDS = {"event", "level", "ts", "timestamp", "logger", "role", "id", "exception"}
 
 
 class Report:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import httpx
 
+from parley_client.api import Api
+from parley_client.errors import ApiError
 from parley_client.up import health, lock, plan, sample
 from parley_client.up.broker import BrokerSettings, choose
 from parley_client.up.errors import UpError
 from parley_client.up.report import Report
 from parley_client.up.settings import UpSettings
-from parley_client.up.supervisor import Supervisor
+from parley_client.up.supervisor import Supervisor, limits
 
 
 async def up(settings: UpSettings, report: Report) -> int:
@@ -31,7 +33,7 @@ async def up(settings: UpSettings, report: Report) -> int:
 
 
 async def _supervised(settings: UpSettings, report: Report, client: httpx.AsyncClient, held: Path) -> int:
-    supervisor = Supervisor(report, client)
+    supervisor = Supervisor(report, client, limits=limits(settings))
     work = asyncio.create_task(_work(settings, report, client, held, supervisor), name="up")
     signals = _Signals(report, supervisor, work)
     signals.listen()
@@ -84,7 +86,7 @@ async def _work(
     async def once_ready() -> None:
         lock.describe(held, lock.Holder(os.getpid(), settings.address))
         if settings.sample:
-            await _load_sample(settings, report, client)
+            await _load_sample(settings, report)
         chosen = await health.engines(client, [service.health for service in services])
         _greet(settings, report, chosen)
 
@@ -102,11 +104,18 @@ def _greet(settings: UpSettings, report: Report, engines: list[health.Engine]) -
     report.line("  stop       Ctrl-C here, or ./task down in another terminal")
 
 
-async def _load_sample(settings: UpSettings, report: Report, client: httpx.AsyncClient) -> None:
+async def _load_sample(settings: UpSettings, report: Report) -> None:
+    """A sample that cannot be loaded is told and stops nothing."""
+    failed: list[str] = []
     try:
         with report.step("sample knowledge bases default and test") as step:
-            sent = await sample.load(client, settings.address, settings.root, settings.data)
-            total = sum(sent.values())
-            step.done = f"sample knowledge bases {'loaded' if total else 'are current'}: {', '.join(sent)}"
-    except sample.SampleError as error:
-        report.warn(f"the sample knowledge bases were not loaded: {error}")
+            async with Api(settings.address, token=settings.env.get("PARLEY_TOKEN")) as api:
+                done = await sample.load(api, settings.root, settings.data)
+            changes = ((base, found.created + found.replaced + found.removed) for base, found in done.items())
+            news = ", ".join(f"{base} ({count} changed)" if count else f"{base} (current)" for base, count in changes)
+            failed = [f"{path}: {why}" for found in done.values() for path, why in found.failed]
+            step.done = f"sample knowledge bases: {news}"
+    except (ApiError, OSError) as error:
+        failed = [str(error)]
+    for why in failed:
+        report.warn(f"the sample is not complete: {why}")

@@ -1,13 +1,11 @@
 """What `parley up` is asked to do, from its flags, the environment and `.env`; and how its settings are documented."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from parley_client.up.container import DEFAULT_IMAGE
 from parley_client.up.errors import ConfigurationError
-from parley_client.up.state import private_text
 
 MOST_PROCESSES = 64
 """Of one role; more on one machine is a slip of the finger."""
@@ -82,12 +80,3 @@ def checked_counts(counts: Mapping[str, int]) -> Mapping[str, int]:
         if not 1 <= count <= MOST_PROCESSES:
             raise ConfigurationError(f"{count} {role} processes: choose from 1 to {MOST_PROCESSES}.")
     return counts
-
-
-def dev_secret(data: Path) -> Path:
-    """A file with a random secret that all gateways of this folder share, made on first use, for its owner only."""
-    path = data / "dev-secret"
-    if not path.exists():
-        data.mkdir(parents=True, exist_ok=True)
-        private_text(path, secrets.token_urlsafe(32))
-    return path

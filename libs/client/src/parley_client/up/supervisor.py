@@ -18,8 +18,13 @@ from parley_client.up.plan import STOP_ORDER, Service
 from parley_client.up.policy import BAD_CONFIGURATION, GiveUp, History, RestartPolicy, describe_end
 from parley_client.up.ready import tail
 from parley_client.up.report import Report, Step
+from parley_client.up.settings import UpSettings
 
 T = TypeVar("T")
+
+
+DRAIN_S = 25.0
+"""What the services drain for where PARLEY_DRAIN_S says nothing."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,15 @@ class Limits:
     broker_stop: float = 20.0
     hurried_stop: float = 2.0
     poll: float = 0.1
+
+
+def limits(settings: UpSettings) -> Limits:
+    """The limits for services that drain for PARLEY_DRAIN_S seconds."""
+    drain = settings.env.get("PARLEY_DRAIN_S", "").strip()
+    try:
+        return Limits(stop=float(drain or DRAIN_S) + 5.0)
+    except ValueError:
+        return Limits()  # the services refuse to start with it, and say so
 
 
 @dataclass
@@ -125,7 +139,7 @@ class Supervisor:
         name = kept.service.name
         while True:
             began = time.monotonic()
-            kept.child = await start(kept.service.command, partial(self._report.child, name))
+            kept.child = await start(kept.service.fresh(), partial(self._report.child, name))
             waiting = asyncio.create_task(self._await_ready(kept, began), name=f"ready {name}")
             try:
                 code = await kept.child.wait()
@@ -180,7 +194,7 @@ class Supervisor:
             return
         stopping = asyncio.ensure_future(child.stop(self._limits.stop))
         if not await self._unless_hurried(stopping):
-            await child.kill()
+            await child.stop(self._limits.hurried_stop)  # a second SIGTERM makes a service leave off draining
         elif not stopping.result():
             self._report.warn(f"{kept.service.name} did not stop within {self._limits.stop:g} s and was killed")
 
