@@ -1,0 +1,38 @@
+"""Settings of the inference service."""
+
+from dataclasses import dataclass
+
+from parley_inference.registry import ENGINES, EngineSettings
+from parley_runtime.config import setting
+from parley_runtime.settings import CommonSettings
+from parley_runtime.store import StoreOptions
+from parley_runtime.worker import WorkerOptions
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceSettings:
+    """Read once at start."""
+
+    common: CommonSettings
+    engine: str = setting(
+        "PARLEY_ENGINE", AUTO, f"Engine of the answers: {AUTO} (the best that can be used) or {', '.join(ENGINES)}"
+    )
+    seats: int = setting(
+        "PARLEY_SEATS",
+        0,
+        "Answers made at a time by one process",
+        unit="answers",
+        zero="the engine's default: "
+        + ", ".join(f"{name} {registration.seats}" for name, registration in ENGINES.items()),
+        minimum=0,
+        maximum=10_000,
+    )
+    engines: EngineSettings
+    worker: WorkerOptions
+    store: StoreOptions
+
+    def __post_init__(self) -> None:
+        if self.engine not in (AUTO, *ENGINES):
+            raise ValueError(f"PARLEY_ENGINE={self.engine!r}: expected one of {', '.join((AUTO, *ENGINES))}")

@@ -1,0 +1,88 @@
+"""What an engine is, and the one way in which it is called."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from parley_protocol.events import Source, Usage
+from parley_protocol.work import ChatMessage, Sampling
+from parley_runtime.errors import Expired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One answer to make. ``deadline_s``: seconds from now; ``sources`` are what ``[1]``, ``[2]`` stand for."""
+
+    messages: tuple[ChatMessage, ...]
+    question: str
+    sources: tuple[Source, ...] = ()
+    intent: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    deadline_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some more text (may be empty in the last piece) and, once known, the usage of the whole run."""
+
+    text: str
+    usage: Usage | None = None
+
+
+class Generator(Protocol):
+    """An engine. Opened by its registration, used by any number of requests at once, closed once.
+
+    ``deterministic``: the same request gives the same text, in any process. ``continues``: :meth:`generate` honours
+    ``prefix`` by yielding only what follows it.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def deterministic(self) -> bool: ...
+    @property
+    def continues(self) -> bool: ...
+
+    def generate(self, request: Request, *, prefix: str = "") -> AsyncGenerator[Piece, None]:
+        """Stream the answer. Closing the generator, or cancelling the task that reads it, stops the engine's work
+        within 100 ms; other requests are not touched.
+
+        ``prefix`` is text that an earlier run has delivered. An engine that cannot continue answers from the start.
+
+        Raises:
+            EngineError: this attempt failed; another may succeed. Pieces may have been yielded before.
+            EngineRejected: the engine refuses this request.
+        """
+        ...
+
+    def problem(self) -> str | None:
+        """Why the engine cannot answer at present, for readiness; None where it can."""
+        ...
+
+    async def close(self) -> None:
+        """Free everything. Idempotent."""
+        ...
+
+
+async def stream(engine: Generator, request: Request, *, prefix: str = "") -> AsyncGenerator[Piece, None]:
+    """``engine.generate`` under the request's deadline; pieces without text and usage are left out.
+
+    Raises:
+        Expired: the deadline passed before the answer was whole. The engine has been stopped.
+    """
+    deadline = asyncio.get_running_loop().time() + request.deadline_s
+    async with aclosing(engine.generate(request, prefix=prefix)) as pieces:
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    piece = await anext(pieces)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise Expired("the answer was not ready within the turn's deadline; allow more time") from None
+            if piece.text or piece.usage is not None:
+                yield piece

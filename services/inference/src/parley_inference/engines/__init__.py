@@ -1,0 +1,1 @@
+"""One file per engine; only these import vendor libraries."""

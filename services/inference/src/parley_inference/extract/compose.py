@@ -1,0 +1,88 @@
+"""The answer's text, and the small pieces in which it is streamed."""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from parley_inference.extract import phrases
+from parley_inference.extract.blocks import Kind
+from parley_inference.extract.questions import read_question
+from parley_inference.extract.ranking import ENOUGH, Candidate, choose
+from parley_inference.extract.terms import is_cjk
+from parley_protocol.events import Source
+from parley_protocol.work import ChatMessage
+
+SMALL_TALK = "small_talk"
+"""The intent that needs no passages."""
+
+_PIECE = re.compile(
+    r"[\u3400-\u9fff\uac00-\ud7af\u3040-\u30ff]{1,3}[，。！？；：、”’」』）》…]*\s*|[^\s\u3400-\u9fff\uac00-\ud7af\u3040-\u30ff]{1,24}\s*|\s+"
+)
+
+
+def answer(question: str, sources: Sequence[Source], *, intent: str = "", messages: Sequence[ChatMessage] = ()) -> str:
+    """The whole answer: quoted units with citations ``[n]``, or one of the stated phrases. A pure function."""
+    if not sources and intent == SMALL_TALK:
+        return phrases.small_talk(question)
+    asked = read_question(question, messages)
+    choice = choose(asked, sources)
+    if not choice.picked:
+        return phrases.nothing_found(asked.chinese)
+    if choice.coverage < ENOUGH:
+        nearest = max(choice.picked, key=lambda candidate: candidate.score)
+        return phrases.nearest(asked.chinese) + _write([nearest])
+    return _write(choice.picked)
+
+
+def pieces(text: str) -> list[str]:
+    """``text`` in words and short CJK chunks; joined they are ``text`` again."""
+    return _PIECE.findall(text)
+
+
+def _write(picked: Sequence[Candidate]) -> str:
+    """Groups of one passage, each with one citation at its end."""
+    parts = [_group(list(group), source + 1) for source, group in groupby(picked, key=lambda item: item.source)]
+    text = parts[0]
+    for part in parts[1:]:
+        # A citation ends in a bracket: the gap depends on what follows it.
+        text += _gap(text, part) + part
+    return text
+
+
+def _gap(before: str, after: str) -> str:
+    if before.rsplit("\n", 1)[-1].startswith(("- ", "```")) or "\n" in before or after.startswith(("- ", "```")):
+        return "\n\n"
+    return " "
+
+
+def _group(picked: list[Candidate], number: int) -> str:
+    text, last = "", None
+    listed = sum(candidate.unit.kind in (Kind.ITEM, Kind.ROW) for candidate in picked) > 1
+    for candidate in picked:
+        unit = candidate.unit
+        line = _line(candidate) if listed else unit.text
+        if not text:
+            text = line
+        elif Kind.SENTENCE is unit.kind and last is Kind.SENTENCE:
+            text += ("" if _closes_wide(text) else " ") + line
+        elif unit.kind is Kind.CODE or last is Kind.CODE or Kind.SENTENCE is unit.kind:
+            text += "\n\n" + line
+        else:
+            text += ("\n\n" if last is Kind.SENTENCE else "\n") + line
+        last = unit.kind
+    if last is Kind.CODE:
+        return f"{text}\n\n[{number}]"
+    return f"{text}{'' if _closes_wide(text) else ' '}[{number}]"
+
+
+def _line(candidate: Candidate) -> str:
+    unit = candidate.unit
+    if unit.kind is Kind.ITEM:
+        return f"{unit.number} {unit.text}" if unit.number else f"- {unit.text}"
+    if unit.kind is Kind.ROW:
+        return f"- {unit.text}"
+    return unit.text
+
+
+def _closes_wide(text: str) -> bool:
+    return bool(text) and (is_cjk(text[-1]) or text[-1] in "。！？；：，、”’」』）》…")

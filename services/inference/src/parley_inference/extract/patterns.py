@@ -1,0 +1,62 @@
+"""What sentences that answer a kind of question look like, in English and Chinese."""
+
+import re
+
+from parley_inference.extract.blocks import Kind, Unit
+from parley_inference.extract.questions import Asks
+
+
+def _either(latin: str, chinese: str) -> re.Pattern[str]:
+    return re.compile(f"{latin}|{chinese}", re.I)
+
+
+_COUNT = r"one|two|three|four|five|six|seven|eight|nine|ten|twenty|thirty|sixty"
+
+DEFINES = _either(
+    r"\b(?:is|are|means?|refers? to|stands for|denotes|consists? of|describes?)\b",
+    "——|—|是|指|即|称为|表示|意味着",
+)
+NUMBER = _either(
+    rf"\d|\b(?:{_COUNT}|twice|half)\b",
+    "[一二两三四五六七八九十百千万]+[个次秒分天种台条]",
+)
+SPAN = _either(
+    rf"(?:\d|\b(?:{_COUNT}))\s*(?:ms|s|h|(?:millisecond|second|minute|hour|day|week|month|year)s?)\b",
+    r"[\d一二两三四五六七八九十百半几]+ ?(?:毫秒|秒|分钟|小时|天|周|个月|年)",
+)
+TIME = _either(r"\b(?:immediately|at once|when|until|after|before|within|every)\b", "立刻|立即|之前|之后|以后|的时候")
+BECAUSE = _either(
+    r"\b(?:because|since|so that|therefore|thus|reason|otherwise|in order|avoid|prevents?)\b",
+    "因为|由于|因此|所以|为了|以免|否则|以便",
+)
+DOES = _either(
+    r"^(?:to|run|use|set|add|open|click|install|create|start|call|send|type|put|give|first|then|next|choose|select|copy"
+    r"|edit|write|press|enter|make|stop|check|load)\b|`[^`]+`",
+    "^(?:先|首先|然后|接着|再|使用|运行|执行|打开|点击|安装|创建|启动|设置|添加|输入|选择|把|将|通过|用)",
+)
+SERIES = _either(r"[,，、].*(?:[,，、]|\b(?:and|or)\b)", "[,，、].*[和与或]")
+LEANS = _either(
+    r"^(?:it|its|this|these|that|those|they|their|he|she|such|however|but|and|so|then|therefore|otherwise|instead|also"
+    r"|here|both|either|in that case|in this case)\b",
+    "^(?:它|这|该|此|其|因此|所以|但|然而|否则|同时|另外|并且|而且)",
+)
+"""A sentence that leans on the one before it."""
+LEADS_ON = re.compile(r"[:：]$")
+"""A sentence that leads on to a list or a block of code."""
+
+
+def fits(asks: Asks, unit: Unit) -> float:
+    """Factor for how much ``unit`` looks like an answer to what is asked; definitions are judged elsewhere."""
+    text = unit.text
+    if asks is Asks.DURATION:
+        return 1.6 if SPAN.search(text) else 1.05 if TIME.search(text) else 0.85
+    if asks is Asks.QUANTITY:
+        return 1.4 if NUMBER.search(text) else 0.8
+    if asks is Asks.REASON:
+        return 1.4 if BECAUSE.search(text) else 1.0
+    if asks is Asks.PROCEDURE:
+        shows = unit.kind is Kind.CODE or DOES.search(text) or LEADS_ON.search(text)
+        return 1.3 if shows else 1.0
+    if asks is Asks.LISTING:
+        return 1.25 if unit.kind is Kind.ITEM or LEADS_ON.search(text) or SERIES.search(text) else 1.0
+    return 1.0

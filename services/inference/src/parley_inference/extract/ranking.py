@@ -1,0 +1,235 @@
+"""Picks the one to four units that answer a question best.
+
+A unit's score is BM25 over the units of all passages (Robertson and Zaragoza 2009, k1 = 1.2, b = 0.4: sentences differ
+little in length for reasons of content), plus a share for the question's terms in its heading, times factors for the
+passage's own score, the place in its block, the language and the kind of question. Further units are taken while they
+add terms of the question that the chosen ones lack (maximal marginal relevance, Carbonell and Goldstein 1998).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parley_inference.extract.blocks import Kind, Unit, units
+from parley_inference.extract.patterns import DEFINES, LEADS_ON, LEANS, fits
+from parley_inference.extract.questions import Asks, Question
+from parley_inference.extract.terms import is_chinese, terms
+from parley_protocol.events import Source
+
+K1, B = 1.2, 0.4
+HEADING_SHARE = 0.45
+MAX_UNITS = 4
+MAX_LATIN, MAX_CJK = 640, 320
+"""Characters of an answer, code blocks aside."""
+SHORT_LATIN, SHORT_CJK = 40, 12
+"""Characters below which a unit is rarely a whole thought."""
+KEEP = 0.42
+"""A further unit must be worth this part of the best one."""
+MAX_CODE_LINES = 14
+ENOUGH = 0.3
+"""Below this part of the question's weight the answer is only the nearest passage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A unit, the passage it is from (from 0) and what it is worth."""
+
+    source: int
+    unit: Unit
+    score: float
+    found: frozenset[str]
+    """Terms of the question in the unit or its heading."""
+    bag: frozenset[str] = frozenset()
+    """All terms of the unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Units to quote, and the part of the question's weight that they cover."""
+
+    picked: tuple[Candidate, ...]
+    coverage: float
+
+
+class _Corpus:
+    """All units of all passages with their terms."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.units = [
+            (place, unit) for place, source in enumerate(sources) for unit in units(source.text, source.title)
+        ]
+        self.terms = [Counter(terms(unit.text)) for _, unit in self.units]
+        self.headings: dict[str, frozenset[str]] = {}
+        for _, unit in self.units:
+            if unit.heading not in self.headings:
+                self.headings[unit.heading] = frozenset(terms(unit.heading))
+        self.frequency = Counter(term for bag in self.terms for term in bag)
+        lengths = [bag.total() for bag in self.terms]
+        self.mean = max(1.0, sum(lengths) / max(1, len(lengths)))
+
+    def idf(self, term: str) -> float:
+        known = self.frequency[term]
+        return math.log(1 + (len(self.units) - known + 0.5) / (known + 0.5))
+
+
+def choose(question: Question, sources: Sequence[Source]) -> Choice:
+    """The units to quote, best passage first, in reading order within a passage. Empty where nothing matches."""
+    corpus = _Corpus(sources)
+    weights = {term: weight * corpus.idf(term) for term, weight in question.weights.items()}
+    total = sum(weights.values())
+    ranked = _rank(question, sources, corpus, weights)
+    if not ranked or not total:
+        return Choice((), 0.0)
+    picked = _pick(ranked, weights)
+    found = frozenset[str]().union(*(candidate.found for candidate in picked))
+    whole = _with_context(question, picked, corpus)
+    return Choice(_in_order(whole), sum(weights[term] for term in found) / total)
+
+
+def _rank(question: Question, sources: Sequence[Source], corpus: _Corpus, weights: dict[str, float]) -> list[Candidate]:
+    best_score = max((source.score for source in sources), default=0.0)
+    ranked: list[Candidate] = []
+    for (place, unit), bag in zip(corpus.units, corpus.terms, strict=True):
+        heading = corpus.headings[unit.heading]
+        own = frozenset(term for term in weights if term in bag)
+        above = frozenset(term for term in weights if term in heading)
+        if not (own or above) or (unit.kind is Kind.CODE and not _shows(question, unit)):
+            continue
+        length = bag.total() / corpus.mean
+        score = sum(weights[term] * _saturated(bag[term], length) for term in own)
+        score += HEADING_SHARE * sum(weights[term] for term in above - own)
+        score *= _passage_factor(place, sources[place].score, best_score) * _unit_factor(question, unit, own)
+        ranked.append(Candidate(place, unit, score, own | above, frozenset(bag)))
+    ranked.sort(key=lambda candidate: (-candidate.score, candidate.source, candidate.unit.index))
+    return ranked
+
+
+def _shows(question: Question, unit: Unit) -> bool:
+    """Whether a block of code answers by itself."""
+    return question.asks is Asks.PROCEDURE and unit.text.count("\n") <= MAX_CODE_LINES
+
+
+def _saturated(count: int, length: float) -> float:
+    return count * (K1 + 1) / (count + K1 * (1 - B + B * length))
+
+
+def _passage_factor(place: int, score: float, best: float) -> float:
+    """Between 1 and 0.6: retrieval has seen more of the passage than one unit shows."""
+    relative = score / best if best > 0 else 1.0
+    return 0.6 + 0.4 * max(0.0, min(1.0, relative)) * (0.97**place)
+
+
+def _unit_factor(question: Question, unit: Unit, own: frozenset[str]) -> float:
+    text = unit.text
+    factor = 1.1 if unit.first else 1.0
+    if is_chinese(text) != question.chinese:
+        factor *= 0.75
+    if text[:1].islower() or text.endswith(("?", "？")):
+        factor *= 0.6
+    if len(text) < (SHORT_CJK if is_chinese(text) else SHORT_LATIN):
+        factor *= 0.85
+    if LEANS.search(text):
+        factor *= 0.85
+    if not own:
+        factor *= 0.8
+    return factor * _kind_factor(question, unit)
+
+
+def _kind_factor(question: Question, unit: Unit) -> float:
+    if question.asks is Asks.DEFINITION:
+        return _definition(question, unit)
+    return fits(question.asks, unit)
+
+
+def _definition(question: Question, unit: Unit) -> float:
+    """A definition names its subject first and then says what it is."""
+    verb = DEFINES.search(unit.text, 1)
+    subject = terms(unit.text[: verb.start() if verb else 40])
+    named = any(term in question.weights for term in subject[:4])
+    if not verb or verb.start() > 60:
+        return 1.1 if named else 0.9
+    return 1.6 if named and unit.kind is not Kind.ROW else 1.1
+
+
+def _pick(ranked: list[Candidate], weights: dict[str, float]) -> list[Candidate]:
+    best = ranked[0]
+    picked, room = [best], (MAX_CJK if is_chinese(best.unit.text) else MAX_LATIN) - len(best.unit.text)
+    covered = set(best.found)
+    # Of one passage, a few lines that say the same as others are not worth a look.
+    pool = [candidate for candidate in ranked[1:40] if candidate.score >= KEEP * best.score]
+    while pool and len(picked) < MAX_UNITS:
+        valued = [(_gain(candidate, picked, covered, weights), candidate) for candidate in pool]
+        gain, following = max(valued, key=lambda pair: (pair[0], -pair[1].source, -pair[1].unit.index))
+        pool.remove(following)
+        if gain < KEEP * best.score:
+            break
+        if len(following.unit.text) > room:
+            continue
+        picked.append(following)
+        covered |= following.found
+        room -= len(following.unit.text)
+    return picked
+
+
+def _gain(candidate: Candidate, picked: list[Candidate], covered: set[str], weights: dict[str, float]) -> float:
+    """The score, less what the chosen ones already say; more where it adds terms or goes on from a chosen unit."""
+    same = max(_overlap(candidate.bag, other.bag) for other in picked)
+    total = sum(weights.values())
+    new = sum(weights[term] for term in candidate.found - covered) / total
+    near = any(other.source == candidate.source and other.unit.block == candidate.unit.block for other in picked)
+    return candidate.score * (1 - same) * (0.5 + min(0.5, 1.5 * new) + (0.15 if near else 0.0))
+
+
+def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
+    smaller = min(len(one), len(other))
+    return len(one & other) / smaller if smaller else 1.0
+
+
+def _with_context(question: Question, picked: list[Candidate], corpus: _Corpus) -> list[Candidate]:
+    """Add what the chosen units need to be understood: the sentence a "This ..." leans on, the steps or the code that
+    follow a colon.
+    """
+    places = {(place, unit.index): unit for place, unit in corpus.units}
+    chosen = {(candidate.source, candidate.unit.index): candidate for candidate in picked}
+    for candidate in picked:
+        for index in _needed(question, candidate, places):
+            key = (candidate.source, index)
+            chosen.setdefault(key, Candidate(candidate.source, places[key], candidate.score * 0.5, frozenset()))
+    return list(chosen.values())
+
+
+def _needed(question: Question, candidate: Candidate, places: dict[tuple[int, int], Unit]) -> list[int]:
+    unit, source = candidate.unit, candidate.source
+    wanted: list[int] = []
+    before = places.get((source, unit.index - 1))
+    if LEANS.search(unit.text) and before and before.block == unit.block and before.kind is Kind.SENTENCE:
+        wanted.append(before.index)
+    after = places.get((source, unit.index + 1))
+    if after is None or after.heading != unit.heading:
+        return wanted
+    procedural = question.asks is Asks.PROCEDURE
+    if after.kind is Kind.CODE and (LEADS_ON.search(unit.text) or procedural):
+        wanted.extend([after.index] if after.text.count("\n") <= MAX_CODE_LINES else [])
+    elif after.kind in (Kind.ITEM, Kind.ROW) and LEADS_ON.search(unit.text):
+        wanted.extend(_list_after(after, source, places))
+    elif unit.kind is Kind.ITEM and unit.number and question.asks is Asks.PROCEDURE:
+        wanted.extend(_list_after(after, source, places)[:5])
+    return wanted
+
+
+def _list_after(first: Unit, source: int, places: dict[tuple[int, int], Unit]) -> list[int]:
+    """Items of the list that ``first`` begins, at most eight."""
+    found: list[int] = []
+    index = first.index
+    while len(found) < 8 and (unit := places.get((source, index))) and unit.block == first.block:
+        found.append(index)
+        index += 1
+    return found
+
+
+def _in_order(picked: list[Candidate]) -> tuple[Candidate, ...]:
+    best = {candidate.source: 0.0 for candidate in picked}
+    for candidate in picked:
+        best[candidate.source] = max(best[candidate.source], candidate.score)
+    return tuple(sorted(picked, key=lambda item: (-best[item.source], item.source, item.unit.index)))

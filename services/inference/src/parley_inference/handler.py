@@ -1,0 +1,84 @@
+"""From a ``Generate`` job to its answer."""
+
+import asyncio
+from contextlib import aclosing
+
+from opentelemetry.trace import Span
+
+from parley_inference.engine import Generator, Request, stream
+from parley_protocol.events import Usage
+from parley_protocol.work import Generate, Record
+from parley_runtime.errors import EngineError, EngineRejected, Expired
+from parley_runtime.stage import Run, record
+from parley_runtime.telemetry import metrics, names, tracing
+
+
+class GenerateHandler:
+    """The handler of the generation stage, for one engine."""
+
+    def __init__(self, engine: Generator) -> None:
+        self._engine = engine
+        self._first_seconds = metrics.histogram(names.ENGINE_FIRST_SECONDS).labels(engine.name)
+        self._tokens_in = metrics.counter(names.TOKENS).labels(engine.name, "input")
+        self._tokens_out = metrics.counter(names.TOKENS).labels(engine.name, "output")
+
+    async def __call__(self, run: Run[Generate]) -> Record:
+        """Stream the answer and return its record: exactly ``run.text``. The engine has been stopped when this
+        returns, raises or is cancelled.
+        """
+        run.status("generating")
+        engine = self._engine
+        attributes: tracing.Attributes = {
+            names.ATTR_MODEL: engine.model,
+            names.ATTR_CONVERSATION: run.key.session,
+            names.ATTR_FENCE: run.fence,
+        }
+        with tracing.span(names.SPAN_CHAT.format(model=engine.model), kind="client", attributes=attributes) as span:
+            try:
+                usage = await self._stream(run, span)
+            except (EngineError, EngineRejected, Expired) as error:
+                metrics.counter(names.ENGINE_ERRORS).labels(engine.name, type(error).__name__).inc()
+                raise
+        retrieval = run.job.marks.retrieval
+        return record(run, sources=retrieval.sources if retrieval else (), usage=usage)
+
+    async def _stream(self, run: Run[Generate], span: Span) -> Usage:
+        engine, prefix = self._engine, run.prefix
+        if prefix and engine.continues:
+            run.resume(prefix)
+        loop = asyncio.get_running_loop()
+        begun, pieces, usage = loop.time(), 0, None
+        try:
+            async with aclosing(stream(engine, _request(run), prefix=prefix)) as output:
+                async for piece in output:
+                    usage = piece.usage or usage
+                    if not piece.text:
+                        continue
+                    if pieces == 0:
+                        self._first_seconds.observe(loop.time() - begun)
+                    pieces += 1
+                    run.delta(piece.text)
+        finally:
+            # A stopped run has used tokens too; where the engine counts none, its pieces are the best there is.
+            usage = usage or Usage(completion_tokens=pieces)
+            self._count(usage, span)
+        return usage
+
+    def _count(self, usage: Usage, span: Span) -> None:
+        self._tokens_in.inc(usage.prompt_tokens)
+        self._tokens_out.inc(usage.completion_tokens)
+        span.set_attribute(names.ATTR_INPUT_TOKENS, usage.prompt_tokens)
+        span.set_attribute(names.ATTR_OUTPUT_TOKENS, usage.completion_tokens)
+
+
+def _request(run: Run[Generate]) -> Request:
+    job = run.job
+    retrieval = job.marks.retrieval
+    return Request(
+        messages=job.prompt,
+        question=job.question,
+        sources=retrieval.sources if retrieval else (),
+        intent=retrieval.intent if retrieval else "",
+        sampling=job.sampling,
+        deadline_s=run.remaining_s(),
+    )
