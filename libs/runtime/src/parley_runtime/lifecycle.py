@@ -31,7 +31,8 @@ from parley_runtime.telemetry import metrics, names, tracing
 log = logs.get_logger(__name__)
 
 LEAVE_S = 5.0
-"""Seconds that leaving ``build`` may take beyond the drain deadline, and each step of a Teardown by itself."""
+"""Seconds that handing over and leaving ``build`` may each take beyond the drain deadline, and each step of a Teardown
+by itself."""
 FAILED_DRAIN_S = 5.0
 """At most so many seconds of draining after a failure: the broker redelivers what is left."""
 LAG_PERIOD_S = 0.05
@@ -138,7 +139,7 @@ async def _live(process: Process, build: Callable[[], AbstractAsyncContextManage
 
 
 async def _bounded(process: Process, life: asyncio.Task[None]) -> None:
-    limit = process.common.drain_s + LEAVE_S
+    limit = process.common.drain_s + 2 * LEAVE_S
     done, _ = await asyncio.wait({life}, timeout=limit)
     if not done:
         log.error("not stopped in time", limit_s=limit)
@@ -174,8 +175,8 @@ async def _drain(process: Process, part: Drainable) -> None:
     work = asyncio.create_task(part.drain(deadline), name="drain")
     hurry = asyncio.create_task(process.hurry.wait(), name="hurry")
     try:
-        # A little more than the part was given: it may use all of it.
-        await asyncio.wait({work, hurry}, timeout=deadline + 0.5, return_when=asyncio.FIRST_COMPLETED)
+        # More than the part was given: it may use all of that and hand over what is left.
+        await asyncio.wait({work, hurry}, timeout=deadline + LEAVE_S, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             log.warning("drain cut short", hurried=process.hurry.is_set(), deadline_s=deadline)
     finally:
