@@ -1,0 +1,1 @@
+"""Benchmarks: the same work through Parley and its peers, on one machine, in one run. ``./task bench``."""

@@ -1,0 +1,1 @@
+"""The peers: python-socketio with its aio-pika manager, and a plain Starlette and aio-pika gateway."""
