@@ -194,7 +194,7 @@ class KnowledgeService:
         reply = (
             Reply(command.call, fault=outcome)
             if isinstance(outcome, Fault)
-            else Reply(command.call, msgspec.Raw(codec.pack(outcome)))
+            else Reply(command.call, codec.pack(outcome))
         )
         message = Message(codec.pack(reply), HEADERS, expires_s=30.0, durable=False)
         try:
