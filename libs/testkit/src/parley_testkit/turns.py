@@ -1,14 +1,14 @@
 """A gateway's half of the turn protocol, as small as tests of workers need it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 from parley_protocol import codec
 from parley_protocol.control import Audience, Begin, Prefix
 from parley_protocol.events import Batch, Delta, Event, Reply, Snapshot, TurnEvents
 from parley_protocol.ids import TurnKey
-from parley_protocol.routes import WORK, Stage, event_queue, stage_queue, topology
+from parley_protocol.routes import WORK, event_queue, stage_queue, topology
 from parley_protocol.work import AnyJob, Job
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Broker, Delivery, Link, Subscription
@@ -117,31 +117,38 @@ class FakeGateway(Collector):
 
 
 class JobTap(Collector):
-    """Takes jobs off a stage's queue and keeps them."""
+    """Takes messages off a queue and keeps them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.jobs: list[AnyJob] = []
         self.deliveries: list[Delivery] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, broker: Broker, stage: Stage) -> "JobTap":
-        """Consume ``stage``."""
+    async def open(cls, broker: Broker, queue: str) -> "JobTap":
+        """Consume ``queue``: a stage, or a queue's name."""
         tap = cls()
-        link = await broker.open(f"tap:{stage}")
-        spec = next(queue for queue in topology().queues if queue.name == stage_queue(stage))
+        link = await broker.open(f"tap:{queue}")
+        spec = next(spec for spec in topology().queues if spec.name in {queue, stage_queue(queue)})
         subscription = await link.subscribe(lambda: spec, tap._on_delivery, prefetch=1000)
         await subscription.wait_consuming(5.0)
         return tap
 
+    @property
+    def jobs(self) -> list[AnyJob]:
+        """What came, decoded."""
+        return [codec.unpack_job(delivery.body) for delivery in self.deliveries]
+
     async def next(self, count: int = 1, *, limit_s: float = 5.0) -> AnyJob:
         """The ``count``-th job since the start."""
-        await self.until(lambda: len(self.jobs) >= count, limit_s=limit_s)
-        return self.jobs[count - 1]
+        return codec.unpack_job((await self.delivery(count, limit_s=limit_s)).body)
+
+    async def delivery(self, count: int = 1, *, limit_s: float = 5.0) -> Delivery:
+        """The ``count``-th delivery since the start."""
+        await self.until(lambda: len(self.deliveries) >= count, limit_s=limit_s)
+        return self.deliveries[count - 1]
 
     def _on_delivery(self, delivery: Delivery) -> None:
-        self.jobs.append(codec.unpack_job(delivery.body))
         self.deliveries.append(delivery)
         self.changed()
         task = asyncio.get_running_loop().create_task(_ack(delivery))
@@ -151,8 +158,3 @@ class JobTap(Collector):
 
 async def _ack(delivery: Delivery) -> None:
     await delivery.ack()
-
-
-def keys(count: int) -> Iterable[TurnKey]:
-    """``count`` different turns of one session."""
-    return (TurnKey("default", "s", f"t{index}") for index in range(count))
