@@ -1,0 +1,12 @@
+"""Every HTTP route of the gateway, in one list. A module of this package adds its own line here."""
+
+from starlette.routing import BaseRoute
+
+from parley_gateway.api import page
+from parley_gateway.hub import Hub
+
+
+def routes(hub: Hub) -> list[BaseRoute]:
+    """Routes in order of matching. ``hub`` is what handlers work with."""
+    _ = hub
+    return [*page.routes()]

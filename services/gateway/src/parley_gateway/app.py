@@ -1,0 +1,173 @@
+"""The composition root: the one place that knows every part."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from parley_gateway.api import router
+from parley_gateway.auth import Authenticator
+from parley_gateway.calls import Calls
+from parley_gateway.config import GatewaySettings
+from parley_gateway.dispatch import Dispatch
+from parley_gateway.drain import drain
+from parley_gateway.endpoint import Endpoint
+from parley_gateway.fanin import FanIn
+from parley_gateway.front import Front
+from parley_gateway.hub import Hub
+from parley_gateway.identity import SessionIds, install_secret
+from parley_gateway.limits import Addresses
+from parley_gateway.origin import Origins, is_loopback
+from parley_gateway.outbox import Flusher
+from parley_gateway.pulse import Pulse
+from parley_gateway.registry import Registry
+from parley_gateway.server import bind, serving
+from parley_gateway.status import watch_broker
+from parley_protocol.control import Audience, Begin
+from parley_protocol.routes import topology
+from parley_runtime.amqp import AmqpBroker
+from parley_runtime.control import ControlPlane
+from parley_runtime.errors import ConfigError
+from parley_runtime.ports import Broker, Link
+from parley_runtime.process import Figures, Process
+from parley_runtime.store import open_store
+from parley_runtime.store.ports import Store
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger("parley.gateway")
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A running gateway; ``port`` is the one it listens on."""
+
+    hub: Hub
+    port: int
+
+    async def drain(self, deadline_s: float) -> None:
+        """See :func:`parley_gateway.drain.drain`."""
+        await drain(self.hub, deadline_s)
+
+
+@asynccontextmanager
+async def build(process: Process, settings: GatewaySettings) -> AsyncIterator[Gateway]:
+    """A gateway on RabbitMQ and the store of the settings.
+
+    Raises:
+        ConfigError: settings that cannot work, among them a public address without a secret and a port in use.
+        Unavailable: no broker or store answered in time.
+    """
+    check(settings)
+    common = settings.common
+    async with AsyncExitStack() as stack:
+        store = await open_store(common.store_url)
+        stack.push_async_callback(store.aclose)
+        broker = AmqpBroker(
+            common.amqp_url, name=process.id, topology=topology(common.admission), heartbeat_s=common.heartbeat_s
+        )
+        stack.push_async_callback(broker.close)
+        yield await stack.enter_async_context(compose(process, settings, broker, store))
+
+
+@asynccontextmanager
+async def compose(process: Process, settings: GatewaySettings, broker: Broker, store: Store) -> AsyncIterator[Gateway]:
+    """A gateway on any broker and store: what tests enter."""
+    async with AsyncExitStack() as stack:
+        listener = bind(settings.server)
+        stack.callback(listener.close)
+        control = await ControlPlane.open(
+            broker, process_id=process.id, audience=Audience.GATEWAYS, presence=process.presence
+        )
+        stack.push_async_callback(control.aclose)
+        publisher = await broker.open("publish")
+        events = await broker.open("events")
+        hub = _hub(process, settings, publisher=publisher, control=control, store=store)
+        stack.push_async_callback(hub.dispatch.close)
+        stack.push_async_callback(_end_tasks, hub)
+        fanin = FanIn(hub.dispatch, hub.registry, hub.calls, control, process.clock, prefetch=settings.turns.prefetch)
+        control.on(Begin, hub.dispatch.on_begin)
+        stack.push_async_callback(fanin.close)
+        await asyncio.gather(control.start(), fanin.start(events))
+        process.checks.add("control", control.check)
+        process.checks.add("events", fanin.check)
+        watch_broker(hub, {"publish": publisher, "events": events})
+        process.add_figures(lambda: Figures(sockets=len(hub.connections), sessions=len(hub.registry.sessions)))
+        stack.push_async_callback(Pulse(hub).close)
+        app = front(hub)
+        await stack.enter_async_context(serving(app, settings.server, listener))
+        port = listener.getsockname()[1]
+        log.info("listening", host=settings.server.host, port=port, tokens=hub.auth.required)
+        yield Gateway(hub, port)
+
+
+def check(settings: GatewaySettings) -> None:
+    """Raises ConfigError where the settings would leave the gateway open to the network without tokens."""
+    access = settings.access
+    if not is_loopback(settings.server.host) and not access.auth_secret and not access.auth_jwks:
+        raise ConfigError(
+            f"PARLEY_HOST={settings.server.host} is not a loopback address: set PARLEY_AUTH_SECRET (or "
+            "PARLEY_AUTH_JWKS) so that clients need a token, or bind 127.0.0.1"
+        )
+    if access.auth_secret and len(access.auth_secret) < 16:
+        raise ConfigError("PARLEY_AUTH_SECRET is shorter than 16 characters; use a long random one")
+
+
+def front(hub: Hub) -> Front:
+    """The ASGI application."""
+    settings = hub.settings
+    origins = Origins(settings.access.origins, loopback=is_loopback(settings.server.host))
+    http = Starlette(routes=[*_health_routes(hub), *router.routes(hub)])
+    return Front(http, {"/v1/connect": Endpoint(hub)}, origins)
+
+
+def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, control: ControlPlane, store: Store) -> Hub:
+    secret = settings.access.auth_secret.encode() or install_secret(settings.server.data)
+    registry = Registry(settings.turns)
+    dispatch = Dispatch(
+        process.id,
+        settings.turns,
+        process.clock,
+        publisher=publisher,
+        control=control,
+        store=store,
+        registry=registry,
+    )
+    calls = Calls(publisher, control, process.id, timeout_s=settings.turns.call_s, limit=settings.turns.max_calls)
+    limits = settings.limits
+    return Hub(
+        settings=settings,
+        process=process,
+        registry=registry,
+        dispatch=dispatch,
+        calls=calls,
+        publisher=publisher,
+        auth=Authenticator(settings.access),
+        sessions=SessionIds(secret),
+        flusher=Flusher(),
+        addresses=Addresses(limits.connect_rate / 60, limits.connect_burst),
+    )
+
+
+async def _end_tasks(hub: Hub) -> None:
+    for task in tuple(hub.tasks):
+        task.cancel()
+    await asyncio.gather(*hub.tasks, return_exceptions=True)
+
+
+def _health_routes(hub: Hub) -> Sequence[BaseRoute]:
+    async def livez(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        reasons = hub.process.reasons()
+        if hub.draining:
+            reasons["gateway"] = "draining"
+        bad = any(reasons.values())
+        return JSONResponse({"status": "not ready" if bad else "ready", "checks": reasons}, 503 if bad else 200)
+
+    return [Route("/livez", livez), Route("/readyz", readyz)]

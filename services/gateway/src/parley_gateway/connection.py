@@ -1,0 +1,257 @@
+"""One client on one socket: from hello to close. All but resuming happens without waiting, in the receive loop."""
+
+from __future__ import annotations
+
+from parley_gateway.core import resume as resuming
+from parley_gateway.core.session import Session
+from parley_gateway.hub import Hub
+from parley_gateway.identity import Identity
+from parley_gateway.limits import Bucket
+from parley_gateway.outbox import Outbox
+from parley_gateway.turns import request_of
+from parley_gateway.wire import Wire
+from parley_protocol.client import (
+    Ack,
+    AudioStart,
+    AudioStop,
+    ClientFrame,
+    Draining,
+    ErrorFrame,
+    Hello,
+    Ping,
+    Pong,
+    TurnCancel,
+    TurnStart,
+    Welcome,
+)
+from parley_protocol.codec import decode_client
+from parley_protocol.faults import RETRYABLE, CloseCode, FaultCode, ProtocolError
+from parley_protocol.position import Position, decode_position
+from parley_runtime.errors import Overloaded
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.metrics import counter
+
+DIALECT = "parley.v1"
+MAX_PENDING = 64
+"""Turns that a hello may name."""
+MAX_AFTER = 64
+"""Turns after the position that are replayed; beyond it the client is told of a gap."""
+
+_FATAL = {
+    FaultCode.UNAUTHORIZED: CloseCode.BAD_TOKEN,
+    FaultCode.NO_HELLO: CloseCode.PROTOCOL_ERROR,
+}
+
+
+class Connection:
+    """State of one socket. ``identity`` is None until hello; ``token`` is what the request itself carried."""
+
+    __slots__ = ("_bucket", "_text", "_token", "closing", "hub", "identity", "opened_at", "outbox", "session", "wire")
+
+    def __init__(self, hub: Hub, wire: Wire, token: str, *, text: bool) -> None:
+        limits = hub.settings.limits
+        now = hub.now()
+        self.hub = hub
+        self.wire = wire
+        self.identity: Identity | None = None
+        self.session: Session | None = None
+        self.opened_at = now
+        self.closing = 0
+        self._text = text
+        self._token = token
+        self._bucket = Bucket(limits.message_rate, limits.message_burst, now)
+        self.outbox = Outbox(
+            wire, hub.flusher, text=text, limit=limits.outbox, send_s=limits.send_s, on_slow=self.close
+        )
+
+    async def on_message(self, data: str | bytes) -> None:
+        """One message of the client. Never raises: what is wrong with it is answered."""
+        if self.closing:
+            return
+        turn: str | None = None
+        try:
+            self._admit(data)
+            frame = decode_client(data)
+            turn = getattr(frame, "turn", None)
+            counter(names.FRAMES_IN).labels(DIALECT, type(frame).__struct_config__.tag).inc()
+            await self._on_frame(frame)
+        except ProtocolError as error:
+            self.refuse(error, turn)
+        except Overloaded as error:
+            self._error(FaultCode.OVERLOADED, str(error), turn, int(error.retry_after_s * 1000))
+
+    def refuse(self, error: ProtocolError, turn: str | None = None) -> None:
+        """Say what was not taken; close only where the rest cannot be trusted either."""
+        retry = None
+        if error.code in (FaultCode.OVERLOADED, FaultCode.RATE_LIMITED):
+            retry = int(self.hub.settings.turns.retry_after_s * 1000)
+        self._error(error.code, str(error), turn, retry)
+        code = _FATAL.get(error.code)
+        if code is not None:
+            self.close(code, str(error))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close after what waits has been written; the first code counts."""
+        if not self.closing:
+            self.closing = int(code)
+            self.hub.spawn(self._close(code, reason))
+
+    async def _close(self, code: CloseCode, reason: str) -> None:
+        if code is not CloseCode.SLOW_CLIENT:
+            self.outbox.flush()
+        await self.wire.close(code, reason, self.hub.settings.limits.send_s)
+
+    def gone(self) -> None:
+        """The socket is gone. Turns run on: a disconnect is not a cancel."""
+        self.outbox.drop()
+        session = self.session
+        if session is not None:
+            session.detach(self.outbox, self.hub.now())
+            self.hub.registry.release(session)
+        self.count_identity(-1)
+
+    def count_identity(self, step: int) -> int:
+        """Sockets of this identity, after ``step``."""
+        identity = self.identity
+        if identity is None or not identity.known:
+            return 0
+        key = (identity.tenant, identity.user)
+        number = self.hub.per_identity.get(key, 0) + step
+        if number > 0:
+            self.hub.per_identity[key] = number
+        else:
+            self.hub.per_identity.pop(key, None)
+        return number
+
+    # --- frames -----------------------------------------------------------------------------------------------
+
+    def _admit(self, data: str | bytes) -> None:
+        limit = self.hub.settings.limits.max_message
+        if len(data) > limit or (isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit):
+            raise ProtocolError(FaultCode.TOO_LARGE, f"a frame may have {limit} bytes; this one was dropped")
+        if not self._bucket.take(self.hub.now()):
+            raise ProtocolError(FaultCode.RATE_LIMITED, "frames come faster than this socket may send them; slow down")
+        if isinstance(data, str) != self._text:
+            kind = "text frames with JSON" if self._text else "binary frames with MessagePack"
+            raise ProtocolError(FaultCode.BAD_FRAME, f"this socket speaks {kind}; the frame was dropped")
+
+    async def _on_frame(self, frame: ClientFrame) -> None:
+        if isinstance(frame, Hello):
+            await self._hello(frame)
+        elif isinstance(frame, Ping):
+            self.outbox.push(Pong())
+        elif self.session is None:
+            raise ProtocolError(FaultCode.NO_HELLO, "the first frame must be hello; connect again and say hello")
+        elif isinstance(frame, TurnStart):
+            self._start(frame, self.session)
+        elif isinstance(frame, TurnCancel):
+            self.hub.dispatch.apply(self.session.cancel(frame.turn, self.hub.now()))
+        elif isinstance(frame, Ack):
+            decode_position(frame.position)
+        elif isinstance(frame, AudioStart | AudioStop):
+            raise ProtocolError(FaultCode.UNSUPPORTED, "spoken turns are not served yet; send turn.start with text")
+
+    def _start(self, frame: TurnStart, session: Session) -> None:
+        if self.hub.draining:
+            raise ProtocolError(FaultCode.OVERLOADED, "this gateway is going away; reconnect and send the turn again")
+        request = request_of(frame, self.hub.settings)
+        effects = session.start(request, self.outbox, self.hub.now(), interrupt=frame.interrupt)
+        self.hub.dispatch.apply(effects)
+
+    async def _hello(self, frame: Hello) -> None:
+        if self.identity is not None:
+            self._error(FaultCode.BAD_FRAME, "hello was said before; open another socket for another session", None)
+            self.close(CloseCode.PROTOCOL_ERROR, "second hello")
+            return
+        hub = self.hub
+        self.identity = await hub.auth.identify(frame.token or self._token)
+        self._token = ""
+        self._check_identity()
+        if len(frame.pending) > MAX_PENDING:
+            raise ProtocolError(FaultCode.INVALID, f"pending names more than {MAX_PENDING} turns")
+        if frame.session is not None and hub.sessions.verify(frame.session, self.identity):
+            await self._resume(frame, frame.session)
+            return
+        counter(names.RESUMES).labels("new" if frame.session is None else "unknown").inc()
+        self._welcome(hub.sessions.make(self.identity), resumed=False, gap=frame.session is not None)
+
+    def _check_identity(self) -> None:
+        limit = self.hub.settings.limits.identity_sockets
+        if limit and self.count_identity(1) > limit:
+            self._error(FaultCode.RATE_LIMITED, f"{limit} sockets of this user are open; close one", None)
+            self.close(CloseCode.RATE, "too many sockets of this user")
+            raise ProtocolError(FaultCode.RATE_LIMITED, "close a socket of this user first")
+
+    def _welcome(self, session_id: str, *, resumed: bool, gap: bool) -> Session:
+        hub = self.hub
+        assert self.identity is not None
+        session = hub.registry.session(session_id, self.identity)
+        self.session = session
+        session.attach(self.outbox)
+        self.outbox.push(
+            Welcome(
+                session=session_id,
+                resumed=resumed,
+                gap=gap,
+                heartbeat_s=hub.settings.server.ping_s,
+                limits=hub.limits(),
+            )
+        )
+        return session
+
+    async def _resume(self, frame: Hello, session_id: str) -> None:
+        hub = self.hub
+        assert self.identity is not None
+        position, lost = _position(frame.position)
+        session = hub.registry.session(session_id, self.identity)
+        # Held before anything is awaited; nothing is delivered before ``welcome``.
+        session.guests += 1
+        try:
+            wanted = resuming.to_read(session, position, frame.pending)
+            rows = await hub.dispatch.read_rows([session.key(turn) for turn in wanted]) if wanted else {}
+            after = await hub.dispatch.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
+        finally:
+            session.guests -= 1
+        client = resuming.Returning(
+            position=position,
+            pending=frame.pending,
+            rows={key.turn: row for key, row in (rows or {}).items()},
+            after=after[:MAX_AFTER],
+            now=hub.now(),
+            wall=hub.process.clock.wall(),
+            window_s=hub.settings.turns.resume_s,
+            budget_s=hub.settings.turns.budget_s,
+        )
+        result = resuming.resume(session, self.outbox, client)
+        gap = result.gap or lost or len(after) > MAX_AFTER
+        counter(names.RESUMES).labels("gap" if gap else "resumed").inc()
+        self._welcome(session_id, resumed=True, gap=gap)
+        hub.dispatch.apply(result.effects)
+        for entry in session.open:
+            hub.dispatch.promise(entry)
+
+    def tell_draining(self, reconnect_in_ms: int) -> None:
+        """This gateway is going away."""
+        self.outbox.push(Draining(reconnect_in_ms=reconnect_in_ms))
+
+    def _error(self, code: FaultCode, message: str, turn: str | None, retry_after_ms: int | None = None) -> None:
+        counter(names.FRAME_ERRORS).labels(DIALECT, code.value).inc()
+        self.outbox.push(
+            ErrorFrame(
+                code=code.value,
+                message=message,
+                retryable=code in RETRYABLE,
+                retry_after_ms=retry_after_ms,
+                turn=turn,
+            )
+        )
+
+
+def _position(text: str | None) -> tuple[Position | None, bool]:
+    """(position, whether one was given that cannot be read)."""
+    if not text:
+        return None, False
+    try:
+        return decode_position(text), False
+    except ProtocolError:
+        return None, True

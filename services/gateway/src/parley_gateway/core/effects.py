@@ -1,0 +1,97 @@
+"""What the session asks of the shell. Effects are carried out in order; none of them calls back before it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parley_protocol.client import ServerFrame
+from parley_protocol.control import Prefix
+from parley_protocol.events import TurnStatus
+from parley_protocol.ids import TurnKey
+
+if TYPE_CHECKING:
+    from parley_gateway.core.entry import Entry
+    from parley_gateway.core.view import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish the turn's job with a confirm, under a fresh submission; then report the outcome to the session."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRecord:
+    """Publish a forced record with exactly the text delivered, until it is confirmed; then broadcast ``stop``."""
+
+    entry: Entry
+    status: TurnStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Read the turn's row and, while it is open, broadcast an attach."""
+
+    entry: Entry
+    cause: str
+    attach: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SendStop:
+    """Tell one worker (all workers where ``to`` is empty) that runs below ``fence`` (0: all) are over."""
+
+    key: TurnKey
+    fence: int
+    to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SendPrefix:
+    """Answer a ``begin``; the fence has been raised."""
+
+    to: str
+    prefix: Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Views of the turn have something to write."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A frame without ``seq`` to every socket that follows the turn."""
+
+    entry: Entry
+    frame: ServerFrame
+
+
+@dataclass(frozen=True, slots=True)
+class TellOne:
+    """A frame without ``seq`` to one socket."""
+
+    sink: Sink
+    frame: ServerFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The turn is held from here on: route its events to it."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The turn is over (or was never taken: ``taken`` False) and may be forgotten after the resume window."""
+
+    entry: Entry
+    taken: bool = True
+
+
+Effect = Publish | PublishRecord | Watch | SendStop | SendPrefix | Touch | Tell | TellOne | Opened | Ended

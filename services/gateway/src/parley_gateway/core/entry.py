@@ -1,0 +1,107 @@
+"""A turn as a session holds it: its acceptance, its views, and where it stands between the client and the store."""
+
+import enum
+from typing import Any
+
+import msgspec
+
+from parley_gateway.core.turn import Turn
+from parley_gateway.core.view import View
+from parley_gateway.core.watch import WatchSchedule
+from parley_protocol.client import Latency
+from parley_protocol.events import TurnStatus
+from parley_protocol.work import ChatMessage, Sampling
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asked. ``budget_s`` is the turn's deadline from the moment it is taken in."""
+
+    turn: str
+    text: str
+    kb: str
+    budget_s: float
+    digest: str
+    context: dict[str, Any] | None = None
+    messages: tuple[ChatMessage, ...] = ()
+    sampling: Sampling = Sampling()
+
+
+class Phase(enum.Enum):
+    """``QUEUED``: waits for the turns before it. ``PUBLISHING``: its job is on the way. ``RUNNING``: accepted.
+    ``FOLLOWED``: begun at another gateway, or by one that has gone. ``ENDED``: closed, or never taken.
+    """
+
+    QUEUED = "queued"
+    PUBLISHING = "publishing"
+    RUNNING = "running"
+    FOLLOWED = "followed"
+    ENDED = "ended"
+
+
+class Entry:
+    """One turn of one session. Times are monotonic seconds, 0 for "not yet"."""
+
+    __slots__ = (
+        "accepted_at",
+        "again",
+        "checking",
+        "deadline_at",
+        "due_at",
+        "ended_at",
+        "first_at",
+        "forced",
+        "phase",
+        "request",
+        "row_digest",
+        "session",
+        "span",
+        "started_at",
+        "submission",
+        "turn",
+        "views",
+        "watch",
+    )
+
+    def __init__(self, session: Any, turn: Turn, request: Request | None, now: float, budget_s: float) -> None:
+        self.session = session
+        self.turn = turn
+        self.request = request
+        self.row_digest = ""
+        """Digest of the stored row, where a row is known."""
+        self.phase = Phase.QUEUED if request is not None else Phase.FOLLOWED
+        self.views: list[View] = []
+        self.watch = WatchSchedule(now)
+        self.submission = ""
+        self.again = False
+        self.started_at = now
+        self.accepted_at = 0.0
+        self.first_at = 0.0
+        self.ended_at = 0.0
+        self.deadline_at = now + budget_s
+        self.checking = False
+        """The deadline has passed and a fresh read of the row is awaited before the turn is ended by force."""
+        self.forced: TurnStatus | None = None
+        self.due_at = 0.0
+        """When the shell has promised to look at this turn again."""
+        self.span: Any = None
+
+    @property
+    def ended(self) -> bool:
+        return self.phase is Phase.ENDED
+
+    def latency(self, now: float) -> Latency:
+        """Milliseconds since the turn was taken in."""
+
+        def since(at: float) -> float:
+            return round(max(0.0, at - self.started_at) * 1000, 3) if at else 0.0
+
+        return Latency(accepted_ms=since(self.accepted_at), first_token_ms=since(self.first_at), total_ms=since(now))
+
+    def due(self) -> float:
+        """The next time at which something may have to be done without an event."""
+        times = [self.watch.due]
+        if self.turn.hold_until:
+            times.append(self.turn.hold_until)
+        if not self.checking and self.forced is None:
+            times.append(self.deadline_at)
+        return min(times)

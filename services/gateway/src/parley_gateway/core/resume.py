@@ -1,0 +1,97 @@
+"""``hello`` with a session: which turns a returning client has to hear of, and from where."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from parley_gateway.core import flow
+from parley_gateway.core.effects import Effect, Opened, Touch
+from parley_gateway.core.entry import Entry
+from parley_gateway.core.session import Session
+from parley_gateway.core.view import Sink
+from parley_protocol.ids import TurnId
+from parley_protocol.position import Position
+from parley_runtime.store.ports import TurnRow
+
+
+@dataclass(slots=True)
+class Resumption:
+    """``gap``: something the client asks about is not known here any more, or its window has passed."""
+
+    gap: bool = False
+    effects: list[Effect] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """What the client says, what the store says (by turn; ``after``: the turns after the position's), and now."""
+
+    position: Position | None
+    pending: Sequence[TurnId]
+    rows: Mapping[TurnId, TurnRow]
+    after: Sequence[TurnRow]
+    now: float
+    wall: float
+    window_s: float
+    budget_s: float
+
+
+def to_read(session: Session, position: Position | None, pending: Sequence[TurnId]) -> list[TurnId]:
+    """Turns whose rows must be read before the client is answered: those not known here to be over."""
+    wanted = dict.fromkeys([position.turn, *pending] if position is not None else pending)
+    return [turn for turn in wanted if turn not in session.entries or not session.entries[turn].ended]
+
+
+def resume(session: Session, sink: Sink, client: Returning) -> Resumption:
+    """Give the socket its views. Send ``welcome`` before carrying out the effects."""
+    result = Resumption()
+    position = client.position
+    if position is not None:
+        _position(session, sink, position, client, result)
+    for turn in client.pending:
+        if position is None or turn != position.turn:
+            _follow(session, sink, turn, client.rows.get(turn), client, result)
+    for row in client.after:
+        _follow(session, sink, row.key.turn, row, client, result)
+    for entry in _later(session, position):
+        session.view(entry, sink)
+        result.effects.append(Touch(entry))
+    return result
+
+
+def _position(session: Session, sink: Sink, position: Position, client: Returning, result: Resumption) -> None:
+    row = client.rows.get(position.turn)
+    entry = session.entries.get(position.turn)
+    if entry is None and row is None and position.turn not in client.pending:
+        result.gap = result.gap or not position.done
+        return
+    if row is not None and row.closed and client.wall - row.closed_at > client.window_s and row.closed_at:
+        result.gap = True
+    if position.done:
+        return
+    entry = _follow(session, sink, position.turn, row, client, result)
+    session.view(entry, sink).resume(position)
+
+
+def _follow(
+    session: Session, sink: Sink, turn: TurnId, row: TurnRow | None, client: Returning, result: Resumption
+) -> Entry:
+    entry = session.entries.get(turn)
+    if entry is None:
+        entry = session.follow(turn, row.fence if row is not None else 1, client.now, client.budget_s)
+        result.effects.append(Opened(entry))
+        flow.watch_now(entry, client.now, "resume")
+    session.view(entry, sink)
+    result.effects.append(Touch(entry))
+    if row is not None:
+        result.effects += flow.on_row(entry, row, client.now)
+    return entry
+
+
+def _later(session: Session, position: Position | None) -> list[Entry]:
+    """Turns known here that began after the position's, or that run on."""
+    entries = list(session.entries.values())
+    turns = [entry.turn.key.turn for entry in entries]
+    if position is not None and position.turn in turns:
+        first = turns.index(position.turn) + 1
+        return entries[first:] + [entry for entry in entries[:first] if not entry.ended]
+    return [entry for entry in entries if not entry.ended]

@@ -1,0 +1,194 @@
+"""A session: its turns, one after another, and the sockets that follow them.
+
+A turn is published only after the one before it has closed (a bounded queue), a second submission of a turn re-attaches
+to it, and another text under its id is a conflict. A socket that goes away changes nothing: that is not a cancel.
+"""
+
+from parley_gateway.core.effects import Effect, Ended, Opened, Publish, PublishRecord, Tell, TellOne, Touch
+from parley_gateway.core.entry import Entry, Phase, Request
+from parley_gateway.core.turn import Turn
+from parley_gateway.core.view import Sink, View
+from parley_protocol.client import Accepted, ErrorFrame
+from parley_protocol.events import TurnStatus
+from parley_protocol.faults import RETRYABLE, FaultCode, ProtocolError
+from parley_protocol.ids import SessionId, Tenant, TurnId, TurnKey
+
+FOLLOW_GRACE_S = 60.0
+"""A turn begun elsewhere is given this much longer than a budget, since its start is not known here."""
+
+
+class Session:
+    """State of one session at this gateway. ``sinks`` are its sockets, real or virtual."""
+
+    __slots__ = ("detached_at", "entries", "guests", "id", "max_open", "open", "sinks", "tenant", "user")
+
+    def __init__(self, id: SessionId, tenant: Tenant, user: str, *, max_open: int) -> None:
+        self.id = id
+        self.tenant = tenant
+        self.user = user
+        self.max_open = max_open
+        self.entries: dict[TurnId, Entry] = {}
+        self.open: list[Entry] = []
+        self.sinks: list[Sink] = []
+        self.guests = 0
+        """Sockets that are about to be attached."""
+        self.detached_at = 0.0
+
+    def key(self, turn: TurnId) -> TurnKey:
+        """The turn's identity everywhere."""
+        return TurnKey(self.tenant, self.id, turn)
+
+    # --- sockets ----------------------------------------------------------------------------------------------
+
+    def attach(self, sink: Sink) -> None:
+        """The socket hears of turns started from now on."""
+        if sink not in self.sinks:
+            self.sinks.append(sink)
+
+    def detach(self, sink: Sink, now: float) -> None:
+        """The socket is gone. Turns run on."""
+        if sink in self.sinks:
+            self.sinks.remove(sink)
+        for entry in self.entries.values():
+            entry.views = [view for view in entry.views if view.sink is not sink]
+        if not self.sinks:
+            self.detached_at = now
+
+    def view(self, entry: Entry, sink: Sink) -> View:
+        """The socket's view of the turn, from its first event where it has none yet."""
+        for view in entry.views:
+            if view.sink is sink:
+                return view
+        view = View(entry.turn, sink)
+        entry.views.append(view)
+        return view
+
+    # --- what clients ask -------------------------------------------------------------------------------------
+
+    def start(self, request: Request, sink: Sink, now: float, *, interrupt: bool = False) -> list[Effect]:
+        """Take a turn in.
+
+        Raises:
+            ProtocolError: ``conflict`` (another text under this id) or ``overloaded`` (too many turns wait).
+        """
+        known = self.entries.get(request.turn)
+        if known is not None:
+            return self._again(known, request, sink, now)
+        effects: list[Effect] = []
+        if interrupt:
+            for entry in tuple(self.open):
+                effects += self.force(entry, TurnStatus.CANCELLED, now)
+        waiting = sum(entry.forced is None for entry in self.open)
+        if waiting >= self.max_open:
+            raise ProtocolError(
+                FaultCode.OVERLOADED, f"{waiting} turns of this session wait already; wait for one to end or cancel one"
+            )
+        entry = Entry(self, Turn(self.key(request.turn)), request, now, request.budget_s)
+        self._hold(entry)
+        entry.views = [View(entry.turn, each) for each in self.sinks]
+        return [Opened(entry), *effects, *self.advance(now)]
+
+    def cancel(self, turn: TurnId, now: float) -> list[Effect]:
+        """End a turn with exactly the text delivered. One that is over already is left as it is.
+
+        Raises:
+            ProtocolError: ``unknown_turn``.
+        """
+        entry = self.entries.get(turn)
+        if entry is None:
+            raise ProtocolError(FaultCode.UNKNOWN_TURN, "no such turn in this session; nothing was cancelled")
+        return self.force(entry, TurnStatus.CANCELLED, now)
+
+    def follow(self, turn: TurnId, fence: int, now: float, budget_s: float) -> Entry:
+        """Hold a turn that was begun at another gateway, in the order of the calls; its text is not known yet."""
+        entry = Entry(self, Turn(self.key(turn), fence=fence, known=False), None, now, budget_s + FOLLOW_GRACE_S)
+        self._hold(entry)
+        return entry
+
+    def _hold(self, entry: Entry) -> None:
+        self.entries[entry.turn.key.turn] = entry
+        self.open.append(entry)
+
+    def _again(self, entry: Entry, request: Request, sink: Sink, now: float) -> list[Effect]:
+        digest = entry.request.digest if entry.request is not None else entry.row_digest
+        if digest and digest != request.digest:
+            raise ProtocolError(
+                FaultCode.CONFLICT, "this turn id was used for another text; start the turn under a new id"
+            )
+        self.view(entry, sink)
+        if entry.request is None and not digest and not entry.ended:
+            # Nobody knows whether its first gateway got to publish it: publish it; the store lets only one run.
+            entry.request = request
+            entry.phase = Phase.QUEUED
+            entry.again = True
+            entry.deadline_at = now + request.budget_s
+            return self.advance(now)
+        effects: list[Effect] = [Touch(entry)]
+        if entry.phase in (Phase.RUNNING, Phase.FOLLOWED, Phase.ENDED):
+            effects.insert(0, TellOne(sink, Accepted(turn=request.turn)))
+        return effects
+
+    # --- order ------------------------------------------------------------------------------------------------
+
+    def advance(self, now: float) -> list[Effect]:
+        """Publish the first turn that is not over, where it has not been."""
+        if not self.open:
+            return []
+        head = self.open[0]
+        if head.phase is not Phase.QUEUED or head.forced is not None:
+            return []
+        head.phase = Phase.PUBLISHING
+        head.watch.flowed(now)
+        return [Publish(head)]
+
+    def accept(self, entry: Entry, now: float) -> list[Effect]:
+        """The job is confirmed, or an event shows that it was: say ``accepted``, once."""
+        if entry.phase is not Phase.PUBLISHING:
+            return []
+        entry.phase = Phase.RUNNING
+        entry.accepted_at = now
+        entry.watch.flowed(now)
+        return [Tell(entry, Accepted(turn=entry.turn.key.turn))]
+
+    def refuse(
+        self, entry: Entry, code: FaultCode, message: str, now: float, *, retry_after_ms: int | None = None
+    ) -> list[Effect]:
+        """The turn was not taken: its clients are told and it is forgotten. A turn being ended by force stays."""
+        if entry.ended or entry.forced is not None:
+            return []
+        entry.phase = Phase.ENDED
+        entry.ended_at = now
+        self.open.remove(entry)
+        del self.entries[entry.turn.key.turn]
+        frame = ErrorFrame(
+            code=code.value,
+            message=message,
+            retryable=code in RETRYABLE,
+            retry_after_ms=retry_after_ms,
+            turn=entry.turn.key.turn,
+        )
+        return [Tell(entry, frame), Ended(entry, taken=False), *self.advance(now)]
+
+    def force(self, entry: Entry, status: TurnStatus, now: float) -> list[Effect]:
+        """Freeze the output and have the turn closed as it stands. The row decides what its end is."""
+        if entry.ended or entry.forced is not None:
+            return []
+        entry.forced = status
+        entry.turn.freeze()
+        entry.watch.flowed(now)
+        return [PublishRecord(entry, status)]
+
+    def finish(self, entry: Entry, now: float) -> list[Effect]:
+        """The turn's terminal is in: exactly one ``done`` for each view, then the next turn's turn."""
+        effects = self.accept(entry, now)
+        entry.phase = Phase.ENDED
+        entry.ended_at = now
+        if entry.turn.text and not entry.first_at:
+            entry.first_at = now
+        entry.turn.latency = entry.latency(now)
+        self.open.remove(entry)
+        return [*effects, Touch(entry), Ended(entry), *self.advance(now)]
+
+    def forget(self, entry: Entry) -> None:
+        """Drop a turn that is over; its row remains."""
+        self.entries.pop(entry.turn.key.turn, None)

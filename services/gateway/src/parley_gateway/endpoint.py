@@ -1,0 +1,113 @@
+"""``WS /v1/connect`` as a plain ASGI application: admission, accept, the receive loop."""
+
+from typing import Any
+
+from parley_gateway.auth import credential
+from parley_gateway.connection import DIALECT, Connection
+from parley_gateway.hub import Hub
+from parley_gateway.wire import Wire
+from parley_protocol.client import SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from parley_protocol.faults import CloseCode, FaultCode, ProtocolError
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter, gauge
+
+log = get_logger("parley.socket")
+
+Scope = dict[str, Any]
+
+
+class Endpoint:
+    """Takes sockets for the hub. One task per socket, uvicorn's own; it waits for frames and nothing else."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        await receive()
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await deny(send, *refusal)
+            return
+        offered: list[str] = scope.get("subprotocols", [])
+        chosen = next((name for name in offered if name in (SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK)), None)
+        if chosen is None and any(name.startswith(SUBPROTOCOL_BEARER) for name in offered):
+            chosen = SUBPROTOCOL_JSON
+        await send({"type": "websocket.accept", "subprotocol": chosen})
+        text = chosen != SUBPROTOCOL_MSGPACK
+        wire = Wire(send, text=text)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        token = credential(headers, offered, scope.get("query_string", b""))
+        connection = Connection(self._hub, wire, token, text=text)
+        await self._serve(connection, receive)
+
+    async def _serve(self, connection: Connection, receive: Any) -> None:
+        hub, key = self._hub, id(connection)
+        hub.connections[key] = connection
+        counter(names.CONNECTS).labels(DIALECT, "accepted").inc()
+        gauge(names.CONNECTIONS).labels(DIALECT).inc()
+        code = 1006
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "websocket.disconnect":
+                    code = message.get("code") or 1005
+                    return
+                data = message.get("text")
+                await connection.on_message(data if data is not None else message["bytes"])
+        finally:
+            del hub.connections[key]
+            connection.gone()
+            connection.wire.release(hub.settings.limits.send_s)
+            self._closed(connection, connection.closing or code)
+
+    def _closed(self, connection: Connection, code: int) -> None:
+        counter(names.CLOSES).labels(DIALECT, str(code)).inc()
+        counter(names.FRAMES_OUT).labels(DIALECT).inc(connection.outbox.frames)
+        gauge(names.CONNECTIONS).labels(DIALECT).dec()
+        session = connection.session
+        log.info(
+            "socket closed",
+            dialect=DIALECT,
+            session=session.id[:8] if session is not None else "",
+            code=code,
+            frames=connection.outbox.frames,
+            seconds=round(self._hub.now() - connection.opened_at, 3),
+        )
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
+        """(HTTP status, text, headers) where no socket is opened."""
+        hub = self._hub
+        client = scope.get("client")
+        if hub.draining:
+            counter(names.CONNECTS).labels(DIALECT, "draining").inc()
+            return 503, "this gateway is going away; connect again\n", {"retry-after": "1"}
+        wait_s = hub.addresses.take(client[0] if client else "", hub.now())
+        if wait_s:
+            counter(names.CONNECTS).labels(DIALECT, "rate").inc()
+            log.warning("connect refused", reason="rate", setting="PARLEY_CONNECT_RATE")
+            text = "too many connects from this address; see PARLEY_CONNECT_RATE and PARLEY_CONNECT_BURST\n"
+            return 429, text, {"retry-after": str(int(wait_s) + 1)}
+        if len(hub.connections) >= hub.settings.limits.max_sockets:
+            counter(names.CONNECTS).labels(DIALECT, "full").inc()
+            return 503, "this gateway has as many sockets as it may; connect again later\n", {"retry-after": "5"}
+        return None
+
+
+async def deny(send: Any, status: int, text: str, headers: dict[str, str]) -> None:
+    """Answer a socket's request with plain HTTP."""
+    pairs = [(b"content-type", b"text/plain; charset=utf-8")]
+    pairs += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": pairs})
+    await send({"type": "websocket.http.response.body", "body": text.encode()})
+
+
+def expire_hellos(hub: Hub, now: float) -> None:
+    """Close sockets that have not said hello in time. Sockets are in order of opening."""
+    for connection in list(hub.connections.values()):
+        if now - connection.opened_at < hub.settings.limits.hello_s:
+            return
+        if connection.identity is None and not connection.closing:
+            text = "hello did not come in time; connect again and say hello first"
+            connection.refuse(ProtocolError(FaultCode.NO_HELLO, text))
+            connection.close(CloseCode.NO_HELLO, text)

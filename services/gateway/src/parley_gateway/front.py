@@ -1,0 +1,101 @@
+"""The outermost ASGI application: one origin check for sockets and HTTP, cross-origin answers, socket paths."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from parley_gateway.endpoint import deny
+from parley_gateway.origin import Origins
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger("parley.front")
+
+Scope = dict[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+
+METHODS = b"GET, POST, PUT, DELETE"
+ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key"
+MAX_AGE = b"600"
+
+
+class Front:
+    """Routes sockets by path to ``sockets`` and everything else to ``http``."""
+
+    def __init__(self, http: App, sockets: Mapping[str, App], origins: Origins) -> None:
+        self._http = http
+        self._sockets = sockets
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        origin, host = _headers(scope)
+        if not self._origins.allows(origin, host):
+            await self._foreign(scope, receive, send, origin)
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        elif origin and scope["method"] == "OPTIONS":
+            await _preflight(send, origin)
+        elif origin:
+            await self._http(scope, receive, _with_origin(send, origin))
+        else:
+            await self._http(scope, receive, send)
+
+    async def _socket(self, scope: Scope, receive: Any, send: Any) -> None:
+        app = self._sockets.get(scope["path"])
+        if app is not None:
+            await app(scope, receive, send)
+            return
+        await receive()
+        paths = "\n".join(sorted(self._sockets))
+        await deny(send, 404, f"no socket is served at this path; these are:\n{paths}\n", {})
+
+    async def _foreign(self, scope: Scope, receive: Any, send: Any, origin: str) -> None:
+        text = "pages of this origin may not connect; name it in PARLEY_ORIGINS to allow it\n"
+        log.warning("origin refused", origin=origin[:200], setting="PARLEY_ORIGINS", kind=scope["type"])
+        if scope["type"] == "websocket":
+            await receive()
+            await deny(send, 403, text, {})
+            return
+        await _answer(send, 403, [(b"content-type", b"text/plain; charset=utf-8")], text.encode())
+
+
+def _headers(scope: Scope) -> tuple[str, str]:
+    """(Origin, Host) of the request."""
+    origin = host = ""
+    for name, value in scope["headers"]:
+        if name == b"origin":
+            origin = value.decode("latin-1")
+        elif name == b"host":
+            host = value.decode("latin-1")
+    return origin, host
+
+
+async def _answer(send: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _preflight(send: Any, origin: str) -> None:
+    headers = [
+        *_cross(origin),
+        (b"access-control-allow-methods", METHODS),
+        (b"access-control-allow-headers", ALLOWED_HEADERS),
+        (b"access-control-max-age", MAX_AGE),
+    ]
+    await _answer(send, 204, headers, b"")
+
+
+def _with_origin(send: Any, origin: str) -> Any:
+    async def wrapped(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *_cross(origin)]}
+        await send(message)
+
+    return wrapped
+
+
+def _cross(origin: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-expose-headers", b"Retry-After"),
+        (b"vary", b"Origin"),
+    ]

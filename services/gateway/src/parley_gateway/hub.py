@@ -1,0 +1,65 @@
+"""The gateway's parts as one object: what endpoints and HTTP routes are given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from parley_gateway.auth import Authenticator
+from parley_gateway.calls import Calls
+from parley_gateway.config import GatewaySettings
+from parley_gateway.dispatch import Dispatch
+from parley_gateway.identity import SessionIds
+from parley_gateway.limits import Addresses
+from parley_gateway.outbox import Flusher
+from parley_gateway.registry import Registry
+from parley_protocol.client import Limits
+from parley_runtime.ports import Link
+from parley_runtime.process import Process
+
+if TYPE_CHECKING:
+    from parley_gateway.connection import Connection
+
+
+@dataclass(slots=True)
+class Hub:
+    """``publisher`` may be asked for queue depths; ``draining`` refuses new sockets and turns."""
+
+    settings: GatewaySettings
+    process: Process
+    registry: Registry
+    dispatch: Dispatch
+    calls: Calls
+    publisher: Link
+    auth: Authenticator
+    sessions: SessionIds
+    flusher: Flusher
+    addresses: Addresses
+    draining: bool = False
+    degraded: str = ""
+    """Why the broker cannot be reached; empty while it can."""
+    connections: dict[int, Connection] = field(default_factory=dict)
+    per_identity: dict[tuple[str, str], int] = field(default_factory=dict)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.process.clock.monotonic()
+
+    def limits(self) -> Limits:
+        """What ``welcome`` says."""
+        limits = self.settings.limits
+        return Limits(
+            frame=limits.max_message,
+            text=limits.max_text,
+            queued_turns=self.settings.turns.queued,
+            rate=limits.message_rate,
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """A task that ends with the gateway."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)

@@ -1,0 +1,68 @@
+"""What is told of turns: metrics, one log line at the end, a trace span. Never their text."""
+
+from parley_gateway.core.entry import Entry
+from parley_protocol.events import TurnStatus
+from parley_runtime.telemetry import names, tracing
+from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter, gauge, histogram
+
+log = get_logger("parley.turn")
+
+
+def opened(entry: Entry) -> None:
+    """A turn is held from here on."""
+    gauge(names.TURNS_OPEN).inc()
+    if tracing.enabled():
+        entry.span = tracing.start_span(
+            names.SPAN_TURN, kind="server", attributes={names.ATTR_CONVERSATION: entry.turn.key.session}
+        )
+
+
+def headers(entry: Entry, kind: str) -> dict[str, str | int]:
+    """Headers of a message about the turn."""
+    made: dict[str, str | int] = {"parley-kind": kind, "parley-v": 1}
+    if entry.span is not None:
+        tracing.inject(made, tracing.context_of(entry.span))
+    return made
+
+
+def ended(entry: Entry, *, taken: bool) -> None:
+    """A turn is over."""
+    gauge(names.TURNS_OPEN).dec()
+    terminal = entry.turn.terminal
+    status = terminal.status.value if taken and terminal is not None else "refused"
+    latency = entry.turn.latency
+    counter(names.TURNS).labels(status).inc()
+    if latency is not None and entry.request is not None:
+        if latency.first_token_ms:
+            histogram(names.FIRST_TOKEN_SECONDS).observe(latency.first_token_ms / 1000)
+        histogram(names.TURN_SECONDS).observe(latency.total_ms / 1000)
+    log.info(
+        "turn ended",
+        session=entry.turn.key.session[:8],
+        turn=entry.turn.key.turn,
+        status=status,
+        fence=entry.turn.fence,
+        characters=len(entry.turn.text),
+        accepted_ms=latency.accepted_ms if latency else 0,
+        first_token_ms=latency.first_token_ms if latency else 0,
+        total_ms=latency.total_ms if latency else 0,
+    )
+    _end_span(entry, status)
+
+
+def _end_span(entry: Entry, status: str) -> None:
+    span, entry.span = entry.span, None
+    if span is None:
+        return
+    if entry.first_at:
+        deliver = tracing.start_span(
+            names.SPAN_DELIVER,
+            kind="internal",
+            parent=tracing.context_of(span),
+            attributes={names.ATTR_FENCE: entry.turn.fence},
+        )
+        deliver.end()
+    span.set_attribute(names.ATTR_STATUS, status or TurnStatus.OPEN.value)
+    span.set_attribute(names.ATTR_FENCE, entry.turn.fence)
+    span.end()

@@ -1,0 +1,89 @@
+"""uvicorn under our own life cycle: it neither handles signals nor closes sockets before we have."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+
+from parley_gateway.config import ServerSettings
+from parley_gateway.wire import SocketProtocol
+from parley_runtime.errors import ConfigError
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger("parley.server")
+
+MAX_FRAME = 16 * 1024 * 1024
+"""Bytes of one message beyond which a socket is closed with 1009."""
+PONG_S = 20.0
+STOP_S = 3
+
+
+class Server(uvicorn.Server):
+    """Signals belong to the process's life cycle."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None are captured."""
+        yield
+
+
+def bind(settings: ServerSettings) -> socket.socket:
+    """The listening socket.
+
+    Raises:
+        ConfigError: the address cannot be bound; the message names the settings.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"{settings.host}:{settings.port} cannot be used ({error.strerror}): another program listens there, or the "
+            "address is not of this machine; set PARLEY_PORT or PARLEY_HOST"
+        ) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+@asynccontextmanager
+async def serving(app: Any, settings: ServerSettings, listener: socket.socket) -> AsyncIterator[Server]:
+    """Serve ``app`` on ``listener`` inside the block. Drain sockets before leaving it: leaving closes with 1012.
+
+    Raises whatever ends the server early.
+    """
+    config = uvicorn.Config(
+        app,
+        ws=SocketProtocol,
+        loop="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",  # uvicorn's info lines hold query strings, and with them tokens
+        access_log=False,
+        server_header=False,
+        backlog=settings.backlog,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
+        ws_max_size=MAX_FRAME,
+        ws_per_message_deflate=False,
+        ws_ping_interval=settings.ping_s,
+        ws_ping_timeout=PONG_S,
+        timeout_graceful_shutdown=STOP_S,
+    )
+    server = Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)
+        if task.done():
+            await task
+        yield server
+    finally:
+        server.should_exit = True
+        await asyncio.wait({task}, timeout=STOP_S + 2)

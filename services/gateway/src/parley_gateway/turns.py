@@ -1,0 +1,77 @@
+"""Turning what a client asks into a request of the session: checks with words that say what to do."""
+
+import hashlib
+import math
+from typing import Any
+
+import msgspec
+
+from parley_gateway.config import GatewaySettings
+from parley_gateway.core.entry import Request
+from parley_protocol.client import TurnStart
+from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.ids import MAX_TURN_ID
+from parley_protocol.work import ChatMessage, Sampling
+
+DEFAULT_KB = "default"
+MAX_KB = 64
+_digests = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def request_of(frame: TurnStart, settings: GatewaySettings) -> Request:
+    """A typed turn. Raises ProtocolError ``invalid`` that names the field."""
+    budget_s = settings.turns.budget_s
+    if frame.deadline_ms is not None:
+        if frame.deadline_ms <= 0:
+            raise _invalid("deadline_ms must be above 0, or left out")
+        budget_s = min(budget_s, frame.deadline_ms / 1000)
+    return make_request(
+        frame.turn,
+        frame.text,
+        kb=frame.kb,
+        context=frame.context,
+        budget_s=budget_s,
+        max_text=settings.limits.max_text,
+    )
+
+
+def make_request(
+    turn: str,
+    text: str,
+    *,
+    kb: str | None,
+    budget_s: float,
+    max_text: int,
+    context: dict[str, Any] | None = None,
+    messages: tuple[ChatMessage, ...] = (),
+    sampling: Sampling | None = None,
+) -> Request:
+    """A checked request. Raises ProtocolError ``invalid`` that names the field."""
+    if not 1 <= len(turn) <= MAX_TURN_ID or not turn.isprintable():
+        raise _invalid(f"turn must be 1 to {MAX_TURN_ID} printable characters")
+    if not text.strip():
+        raise _invalid("text is empty; ask something")
+    if len(text) > max_text:
+        raise _invalid(f"text has {len(text)} characters; {max_text} are the most")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise _invalid("text holds half of a surrogate pair; send well-formed Unicode")
+    name = kb or DEFAULT_KB
+    if len(name) > MAX_KB:
+        raise _invalid(f"kb has more than {MAX_KB} characters")
+    if not math.isfinite(budget_s):
+        raise _invalid("the deadline must be a number")
+    chosen = sampling or Sampling()
+    return Request(
+        turn=turn,
+        text=text,
+        kb=name,
+        budget_s=budget_s,
+        digest=hashlib.sha256(_digests.encode((text, name, context, messages))).hexdigest(),
+        context=context,
+        messages=messages,
+        sampling=chosen,
+    )
+
+
+def _invalid(message: str) -> ProtocolError:
+    return ProtocolError(FaultCode.INVALID, message)

@@ -1,0 +1,140 @@
+"""Turns without a socket: the seam for HTTP routes and for dialects.
+
+    async for frame in ask(hub, identity, text="...", kb="default"):
+        ...
+
+A virtual socket follows a session of its own, so everything a socket is promised holds here too. Leaving the loop early
+does not cancel the turn; call :func:`cancel`, or pass ``cancel_on_leave``.
+"""
+
+import asyncio
+import secrets
+import typing
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+from parley_gateway.core.view import View
+from parley_gateway.hub import Hub
+from parley_gateway.identity import Identity
+from parley_gateway.turns import make_request
+from parley_protocol.client import Accepted, Done, ErrorFrame, ServerFrame, TurnFrame
+from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.ids import SessionId, TurnId
+from parley_protocol.work import ChatMessage, Sampling
+from parley_runtime.errors import Conflict, Invalid, Overloaded, ParleyError, Unavailable
+
+Frame = Accepted | TurnFrame
+_FRAMES = typing.get_args(Accepted | TurnFrame)
+
+
+class VirtualSink:
+    """A sink for one turn: views write when the reader asks for the next frame, as a slow socket's do."""
+
+    def __init__(self) -> None:
+        self._control: list[ServerFrame] = []
+        self._views: list[View] = []
+        self._ready = asyncio.Event()
+
+    def push(self, frame: ServerFrame) -> None:
+        """A frame without ``seq``."""
+        self._control.append(frame)
+        self._ready.set()
+
+    def touch(self, view: View) -> None:
+        """The view has something to write."""
+        if not view.queued:
+            view.queued = True
+            self._views.append(view)
+            self._ready.set()
+
+    async def next(self) -> ServerFrame:
+        """The next frame, waited for."""
+        while True:
+            if self._control:
+                return self._control.pop(0)
+            if self._views:
+                frame = self._views[0].next_frame()
+                if frame is not None:
+                    return frame
+                self._views.pop(0).queued = False
+                continue
+            self._ready.clear()
+            await self._ready.wait()
+
+
+async def ask(
+    hub: Hub,
+    identity: Identity,
+    text: str,
+    *,
+    kb: str | None = None,
+    messages: tuple[ChatMessage, ...] = (),
+    sampling: Sampling | None = None,
+    session: SessionId | None = None,
+    turn: TurnId | None = None,
+    deadline_s: float | None = None,
+    cancel_on_leave: bool = False,
+) -> AsyncIterator[Frame]:
+    """Run one turn and yield ``Accepted`` and then its frames up to and including ``Done``.
+
+    ``session`` (None: a new one) must have been made for ``identity``; ``turn`` (None: a new id) makes the call
+    idempotent within its session. ``messages`` is a conversation used instead of the stored one.
+
+    Raises:
+        ParleyError: nothing was taken: Invalid, Conflict, Overloaded (``retry_after_s``) or Unavailable.
+    """
+    if hub.draining:
+        raise Overloaded("this gateway is going away; send the request again", retry_after_s=1.0)
+    settings = hub.settings
+    budget_s = min(settings.turns.budget_s, deadline_s or settings.turns.budget_s)
+    turn_id = turn or f"t{secrets.token_hex(10)}"
+    if session is not None and not hub.sessions.verify(session, identity):
+        raise Invalid("this session id was not made for this user; leave it out to begin a new session")
+    held = hub.registry.session(session or hub.sessions.make(identity), identity)
+    sink = VirtualSink()
+    held.attach(sink)
+    ended = False
+    try:
+        request = make_request(
+            turn_id,
+            text,
+            kb=kb,
+            budget_s=budget_s,
+            max_text=settings.limits.max_text,
+            messages=messages,
+            sampling=sampling,
+        )
+        hub.dispatch.apply(held.start(request, sink, hub.now()))
+        async for frame in _frames(sink, turn_id):
+            ended = isinstance(frame, Done)
+            yield frame
+    except ProtocolError as error:
+        raise error_of(error.code, str(error), None) from error
+    finally:
+        if cancel_on_leave and not ended:
+            with suppress(ProtocolError):
+                hub.dispatch.apply(held.cancel(turn_id, hub.now()))
+        held.detach(sink, hub.now())
+        hub.registry.release(held)
+
+
+async def _frames(sink: VirtualSink, turn: TurnId) -> AsyncIterator[Frame]:
+    while True:
+        frame = await sink.next()
+        if isinstance(frame, ErrorFrame):
+            if frame.turn == turn:
+                raise error_of(FaultCode(frame.code), frame.message, frame.retry_after_ms)
+        elif isinstance(frame, _FRAMES) and frame.turn == turn:
+            yield frame
+            if isinstance(frame, Done):
+                return
+
+
+def error_of(code: FaultCode, message: str, retry_after_ms: int | None) -> ParleyError:
+    """A refusal as an error of the tree."""
+    kinds: dict[FaultCode, Any] = {FaultCode.CONFLICT: Conflict, FaultCode.UNAVAILABLE: Unavailable}
+    if code in (FaultCode.OVERLOADED, FaultCode.RATE_LIMITED):
+        return Overloaded(message, retry_after_s=(retry_after_ms or 1000) / 1000)
+    kind: type[ParleyError] = kinds.get(code, Invalid)
+    return kind(message)

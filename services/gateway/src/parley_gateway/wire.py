@@ -1,0 +1,97 @@
+"""Writing to sockets. uvicorn's protocol with two additions: fragments of a message are bounded in number, and several
+frames are written with one system call, at once, without a task.
+
+ASGI's ``send`` can neither say that a socket is full nor abort it, so :class:`Wire` speaks with the protocol itself;
+server frames are unmasked and unfragmented, and so are a header and a payload (RFC 6455, 5.2).
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+MAX_FRAGMENTS = 4096
+"""Fragments of one message; they are bounded in bytes too."""
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's own, with bounded fragments. ``send`` of its ASGI scope leads back here."""
+
+    def handle_cont(self, event: Frame) -> None:
+        """A message of endless small fragments ends with 1009."""
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+            return
+        self.frames = []
+        self.conn.fail(1009, "too many fragments")
+        self.handle_parser_exception()
+
+
+class Wire:
+    """One accepted socket."""
+
+    __slots__ = ("_protocol", "_text")
+
+    def __init__(self, send: Any, *, text: bool) -> None:
+        protocol = getattr(send, "__self__", None)
+        if not isinstance(protocol, SocketProtocol):
+            raise TypeError("the gateway serves sockets under its own server only: python -m parley_gateway")
+        self._protocol = protocol
+        self._text = text
+
+    @property
+    def lost(self) -> bool:
+        """Nothing can be written any more."""
+        protocol = self._protocol
+        return protocol.disconnected or protocol.close_sent or protocol.transport.is_closing()
+
+    @property
+    def writable(self) -> bool:
+        """Whether the socket's buffer has room."""
+        return self._protocol.writable.is_set()
+
+    def write(self, payloads: Iterable[bytes]) -> None:
+        """Write one frame per payload. Does nothing on a lost socket."""
+        if not self.lost:
+            opcode = 0x81 if self._text else 0x82
+            parts: list[bytes] = []
+            for payload in payloads:
+                parts += (_header(opcode, len(payload)), payload)
+            self._protocol.transport.write(b"".join(parts))
+
+    async def drained(self) -> None:
+        """Returns when the socket is writable again, or lost."""
+        await self._protocol.writable.wait()
+
+    async def close(self, code: int, reason: str, timeout_s: float) -> None:
+        """Close with ``code``; abort where the client does not take it within ``timeout_s``."""
+        if self.lost:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._protocol.send({"type": "websocket.close", "code": code, "reason": reason[:120]})
+        except TimeoutError:
+            self.abort()
+        except Exception:
+            # The peer went first, in one of the ways that the server has of saying so.
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection and what its buffer holds."""
+        self._protocol.transport.abort()
+
+    def release(self, timeout_s: float) -> None:
+        """The endpoint has returned: a peer that takes no more of the buffer does not hold it for long."""
+        transport = self._protocol.transport
+        if transport.get_write_buffer_size() > 0:
+            asyncio.get_running_loop().call_later(timeout_s, transport.abort)
+
+
+def _header(opcode: int, size: int) -> bytes:
+    if size < 126:
+        return bytes((opcode, size))
+    if size < 65_536:
+        return bytes((opcode, 126)) + size.to_bytes(2, "big")
+    return bytes((opcode, 127)) + size.to_bytes(8, "big")
