@@ -6,6 +6,7 @@ browser is Debian's; `PARLEY_CHROMIUM` names another executable.
 
 import os
 import re
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -66,7 +67,7 @@ class Watch:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for the whole run; each page gets a context (storage, cookies) of its own."""
-    assert Path(CHROMIUM).exists(), f"{CHROMIUM} is missing: apt-get install chromium, or set PARLEY_CHROMIUM"
+    assert shutil.which(CHROMIUM), f"{CHROMIUM} is missing: apt-get install chromium, or set PARLEY_CHROMIUM"
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield chromium
@@ -90,7 +91,13 @@ async def open_page(browser: Browser, watch: Watch) -> AsyncIterator[OpenPage]:
     contexts = []
 
     async def open_one(
-        url: str, *, width: int = 1280, height: int = 860, dark: bool = False, locale: str = "en-US", touch: bool = False
+        url: str,
+        *,
+        width: int = 1280,
+        height: int = 860,
+        dark: bool = False,
+        locale: str = "en-US",
+        touch: bool = False,
     ) -> Page:
         context = await browser.new_context(
             viewport={"width": width, "height": height},

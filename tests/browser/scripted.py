@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 import msgspec
 import uvicorn
-from parley_gateway.api import page
-from parley_protocol import client as wire
-from parley_protocol.events import Hop, Source, TurnStatus, Usage
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from parley_gateway.api import page
+from parley_protocol import client as wire
+from parley_protocol.events import Hop, Source, TurnStatus, Usage
 
 T = TypeVar("T")
 WAIT_S = 10.0

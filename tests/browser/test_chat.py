@@ -1,9 +1,10 @@
 """The chat page in a real Chromium, against a scripted gateway."""
 
 import pytest
+from playwright.async_api import Page, expect
+
 from parley_protocol import client as wire
 from parley_protocol.events import Fault, Source, TurnStatus
-from playwright.async_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -3,14 +3,15 @@
 import re
 
 import pytest
-from parley_protocol import client as wire
 from playwright.async_api import Page, expect
+
+from parley_protocol import client as wire
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 LONG = (
     "See https://example.org/" + "very-long-path/" * 20 + " and `" + "unbroken_identifier_" * 12 + "` [1].\n\n"
-    "| Setting | Default | What it bounds |\n|---|---|---|\n| `PARLEY_MAX_MESSAGE` | 256 KiB | one message of a client |\n\n"
+    "| Setting | Default | Bounds |\n|---|---|---|\n| `PARLEY_MAX_MESSAGE` | 256 KiB | one message of a client |\n\n"
     "```python\nawait client.ask('a line of code that is much longer than any phone is wide', kb='default')\n```"
 )
 
@@ -43,7 +44,12 @@ async def test_dark_by_system_light_by_choice_and_kept(gateway, open_page, shot)
     peer = await gateway.peer()
     assert await brightness(page, "body", "backgroundColor") < 60
     assert await brightness(page, "body", "color") > 190
-    await converse(page, peer, "断线之后会怎样？", "客户端带着会话与最后的位置回来 [2]，`position` 不变。\n\n- 先读记录\n- 再请求快照")
+    await converse(
+        page,
+        peer,
+        "断线之后会怎样？",
+        "客户端带着会话与最后的位置回来 [2]，`position` 不变。\n\n- 先读记录\n- 再请求快照",
+    )
     await page.locator(".cite").first.click()
     await shot(page, "dark")
     await page.keyboard.press("Escape")
@@ -72,8 +78,8 @@ async def test_text_has_the_contrast_people_need(gateway, open_page, dark):
         document.body.append(element);
         return element;
       };
-      const pairs = [["ink", "paper"], ["muted", "paper"], ["muted", "surface"], ["accent", "paper"], ["accent", "soft"],
-        ["on-accent", "accent"], ["warn", "warn-soft"], ["mark-ink", "mark"], ["ink", "code"]];
+      const pairs = [["ink", "paper"], ["muted", "paper"], ["muted", "surface"], ["accent", "paper"],
+        ["accent", "soft"], ["on-accent", "accent"], ["warn", "warn-soft"], ["mark-ink", "mark"], ["ink", "code"]];
       return pairs.map(([a, b]) => {
         const [low, high] = [light(a), light(b)].sort((x, y) => x - y);
         return [`${a} on ${b}`, (high + 0.05) / (low + 0.05)];
@@ -104,7 +110,8 @@ async def test_nothing_is_wider_than_the_screen(gateway, open_page, shot, width)
 async def test_touch_targets_are_large_enough(gateway, open_page):
     page = await open_page(gateway.url, width=360, height=740, touch=True)
     peer = await gateway.peer()
-    script = """all => all.filter(e => e.checkVisibility()).map(e => [e.id || e.className || e.tagName, e.getBoundingClientRect()])
+    script = """all => all.filter(e => e.checkVisibility())
+      .map(e => [e.id || e.className || e.tagName, e.getBoundingClientRect()])
       .filter(([, r]) => r.width < 40 || r.height < 40).map(([name, r]) => `${name} ${r.width}x${r.height}`)"""
     targets = ":is(button, summary, select, input, textarea):not(.cite)"
     assert await page.locator(targets).evaluate_all(script) == []

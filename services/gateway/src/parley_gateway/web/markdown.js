@@ -6,12 +6,15 @@
 
 import { h, langOf } from "./dom.js";
 
-const FENCE = /^\s{0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
-const HEADING = /^\s{0,3}(#{1,6})\s+(.+?)\s*#*\s*$/;
+// Every repetition below is bounded or ends at its first wrong character, so no text makes them slow.
+const FENCE = /^ {0,3}(`{3,}|~{3,})[ \t]{0,4}([\w+#.-]{0,40})[^`]*$/;
+const HEADING = /^ {0,3}(#{1,6})[ \t]+(\S.*)$/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
-const RULE = /^\s{0,3}([-*_])(?:\s*\1){2,}\s*$/;
+const RULE = /^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
 const QUOTE = /^\s{0,3}>\s?(.*)$/;
-const TABLE_LINE = /^\s*\|?[\s:|-]*-[\s:|-]*\|[\s:|-]*$/;
+const TABLE_LINE = /^(?=[^-]*-)(?=[^|]*\|)[\s:|-]+$/;
+// Quotes and lists within each other beyond this are shown as the text they are.
+const MAX_DEPTH = 8;
 
 // -> [{kind, lines, ...}]; pure
 export function blocks(text) {
@@ -42,7 +45,7 @@ function readFence(lines, at) {
 
 function readSingle(lines, at) {
   const heading = HEADING.exec(lines[at]);
-  if (heading) return { kind: "heading", level: heading[1].length, body: heading[2], lines: [lines[at]] };
+  if (heading) return { kind: "heading", level: heading[1].length, body: heading[2].trimEnd(), lines: [lines[at]] };
   return RULE.test(lines[at]) ? { kind: "rule", lines: [lines[at]] } : null;
 }
 
@@ -72,14 +75,15 @@ function continues(kind, lines, at) {
   return ![FENCE, HEADING, RULE, QUOTE, ITEM].some((start) => start.test(line));
 }
 
-const INLINE = new RegExp(
+export const INLINE = new RegExp(
   [
-    /(?<tick>`+)(?<code>.+?)(?<!`)\k<tick>(?!`)/,
-    /\*\*(?=\S)(?<bold>.+?)(?<=\S)\*\*/,
+    /(?<!`)`(?<code>[^`]+)`(?!`)/,
+    /(?<!`)``(?!`)(?<code2>(?:[^`]|`(?!`))+)``(?!`)/,
+    /\*\*(?=\S)(?<bold>.{1,2000}?)(?<=\S)\*\*/,
     /(?<![\w*])\*(?=[^\s*])(?<italic>[^*]+)(?<=\S)\*(?![\w*])/,
     /(?:\[|【)(?<cite>\d{1,3}(?:\s*[,，、]\s*\d{1,3})*)(?:\]|】)(?!\()/,
-    /\[(?<label>[^[\]]+)\]\((?<href>[^()\s]*(?:\([^()\s]*\)[^()\s]*)?)\)/,
-    /(?<auto>https?:\/\/[^\s<>"'`*|()[\]\u3000-\u303f\uff00-\uffef]+)/,
+    /\[(?<label>[^[\]]{1,500})\]\((?<href>[^()\s]{0,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500})?)\)/,
+    /(?<auto>https?:\/\/[^\s<>"'`*|()[\]\u3000-\u303f\uff00-\uffef]{1,2000})/,
     /\\(?<plain>[\\`*_{}[\]()#+\-.!|>~])/,
   ]
     .map((part) => part.source)
@@ -115,7 +119,8 @@ export function inline(text, cite) {
 }
 
 function inlineNode(match, cite) {
-  const { code, bold, italic, cite: marks, label, href, auto, plain } = match.groups;
+  const { code: single, code2, bold, italic, cite: marks, label, href, auto, plain } = match.groups;
+  const code = single ?? code2;
   if (code !== undefined) return [h("code", null, code.replace(/^ (.+) $/, "$1"))];
   if (bold !== undefined) return [h("strong", null, inline(bold, cite))];
   if (italic !== undefined) return [h("em", null, inline(italic, cite))];
@@ -150,20 +155,20 @@ const BUILD = {
   heading: (block, cite) => h(`h${Math.min(6, block.level + 2)}`, null, inline(block.body, cite)),
   rule: () => h("hr"),
   text: (block, cite) => h("p", null, withBreaks(block.lines, cite)),
-  list: (block, cite) => list(block.lines, cite),
+  list: (block, cite, depth) => list(block.lines, cite, depth),
   table: (block, cite) => table(block.lines, cite),
-  quote: (block, cite) => {
+  quote: (block, cite, depth) => {
     const inner = block.lines.map((line) => QUOTE.exec(line)[1]).join("\n");
-    return h("blockquote", null, blocks(inner).map((each) => build(each, cite)));
+    return h("blockquote", null, blocks(inner).map((each) => build(each, cite, depth + 1)));
   },
 };
 
-function build(block, cite) {
-  return BUILD[block.kind](block, cite);
+function build(block, cite, depth = 0) {
+  return BUILD[depth > MAX_DEPTH ? "text" : block.kind](block, cite, depth);
 }
 
 // The lines of one list; deeper lines belong to the item above them.
-function list(lines, cite) {
+function list(lines, cite, depth) {
   const first = ITEM.exec(lines[0]);
   const indent = first[1].length;
   const ordered = /\d/.test(first[2]);
@@ -177,7 +182,7 @@ function list(lines, cite) {
     else items.at(-1).own.push(line);
   }
   for (const { own, deeper } of items) {
-    const nested = blocks(deeper.join("\n")).map((block) => build(block, cite));
+    const nested = blocks(deeper.join("\n")).map((block) => build(block, cite, depth + 1));
     root.append(h("li", null, withBreaks(own, cite), nested));
   }
   return root;

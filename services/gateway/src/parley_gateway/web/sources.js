@@ -92,5 +92,5 @@ function passage(text, ranges, active) {
     parts.push(text.slice(last, from), h("mark", null, text.slice(from, to)));
     last = to;
   }
-  return h("blockquote", { class: "passage", lang: langOf(text) }, parts, text.slice(last));
+  return h("blockquote", { class: ranges.length ? "passage" : "passage whole", lang: langOf(text) }, parts, text.slice(last));
 }

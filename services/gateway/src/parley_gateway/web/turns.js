@@ -35,8 +35,8 @@ export function ended(turn) {
 
 // -> "applied" | "duplicate" | "gap"
 export function apply(turn, frame, now) {
-  // A turn sent twice is accepted twice, and the second may repeat the first one's number.
-  if (frame.type === "turn.accepted" && turn.state !== "accepted") accept(turn);
+  // Acceptance is the last word, even after a refusal of an earlier submission of the same turn.
+  if (frame.type === "turn.accepted" && turn.state === "refused") revive(turn);
   if (ended(turn)) return "duplicate";
   if (Number.isInteger(frame.seq)) {
     if (turn.seq !== null && frame.seq < turn.seq) return "duplicate";
@@ -46,6 +46,12 @@ export function apply(turn, frame, now) {
   accept(turn);
   EVENTS[frame.type]?.(turn, frame, now);
   return "applied";
+}
+
+function revive(turn) {
+  turn.state = "accepted";
+  turn.error = null;
+  turn.doneAt = null;
 }
 
 function accept(turn) {
@@ -90,9 +96,17 @@ function finish(turn, frame, now) {
   turn.cancelling = false;
 }
 
+// Codes by which the server says that it holds nothing of the turn.
+const FORGOTTEN = new Set(["unknown_turn", "gap"]);
+
 // `error` with a turn: before acceptance it refuses the turn; afterwards it only explains, for `turn.done` follows.
 export function fail(turn, frame, now) {
   if (ended(turn)) return;
+  if (FORGOTTEN.has(frame.code)) {
+    // A turn that was only sent is sent again after each `welcome`; one that was accepted is lost.
+    if (turn.state === "accepted") lose(turn, now);
+    return;
+  }
   turn.error = errorOf(frame, now);
   if (turn.state === "accepted") return;
   turn.state = "refused";

@@ -22,7 +22,10 @@ export class Log {
     this.pinned = true;
     this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.latest.addEventListener("click", () => this.toEnd());
-    new ResizeObserver(() => this.pinned && this.#jump()).observe(this.scroller);
+    // The window, the composer above a keyboard, or a disclosure within the log changed its size.
+    const resized = new ResizeObserver(() => this.pinned && this.#jump());
+    resized.observe(this.scroller);
+    resized.observe(this.root);
   }
 
   show(turns) {

@@ -1,0 +1,214 @@
+"""The pure modules of the page, run where they will run: in the browser."""
+
+import asyncio
+
+import pytest
+import pytest_asyncio
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def run(gateway, open_page):
+    """`await run("connection", "m => m.backoff(0, 1)")`: calls the function with the module."""
+    page = await open_page(gateway.url)
+
+    async def call(module: str, function: str):
+        return await page.evaluate(f"import('/assets/{module}.js').then({function})")
+
+    return call
+
+
+async def test_backoff_doubles_from_200_ms_to_10_s_and_is_spread(run):
+    assert await run("connection", "m => [0, 1, 2, 5, 6, 40].map(n => m.backoff(n, 1))") == [
+        200,
+        400,
+        800,
+        6400,
+        10000,
+        10000,
+    ]
+    assert await run("connection", "m => [0, 6].map(n => m.backoff(n, 0))") == [100, 5000]
+
+
+STEPS = """m => {
+  const cursor = {session: "s", position: "p", pending: ["t"], token: "k"};
+  const welcome = {type: "welcome", session: "s", resumed: true, gap: false, heartbeat_s: 4};
+  let state = m.initial();
+  const log = [];
+  for (const event of EVENTS) {
+    const next = m.step(state, event);
+    state = next.state;
+    log.push([state.phase, next.effects.map((e) => e.do + (e.name ? ":" + e.name : "") + (e.ms ? "=" + e.ms : ""))]);
+  }
+  return log;
+}"""
+
+
+def steps(*events: str) -> str:
+    return STEPS.replace("EVENTS", f"[{', '.join(events)}]")
+
+
+OPEN = ('{type: "start"}', '{type: "opened", cursor}', '{type: "frame", frame: welcome}')
+
+
+async def test_hello_comes_first_and_ready_only_after_welcome(run):
+    log = await run("connection", steps(*OPEN))
+    assert [phase for phase, _ in log] == ["connecting", "greeting", "open"]
+    assert log[1][1] == ["send", "timer:welcome=10000"]
+    assert log[2][1] == ["clear", "timer:beat=2000", "timer:stable=3000", "timer:silence=10000", "deliver", "ready"]
+
+
+async def test_hello_carries_the_cursor_but_no_position_without_its_session(run):
+    script = """m => [
+      {session: "s", position: "p", pending: ["t"], token: "k"},
+      {session: null, position: "p", pending: []},
+    ].map((cursor) => m.step({...m.initial(), phase: "connecting"}, {type: "opened", cursor}).effects[0].frame)"""
+    full = {"type": "hello", "session": "s", "position": "p", "pending": ["t"], "token": "k"}
+    assert await run("connection", script) == [full, {"type": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("code", "phase"),
+    [(1006, "waiting"), (1001, "waiting"), (4000, "waiting"), (4099, "waiting"), (4100, "stopped"), (4199, "stopped")],
+)
+async def test_the_range_of_the_close_code_decides(run, code, phase):
+    log = await run("connection", steps(*OPEN, f'{{type: "closed", code: {code}, random: 1}}'))
+    assert log[-1] == [phase, ["clear", "timer:retry=200"] if phase == "waiting" else ["clear"]]
+
+
+async def test_a_drain_names_the_moment_whenever_the_close_comes(run):
+    draining = '{type: "frame", frame: {type: "draining", reconnect_in_ms: 700}}'
+    closed, due = '{type: "closed", code: 4001, random: 1}', '{type: "timer", name: "drain"}'
+    early = await run("connection", steps(*OPEN, draining, closed, due))
+    assert early[3:] == [
+        ["open", ["timer:silence=10000", "timer:drain=700"]],
+        ["waiting", ["clear"]],
+        ["connecting", ["clear", "connect"]],
+    ]
+    late = await run("connection", steps(*OPEN, draining, due, closed))
+    assert late[4:] == [["open", ["close"]], ["waiting", ["clear", "timer:retry"]]]
+
+
+async def test_a_silent_or_mute_server_is_left(run):
+    silent = await run("connection", steps(*OPEN, '{type: "timer", name: "silence"}'))
+    assert silent[-1] == ["open", ["close"]]
+    mute = await run("connection", steps(*OPEN[:2], '{type: "timer", name: "welcome"}'))
+    assert mute[-1] == ["greeting", ["close"]]
+
+
+async def test_events_of_a_turn_apply_once_and_in_order(run):
+    script = """m => {
+      const turn = m.create("t", "q", "default", 0);
+      const delta = (seq, text) => m.apply(turn, {type: "answer.delta", turn: "t", seq, text}, 5);
+      const verdicts = [delta(0, "a"), delta(0, "a"), delta(2, "c"), delta(1, "b"), delta(2, "c")];
+      return [verdicts, turn.answer, m.measured(turn)];
+    }"""
+    verdicts, text, times = await run("turns", script)
+    assert verdicts == ["applied", "duplicate", "gap", "applied", "applied"]
+    assert (text, times) == ("abc", {"first": 5, "total": None})
+
+
+async def test_nothing_changes_an_ended_turn(run):
+    script = """m => {
+      const turn = m.create("t", "q", "default", 0);
+      m.apply(turn, {type: "turn.done", seq: 0, status: "cancelled", text: "kept"}, 9);
+      m.apply(turn, {type: "answer.delta", seq: 1, text: " more"}, 10);
+      m.fail(turn, {code: "failed", message: "late"}, 11);
+      return [turn.state, turn.answer, turn.error, turn.doneAt];
+    }"""
+    assert await run("turns", script) == ["cancelled", "kept", None, 9]
+
+
+async def test_a_forgotten_turn_is_lost_only_if_it_was_accepted(run):
+    script = """m => ["sent", "accepted"].map((state) => {
+      const turn = {...m.create("t", "q", "default", 0), state};
+      m.fail(turn, {code: "unknown_turn", message: ""}, 1);
+      return turn.state;
+    })"""
+    assert await run("turns", script) == ["sent", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("one\ntwo\n\nthree", ["text", "text"]),
+        ("# Head\ntext", ["heading", "text"]),
+        ("- a\n- b\n\n1. c", ["list"]),
+        ("```py\nx = 1\n\ny = 2", ["code"]),
+        ("text\n```\ncode\n```\nafter", ["text", "code", "text"]),
+        ("> quoted\n> more\nplain", ["quote", "text"]),
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n\nend", ["table", "text"]),
+        ("***\n1.5 is no list", ["rule", "text"]),
+    ],
+)
+async def test_blocks(run, text, kinds):
+    assert await run("markdown", f"m => m.blocks({text!r}).map(b => b.kind)") == kinds
+
+
+@pytest.mark.parametrize(
+    ("href", "kept"),
+    [
+        ("https://example.org/a", True),
+        ("http://example.org", True),
+        ("javascript:alert(1)", False),
+        ("JaVaScRiPt:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//example.org", False),
+        ("/local", False),
+        ("java\tscript:alert(1)", False),
+    ],
+)
+async def test_only_web_addresses_become_links(run, href, kept):
+    assert (await run("markdown", f"m => m.safeHref({href!r})") is not None) is kept
+
+
+HOSTILE = {
+    "bold": "**" * 20_000,
+    "open bold": "**a " * 10_000,
+    "ticks": "`" * 40_000,
+    "brackets": "[" * 40_000,
+    "italic": "*a" * 20_000,
+    "links": "[a](" * 10_000,
+    "marks": "- " * 20_000,
+    "fence": "```" + "a" * 40_000 + "`",
+    "table": "a|b\n" + "-|" * 20_000 + "x",
+    "heading": "# a" + " " * 40_000 + "x",
+    "quotes": "> " * 20_000,
+    "address": "https://a" + "." * 40_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_markdown_takes_no_time(run, name):
+    script = f"""m => {{
+      const root = document.createElementNS("http://www.w3.org/1999/xhtml", "div");
+      const from = performance.now();
+      m.render(root, {HOSTILE[name]!r}, () => null);
+      return [root.children.length > 0, performance.now() - from];
+    }}"""
+    drawn, took = await asyncio.wait_for(run("markdown", script), 10)
+    assert drawn
+    assert took < 1_000
+
+
+@pytest.mark.parametrize(
+    ("passage", "claim", "marked"),
+    [
+        (
+            "One thing. The row is the terminal of a turn. End.",
+            "so the **row** is the terminal of a turn",
+            ["The row is the terminal of a turn."],
+        ),
+        ("先读记录。网关请求快照并继续推送。其他。", "网关请求快照并继续推送", ["网关请求快照并继续推送。"]),
+        (
+            "RabbitMQ 3.10 and 4.0 are supported. Others are not.",
+            "RabbitMQ 3.10 and 4.0 are supported",
+            ["RabbitMQ 3.10 and 4.0 are supported."],
+        ),
+        ("Nothing of that kind is said.", "An unrelated claim about weather", []),
+    ],
+)
+async def test_the_supporting_sentence_is_found(run, passage, claim, marked):
+    script = f"m => m.support({passage!r}, {claim!r}).map(([a, b]) => {passage!r}.slice(a, b))"
+    assert await run("passages", script) == marked
