@@ -294,3 +294,15 @@ async def test_a_log_holds_every_line_and_cuts_the_endless_one(tmp_path: Path) -
     assert sum(len(line) for line in seen[1:-1]) == 200_000
     assert max(len(line) for line in seen) <= 2 * child.LONGEST_LINE
     assert command.log.read_text(encoding="utf-8").split("\n")[0] == "first"
+
+
+async def test_a_log_that_cannot_be_written_is_told_once_and_loses_no_warning(tmp_path: Path) -> None:
+    code = "for number in range(5): print('warning', number)"
+    seen: list[str] = []
+    log = tmp_path / "talker.log"
+    log.mkdir()
+    talker = await child.start(Command("talker", (sys.executable, "-I", "-S", "-c", code), log, {}), seen.append)
+    assert await talker.wait() == 0
+    assert [line for line in seen if line.startswith("warning")] == [f"warning {number}" for number in range(5)]
+    assert [line for line in seen if "Is a directory" in line] == [seen[0]]
+    assert seen[-1] == f"error: 5 lines could not be written to {log}"

@@ -104,7 +104,7 @@ async def choose(settings: BrokerSettings, report: Report, step: Step) -> Broker
     """The broker to use, ready to be started. May fetch an image or install a package; raises UpError."""
     if settings.url:
         return ExternalBroker(settings.url)
-    on_line = partial(report.child, "broker")
+    on_line = partial(report.child, "broker", only_errors=True)  # it warns of its own first start
     remembered = state.recall(settings.folder).kind
     kind = remembered or "auto" if settings.kind == "auto" else settings.kind
     if kind in {"auto", "docker"} and (why := await _no_docker(settings, step)):

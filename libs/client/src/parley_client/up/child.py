@@ -91,7 +91,7 @@ class Child:
         reader = self._process.stdout
         if reader is None:
             return
-        handler = _log(self.command.log)
+        handler = _Log(self.command.log)
         rest = b""
         try:
             while data := await reader.read(LONGEST_LINE):
@@ -104,18 +104,32 @@ class Child:
                 self._take(handler, rest)
         finally:
             handler.close()
+            if handler.lost > 1:
+                self._on_line(f"error: {handler.lost} lines could not be written to {self.command.log}")
 
-    def _take(self, handler: logging.Handler, raw: bytes) -> None:
+    def _take(self, handler: "_Log", raw: bytes) -> None:
         line = raw.decode(errors="replace").rstrip("\r")
         handler.emit(logging.makeLogRecord({"msg": line, "args": None}))
+        if handler.lost == 1 and handler.problem is not None:
+            self._on_line(f"error: {self.command.log} cannot be written: {handler.problem}")
+            handler.problem = None
         if line.strip():
             self.tail.append(line)
             self._on_line(line)
 
 
-def _log(path: Path) -> logging.Handler:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+class _Log(RotatingFileHandler):
+    """A bounded log file that remembers why it could not be written, instead of printing a stack trace."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
+        self.problem: BaseException | None = None
+        self.lost = 0
+
+    def handleError(self, _record: logging.LogRecord) -> None:
+        self.problem = sys.exception()
+        self.lost += 1
 
 
 async def start(command: Command, on_line: Callable[[str], None]) -> Child:

@@ -37,7 +37,10 @@ async def install(packages: Sequence[str], units: Sequence[str], step: Step) -> 
             step.now(f"installing {' '.join(packages)} with apt-get")
             code, printed = await _apt(prefix, packages)
     for unit in new:
-        await output_of(*prefix, "systemctl", "disable", unit, within=30.0)
+        # Both, since a machine without systemd starts services by their links in /etc/rc?.d.
+        await output_of(*prefix, "deb-systemd-helper", "disable", unit, within=30.0)
+        if unit.endswith(".service"):
+            await output_of(*prefix, "update-rc.d", unit.removesuffix(".service"), "disable", within=30.0)
     if code != 0:
         last = "\n    ".join(printed.splitlines()[-5:])
         raise UpError(f"apt-get could not install {' '.join(packages)} (code {code}):\n    {last}")

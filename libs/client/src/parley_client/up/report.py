@@ -11,7 +11,8 @@ from rich.markup import escape
 
 _COLOURS = ("cyan", "magenta", "green", "blue", "yellow", "bright_cyan", "bright_magenta", "bright_green")
 _LEVEL = re.compile(r"\b(debug|info|warning|warn|error|critical|fatal|traceback)\b", re.IGNORECASE)
-_LOUD = {"warning", "warn", "error", "critical", "fatal", "traceback"}
+_BAD = frozenset({"error", "critical", "fatal", "traceback"})
+_LOUD = _BAD | {"warning", "warn"}
 _QUIET_FIELDS = {"event", "level", "ts", "timestamp", "logger", "role", "id", "exception"}
 
 
@@ -61,10 +62,12 @@ class Report:
             yield step
         self.good(f"{step.done or text} ({time.monotonic() - began:.1f} s)")
 
-    def child(self, name: str, line: str) -> None:
-        """A line that the process `name` logged: shown when it warns, or when everything is asked for."""
+    def child(self, name: str, line: str, *, only_errors: bool = False) -> None:
+        """A line that the process `name` logged: shown when it warns (or, with `only_errors`, when it tells of an
+        error), or when everything is asked for.
+        """
         level, text = read_line(line)
-        if not self.verbose and level not in _LOUD:
+        if not self.verbose and level not in (_BAD if only_errors else _LOUD):
             return
         colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
         self.console.print(f"[{colour}]{name:<12}[/{colour}] {escape(text)}")

@@ -30,6 +30,9 @@ async def up(settings: UpSettings, report: Report) -> int:
     except UpError as error:
         report.bad(str(error))
         return error.exit_code
+    except OSError as error:
+        report.bad(f"{error}. Is there room on the disk, and may this user write to {settings.data}?")
+        return 1
 
 
 async def _supervised(settings: UpSettings, report: Report, client: httpx.AsyncClient, held: Path) -> int:

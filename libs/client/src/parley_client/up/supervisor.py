@@ -103,7 +103,7 @@ class Supervisor:
                     group.create_task(self._keep_broker(self._broker, amqp_url), name="keep broker")
                 await self._all_ready()
                 await once_ready()
-        except* UpError as errors:
+        except* (UpError, OSError) as errors:
             first: BaseException = errors
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]
