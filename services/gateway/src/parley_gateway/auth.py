@@ -110,7 +110,7 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
         raise _unauthorized("the token's sub and tenant must be texts that are not empty")
     if len(user) > 256 or len(tenant) > 128:
         raise _unauthorized("the token's sub or tenant is too long")
-    return Identity(tenant, user, known=True)
+    return Identity(tenant, user, known=True, owner=claims.get("owner") is True)
 
 
 def _unauthorized(message: str) -> ProtocolError:

@@ -59,6 +59,14 @@ class LimitSettings:
         minimum=1024,
         maximum=16_777_216,
     )
+    max_document: int = setting(
+        "PARLEY_MAX_DOCUMENT",
+        12 * 1024 * 1024,
+        "Largest document",
+        unit="bytes",
+        minimum=1,
+        maximum=100 * 1024 * 1024,
+    )
     max_text: int = setting("PARLEY_MAX_TEXT", 16_000, "Longest question", unit="code points", minimum=1)
     message_rate: float = setting(
         "PARLEY_MESSAGE_RATE", 20.0, "Frames a socket may send", unit="per second", zero="no bound", minimum=0
@@ -120,6 +128,9 @@ class TurnSettings:
     )
     call_s: float = setting(
         "PARLEY_CALL_S", 30.0, "Time for a worker to answer a knowledge-base command", unit="seconds", minimum=0.1
+    )
+    ingest_s: float = setting(
+        "PARLEY_INGEST_S", 120.0, "Time for a worker to read and index one document", unit="seconds", minimum=1
     )
     max_calls: int = setting("PARLEY_MAX_CALLS", 1000, "Knowledge-base commands awaiting an answer", minimum=1)
 

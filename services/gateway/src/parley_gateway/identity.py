@@ -23,6 +23,8 @@ class Identity(msgspec.Struct, frozen=True):
     tenant: Tenant = DEFAULT_TENANT
     user: str = ""
     known: bool = False
+    owner: bool = False
+    """May see the installation itself: status, dead letters."""
 
 
 ANONYMOUS = Identity()
@@ -40,6 +42,11 @@ class SessionIds:
     def make(self, identity: Identity) -> SessionId:
         """A new id for ``identity``."""
         raw = secrets.token_bytes(_RANDOM)
+        return urlsafe_b64encode(raw + self._mac(raw, identity)).decode("ascii")
+
+    def named(self, identity: Identity, name: str) -> SessionId:
+        """The id that ``identity`` gets for ``name`` from every gateway with this secret."""
+        raw = hmac.new(self._secret, b"named\0" + name.encode(), hashlib.sha256).digest()[:_RANDOM]
         return urlsafe_b64encode(raw + self._mac(raw, identity)).decode("ascii")
 
     def verify(self, session: SessionId, identity: Identity) -> bool:

@@ -10,7 +10,7 @@ does not cancel the turn; call :func:`cancel`, or pass ``cancel_on_leave``.
 import asyncio
 import secrets
 import typing
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -75,7 +75,7 @@ async def ask(
     turn: TurnId | None = None,
     deadline_s: float | None = None,
     cancel_on_leave: bool = False,
-) -> AsyncIterator[Frame]:
+) -> AsyncGenerator[Frame, None]:
     """Run one turn and yield ``Accepted`` and then its frames up to and including ``Done``.
 
     ``session`` (None: a new one) must have been made for ``identity``; ``turn`` (None: a new id) makes the call

@@ -2,11 +2,10 @@
 
 from starlette.routing import BaseRoute
 
-from parley_gateway.api import page
+from parley_gateway.api import chat, knowledge, page, status
 from parley_gateway.hub import Hub
 
 
 def routes(hub: Hub) -> list[BaseRoute]:
     """Routes in order of matching. ``hub`` is what handlers work with."""
-    _ = hub
-    return [*page.routes()]
+    return [*chat.routes(hub), *knowledge.routes(hub), *status.routes(hub), *page.routes()]
