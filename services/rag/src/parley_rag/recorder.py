@@ -1,0 +1,119 @@
+"""The recorder closes rows: *done means stored*. It alone tells a turn's end, and only from the row.
+
+At least once: a record may come several times, from several runs; the store lets one in. Order per delivery: commit,
+terminal event, ack. The event is only news and may be lost: gateways watch the row. While the store is away the
+recorder stops consuming; a record is never dead-lettered for that.
+"""
+
+from typing import assert_never
+
+from parley_protocol import codec
+from parley_protocol.faults import ProtocolError
+from parley_protocol.routes import QueueSpec, Stage, Topology, stage_queue
+from parley_protocol.routes import topology as default_topology
+from parley_protocol.work import Record
+from parley_rag.intake import Intake, IntakeOptions, StoreGate
+from parley_runtime.ports import Broker, Delivery
+from parley_runtime.sink import EventSink
+from parley_runtime.store.ports import AlreadyClosed, Closing, Stored, Superseded, TurnRow, TurnStore
+from parley_runtime.telemetry import names, tracing
+from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter
+from parley_runtime.worker import terminal_of
+
+log = get_logger(__name__)
+
+
+class Recorder:
+    """Consumes the record queue. Any number of processes may."""
+
+    def __init__(self, broker: Broker, store: TurnStore, sink: EventSink, options: IntakeOptions | None = None) -> None:
+        options = options or IntakeOptions()
+        self._store = store
+        self._sink = sink
+        queue = queue_named(default_topology(), stage_queue(Stage.RECORD))
+        self._intake = Intake(broker, queue, self._serve, prefetch=options.records)
+        self._gate = StoreGate(self._intake, hold_s=options.hold_s)
+
+    async def start(self, *, wait_s: float = 30.0) -> None:
+        """Raises Unavailable unless records are being consumed within ``wait_s``."""
+        await self._intake.start(wait_s=wait_s)
+
+    def check(self) -> str | None:
+        """For readiness: why records are not being stored."""
+        if self._gate.trouble is not None:
+            return self._gate.trouble
+        return None if self._intake.consuming else "not consuming records; see the broker link's state"
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take nothing new; store what is in hand. What is not stored in time is delivered again."""
+        await self._intake.drain(deadline_s)
+
+    async def aclose(self) -> None:
+        """End. Idempotent."""
+        await self._gate.aclose()
+        await self._intake.aclose()
+
+    async def _serve(self, delivery: Delivery) -> None:
+        try:
+            record = codec.unpack_job(delivery.body)
+        except ProtocolError as error:
+            await self._refuse(delivery, "undecodable", error.code.value)
+            return
+        if not isinstance(record, Record):
+            await self._refuse(delivery, "undecodable", f"a {type(record).__name__} is no record")
+            return
+        attributes = {
+            names.ATTR_CONVERSATION: record.key.session,
+            names.ATTR_STATUS: record.status.value,
+            names.ATTR_FENCE: record.fence,
+        }
+        with tracing.span(
+            names.SPAN_RECORD, kind="consumer", parent=tracing.extract(delivery.headers), attributes=attributes
+        ):
+            await self._record(delivery, record)
+
+    async def _record(self, delivery: Delivery, record: Record) -> None:
+        try:
+            closing = await self._gate.call(lambda: self._store.close(record))
+        except Exception as error:  # a value that no store takes, or a defect: parked with its body, never lost
+            log.exception("record cannot be stored; dead-lettered", turn=record.key.turn)
+            await self._refuse(delivery, "refused", type(error).__name__)
+            return
+        self._tell(record, closing)
+        await delivery.ack()
+
+    def _tell(self, record: Record, closing: Closing) -> None:
+        match closing:
+            case Stored(row):
+                self._count("stored")
+                self._emit(record, row)
+            case AlreadyClosed(row):
+                self._count("closed")
+                self._emit(record, row)
+            case Superseded():
+                self._count("superseded")
+                stage = record.hops[-1].stage if record.hops else Stage.RECORD.value
+                counter(names.WASTED).labels(stage).inc()
+                log.info("record superseded; dropped", turn=record.key.turn, fence=record.fence)
+            case _:
+                assert_never(closing)
+
+    def _emit(self, record: Record, row: TurnRow) -> None:
+        # From the row, not from the record: this record may be a loser's.
+        self._sink.emit(record.reply_to, record.key, row.fence, terminal_of(row), urgent=True)
+
+    async def _refuse(self, delivery: Delivery, outcome: str, reason: str) -> None:
+        self._count(outcome)
+        if outcome == "undecodable":
+            counter(names.UNDECODABLE).labels(Stage.RECORD.value).inc()
+        log.warning("message on the record queue cannot be used; dead-lettered", reason=reason)
+        await delivery.reject()
+
+    def _count(self, outcome: str) -> None:
+        counter(names.RECORDS).labels(outcome).inc()
+
+
+def queue_named(declared: Topology, name: str) -> QueueSpec:
+    """The queue of that name. Raises KeyError where the topology has none."""
+    return {queue.name: queue for queue in declared.queues}[name]
