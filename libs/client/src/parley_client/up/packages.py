@@ -38,7 +38,7 @@ async def install(packages: Sequence[str], units: Sequence[str], step: Step) -> 
             code, printed = await _apt(prefix, packages)
     for unit in new:
         # Both, since a machine without systemd starts services by their links in /etc/rc?.d.
-        await output_of(*prefix, "deb-systemd-helper", "disable", unit, within=30.0)
+        await output_of(*prefix, "systemctl", "disable", unit, within=30.0)
         if unit.endswith(".service"):
             await output_of(*prefix, "update-rc.d", unit.removesuffix(".service"), "disable", within=30.0)
     if code != 0:
