@@ -43,7 +43,7 @@ class AccessSettings:
     origins: tuple[str, ...] = setting(
         "PARLEY_ORIGINS",
         (),
-        "Origins of web pages that may connect, * for any; empty: on a loopback address loopback pages, else the own host",
+        "Origins of pages that may connect, * for any; empty: loopback pages on a loopback address, else the own host",
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from parley_gateway import report
@@ -62,36 +62,42 @@ class Dispatch:
         self._ticker = Ticker(clock, self._on_due)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: dict[int, fx.Watch] = {}
+        self._how = self._table()
 
     def apply(self, effects: Iterable[fx.Effect]) -> None:
         """Carry out in order."""
         for effect in effects:
-            match effect:
-                case fx.Touch(entry):
-                    touch(entry)
-                case fx.Tell(entry, frame):
-                    for view in entry.views:
-                        view.sink.push(frame)
-                case fx.TellOne(sink, frame):
-                    sink.push(frame)
-                case fx.Watch(entry):
-                    self._watch(effect)
-                case fx.SendStop(key, fence, to):
-                    self._control.post(to or Audience.WORKERS.value, Stop(key, fence))
-                case fx.SendPrefix(to, prefix):
-                    self._control.post(to, prefix)
-                case fx.Publish(entry):
-                    self._spawn(self._publish(entry))
-                case fx.PublishRecord(entry, status):
-                    self._spawn(self._record(entry, status))
-                case fx.Opened(entry):
-                    self._registry.opened(entry)
-                    report.opened(entry)
-                case fx.Ended(entry, taken):
-                    report.ended(entry, taken=taken)
-                    self._registry.ended(entry, self._clock.monotonic(), taken=taken)
-            if isinstance(effect, fx.Publish | fx.PublishRecord | fx.Opened | fx.Touch):
-                self._ticker.promise(effect.entry)
+            self._how[type(effect)](effect)
+
+    def _table(self) -> dict[type[fx.Effect], Callable[[Any], None]]:
+        return {
+            fx.Touch: self._touch,
+            fx.Tell: _tell,
+            fx.TellOne: lambda effect: effect.sink.push(effect.frame),
+            fx.Watch: self._watch,
+            fx.SendStop: self._stop,
+            fx.SendPrefix: lambda effect: self._control.post(effect.to, effect.prefix),
+            fx.Publish: lambda effect: self._spawn(self._publish(effect.entry)),
+            fx.PublishRecord: lambda effect: self._spawn(self._record(effect.entry, effect.status)),
+            fx.Opened: self._opened,
+            fx.Ended: self._ended,
+        }
+
+    def _touch(self, effect: fx.Touch) -> None:
+        touch(effect.entry)
+        self._ticker.promise(effect.entry)
+
+    def _stop(self, effect: fx.SendStop) -> None:
+        self._control.post(effect.to or Audience.WORKERS.value, Stop(effect.key, effect.fence))
+
+    def _opened(self, effect: fx.Opened) -> None:
+        self._registry.opened(effect.entry)
+        report.opened(effect.entry)
+        self._ticker.promise(effect.entry)
+
+    def _ended(self, effect: fx.Ended) -> None:
+        report.ended(effect.entry, taken=effect.taken)
+        self._registry.ended(effect.entry, self._clock.monotonic(), taken=effect.taken)
 
     def promise(self, entry: Entry) -> None:
         """The turn may want to be looked at earlier than before."""
@@ -279,6 +285,11 @@ def touch(entry: Entry) -> None:
     """Views of the turn have something to write."""
     for view in entry.views:
         view.sink.touch(view)
+
+
+def _tell(effect: fx.Tell) -> None:
+    for view in effect.entry.views:
+        view.sink.push(effect.frame)
 
 
 def _pauses() -> Iterable[float]:

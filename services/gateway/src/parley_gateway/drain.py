@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 
 from parley_gateway.connection import Connection
 from parley_gateway.hub import Hub
@@ -34,10 +35,17 @@ async def drain(hub: Hub, deadline_s: float) -> None:
         plan.append((started + at, connection))
         connection.tell_draining(int(at * 1000) + random.randint(50, 500))  # noqa: S311 - spreads load, no secret
     await _close(hub, plan, started + deadline_s * SHARE)
-    while hub.connections and loop.time() < started + deadline_s:
-        await asyncio.sleep(POLL_S)
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(started + deadline_s):
+            await _all_gone(hub)
     for connection in list(hub.connections.values()):
         connection.wire.abort()
+
+
+async def _all_gone(hub: Hub) -> None:
+    while hub.connections:
+        hub.left.clear()
+        await hub.left.wait()
 
 
 async def _close(hub: Hub, plan: list[tuple[float, Connection]], latest: float) -> None:

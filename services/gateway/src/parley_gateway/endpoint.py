@@ -57,6 +57,7 @@ class Endpoint:
                 await connection.on_message(data if data is not None else message["bytes"])
         finally:
             del hub.connections[key]
+            hub.left.set()
             connection.gone()
             connection.wire.release(hub.settings.limits.send_s)
             self._closed(connection, connection.closing or code)

@@ -37,6 +37,8 @@ class Hub:
     sessions: SessionIds
     flusher: Flusher
     addresses: Addresses
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever a socket has gone."""
     draining: bool = False
     degraded: str = ""
     """Why the broker cannot be reached; empty while it can."""

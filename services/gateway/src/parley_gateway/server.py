@@ -22,7 +22,16 @@ STOP_S = 3
 
 
 class Server(uvicorn.Server):
-    """Signals belong to the process's life cycle."""
+    """Signals belong to the process's life cycle. ``listening`` is set once sockets are taken."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        await super().startup(sockets)
+        self.listening.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -79,8 +88,9 @@ async def serving(app: Any, settings: ServerSettings, listener: socket.socket) -
     server = Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.005)
+        listening = asyncio.create_task(server.listening.wait())
+        await asyncio.wait({task, listening}, return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
         if task.done():
             await task
         yield server

@@ -10,7 +10,7 @@ import enum
 import msgspec
 
 from parley_protocol.client import Latency
-from parley_protocol.events import Delta, Event, Marks, Retrieval, Snapshot, Status, Terminal, Transcript
+from parley_protocol.events import Delta, Event, Marks, Refusal, Retrieval, Snapshot, Status, Terminal, Transcript
 from parley_protocol.ids import TurnKey
 
 HOLD_S = 0.05
@@ -117,15 +117,11 @@ class Turn:
             return Verdict.CLOSED
         if isinstance(event, Terminal):
             return self._take_terminal(fence, event, now)
-        if self.frozen:
-            return Verdict.FROZEN
-        if fence < self.fence:
-            return Verdict.SUPERSEDED
+        if self.frozen or fence < self.fence:
+            return Verdict.FROZEN if self.frozen else Verdict.SUPERSEDED
         if isinstance(event, Snapshot):
             return self._take_snapshot(fence, event)
-        if isinstance(event, Status | Transcript | Retrieval | Delta):
-            return self._take_item(fence, event, now)
-        return Verdict.DUPLICATE
+        return Verdict.DUPLICATE if isinstance(event, Refusal) else self._take_item(fence, event, now)
 
     def begin(self, fence: int) -> bool:
         """A run with ``fence`` is about to speak. From the return on nothing of a lower fence is delivered.

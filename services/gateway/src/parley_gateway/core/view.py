@@ -76,18 +76,15 @@ class View:
         turn = self.turn
         if self.done or not turn.known:
             return None
-        if self.checked is not None and self._diverged():
-            return self._restarted()
-        if self.restarts != turn.restarts:
+        if self.restarts != turn.restarts or (self.checked is not None and self._diverged()):
             return self._restarted()
         marked = self._next_mark() if self.rev != turn.rev else None
-        if marked is not None:
-            if marked.restarts == self.restarts and marked.at > self.at:
-                return self._delta(marked.at)
+        if marked is not None and (self.at >= marked.at or marked.restarts != self.restarts):
             self.rev = marked.rev
             return self._mark(marked.mark)
-        if self.at < len(turn.text):
-            return self._delta(len(turn.text))
+        end = marked.at if marked is not None else len(turn.text)
+        if self.at < end:
+            return self._delta(end)
         return self._finish() if turn.closed else None
 
     def _next_mark(self) -> Marked | None:

@@ -1,0 +1,289 @@
+"""A whole gateway on the in-memory broker and a real store, a worker that does what a test says, and a socket client
+that checks what every client is promised.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from parley_gateway.app import Gateway, compose
+from parley_gateway.config import AccessSettings, GatewaySettings, LimitSettings, ServerSettings, TurnSettings
+from parley_protocol import codec
+from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
+from parley_protocol.events import Batch, Delta, Event, Snapshot, Status, Terminal, TurnEvents, TurnStatus
+from parley_protocol.routes import EVENTS, stage_queue, topology
+from parley_protocol.work import Job, Record, Retrieve
+from parley_runtime.control import ControlPlane
+from parley_runtime.ports import Broker, Delivery, Link, Message, Subscription
+from parley_runtime.process import Process
+from parley_runtime.settings import CommonSettings
+from parley_runtime.store import open_store
+from parley_runtime.store.ports import AlreadyClosed, Claimed, Store, Stored
+from parley_testkit.memory import MemoryBroker
+
+LIMIT_S = 10.0
+
+
+class Inbox:
+    """Things in order of arrival; waiting has a deadline."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+
+    def put(self, item: Any) -> None:
+        self.all.append(item)
+        self._queue.put_nowait(item)
+
+    async def get(self, kind: type[Any] | None = None) -> Any:
+        """The next one (of ``kind``)."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                item = await self._queue.get()
+                if kind is None or isinstance(item, kind):
+                    return item
+
+
+@dataclass
+class Worker:
+    """Takes jobs, records what it is told to record, and says what the test says."""
+
+    store: Store
+    publisher: Link
+    control: ControlPlane
+    name: str = "worker-1"
+    jobs: Inbox = field(default_factory=Inbox)
+    heard: Inbox = field(default_factory=Inbox)
+    record: bool = True
+    """Whether records are stored and told of; off: they are only received."""
+    records: Inbox = field(default_factory=Inbox)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._take(delivery))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _take(self, delivery: Delivery) -> None:
+        job = codec.unpack_job(delivery.body)
+        if isinstance(job, Retrieve):
+            claim = await self.store.claim_first(
+                job.key, submission=job.submission, digest=job.digest, question=job.question
+            )
+            if isinstance(claim, AlreadyClosed):
+                await self.tell(job, claim.row.status, claim.row.text or "", claim.row.n)
+            elif isinstance(claim, Claimed):
+                self.jobs.put(msgspec.structs.replace(job, base=claim.base, fence=claim.fence))
+        elif isinstance(job, Record):
+            self.records.put(job)
+            if self.record:
+                await self.close(job)
+        await delivery.ack()
+
+    async def close(self, record: Record) -> None:
+        """What the recorder does."""
+        closing = await self.store.close(record)
+        assert isinstance(closing, Stored | AlreadyClosed)
+        row = closing.row
+        terminal = Terminal(row.n, row.status, row.text, row.sources, row.usage, row.hops, row.fault, row.marks)
+        await self.emit(record, terminal, fence=row.fence)
+
+    async def emit(self, job: Job, *events: Event, fence: int | None = None) -> None:
+        """One batch to every gateway of the job."""
+        number = job.fence if fence is None else fence
+        batch = codec.pack(Batch((TurnEvents(job.key, number, events, self.name),)))
+        for gateway in job.reply_to:
+            await self.publisher.publish(EVENTS, gateway, Message(batch, durable=False), mandatory=False)
+
+    async def tell(self, job: Job, status: TurnStatus, text: str, n: int) -> None:
+        await self.emit(job, Terminal(n, status, text))
+
+    async def answer(self, job: Job, *words: str) -> None:
+        """A whole answer: status, deltas, record, terminal."""
+        at, n = 0, 1
+        await self.emit(job, Status(0, "generating"))
+        for word in words:
+            await self.emit(job, Delta(n, at, word))
+            at, n = at + len(word), n + 1
+        await self.finish(job, "".join(words), n)
+
+    async def finish(self, job: Job, text: str, n: int, *, fence: int | None = None) -> None:
+        """Record a complete answer."""
+        await self.close(
+            Record(
+                key=job.key,
+                submission=job.submission,
+                budget_s=1.0,
+                base=job.base,
+                fence=job.fence if fence is None else fence,
+                n=n,
+                reply_to=job.reply_to,
+                question=job.question,
+                status=TurnStatus.COMPLETED,
+                text=text,
+            )
+        )
+
+
+class Client:
+    """A socket that remembers, and refuses what no client may ever see."""
+
+    def __init__(self, socket: ClientConnection, *, known: "dict[str, Seen] | None" = None) -> None:
+        self.socket = socket
+        self.frames: list[dict[str, Any]] = []
+        self.seen: dict[str, Seen] = known if known is not None else {}
+        self.session = ""
+        self.position: str | None = None
+
+    async def send(self, **frame: Any) -> None:
+        await self.socket.send(json.dumps(frame))
+
+    async def hello(self, **fields: Any) -> dict[str, Any]:
+        await self.send(type="hello", **fields)
+        welcome = await self.until("welcome")
+        self.session = welcome["session"]
+        return welcome
+
+    async def start(self, turn: str, text: str = "why?", **fields: Any) -> None:
+        await self.send(type="turn.start", turn=turn, text=text, **fields)
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(LIMIT_S):
+            frame: dict[str, Any] = json.loads(await self.socket.recv())
+        self.frames.append(frame)
+        if "seq" in frame:
+            self.seen.setdefault(frame["turn"], Seen()).take(frame)
+            self.position = frame["position"]
+        return frame
+
+    async def until(self, kind: str, turn: str | None = None) -> dict[str, Any]:
+        while True:
+            frame = await self.next()
+            if frame["type"] == kind and (turn is None or frame.get("turn") == turn):
+                return frame
+
+    async def until_text(self, turn: str, text: str) -> None:
+        while turn not in self.seen or self.seen[turn].text != text:
+            await self.next()
+
+    async def closed(self) -> int:
+        """The close code, once everything before it has been read."""
+        async with asyncio.timeout(LIMIT_S):
+            await self.socket.wait_closed()
+        assert self.socket.close_code is not None
+        return self.socket.close_code
+
+
+@dataclass
+class Seen:
+    """What a client has of one turn."""
+
+    next_seq: int = 0
+    text: str = ""
+    restarts: int = 0
+    done: dict[str, Any] | None = None
+    statuses: list[str] = field(default_factory=list)
+
+    def take(self, frame: dict[str, Any]) -> None:
+        assert self.done is None, f"a frame after done: {frame}"
+        assert frame["seq"] == self.next_seq, f"expected seq {self.next_seq}: {frame}"
+        self.next_seq += 1
+        match frame["type"]:
+            case "answer.delta":
+                self.text += frame["text"]
+            case "turn.restarted":
+                self.text = ""
+                self.restarts += 1
+            case "turn.status":
+                self.statuses.append(frame["stage"])
+            case "turn.done":
+                assert frame["text"] == self.text
+                self.done = frame
+
+
+@dataclass
+class House:
+    """One broker, one store, one worker, as many gateways as the test opens."""
+
+    broker: MemoryBroker
+    store: Store
+    worker: Worker
+    folder: Path
+    stack: AsyncExitStack
+
+    async def gateway(
+        self,
+        name: str = "gateway-1",
+        *,
+        limits: LimitSettings | None = None,
+        turns: TurnSettings | None = None,
+        access: AccessSettings | None = None,
+    ) -> Gateway:
+        common = CommonSettings(process_id=name)
+        settings = GatewaySettings(
+            common=common,
+            server=ServerSettings(port=0, data=str(self.folder)),
+            limits=limits or LimitSettings(connect_rate=0),
+            turns=turns or TurnSettings(),
+            access=access or AccessSettings(),
+        )
+        process = Process("gateway", common)
+        gateway = await self.stack.enter_async_context(
+            compose(process, settings, self.broker.process(name), self.store)
+        )
+        process.started.set()
+        return gateway
+
+    @asynccontextmanager
+    async def client(
+        self, gateway: Gateway, *, greet: bool = True, known: dict[str, Seen] | None = None, **options: Any
+    ) -> AsyncIterator[Client]:
+        async with connect(f"ws://127.0.0.1:{gateway.port}/v1/connect", **options) as socket:
+            client = Client(socket, known=known)
+            if greet:
+                await client.hello()
+            yield client
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with AsyncExitStack() as stack:
+        store = await open_store(f"sqlite+aiosqlite:///{tmp_path / 'parley.db'}")
+        stack.push_async_callback(store.aclose)
+        broker = MemoryBroker(topology())
+        stack.push_async_callback(broker.close)
+        yield House(broker, store, await _worker(broker.process("worker-1"), store, stack), tmp_path, stack)
+
+
+async def _worker(broker: Broker, store: Store, stack: AsyncExitStack) -> Worker:
+    control = await ControlPlane.open(broker, process_id="worker-1", audience=Audience.WORKERS)
+    stack.push_async_callback(control.aclose)
+    worker = Worker(store, await broker.open("publish"), control)
+    kinds: tuple[type[Any], ...] = (Attach, Begin, Leave, Prefix, Stop)
+    for kind in kinds:
+        control.on(kind, worker.heard.put)
+    await control.start()
+    for name in ("retrieve", "record"):
+        link = await broker.open(name)
+        subscription = await _consume(link, stage_queue(name), worker.on_delivery)
+        stack.push_async_callback(subscription.cancel)
+    return worker
+
+
+async def _consume(link: Link, queue: str, handler: Callable[[Delivery], None]) -> Subscription:
+    spec = next(each for each in topology().queues if each.name == queue)
+    subscription = await link.subscribe(lambda: spec, handler, prefetch=50)
+    await subscription.wait_consuming(5)
+    return subscription
+
+
+Snap = Callable[[Job, str], Awaitable[None]]
+__all__ = ["Client", "House", "Seen", "Snapshot", "Worker"]
