@@ -9,8 +9,6 @@ import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import msgspec
-
 from parley_protocol import codec
 from parley_protocol.control import Audience, Control, Hail, Presence
 from parley_protocol.events import Reply
@@ -142,7 +140,7 @@ class ControlPlane:
 
     def _answer(self, hail: Hail) -> None:
         assert self._presence is not None
-        body = codec.pack(Reply(hail.call, msgspec.Raw(codec.pack(self._presence()))))
+        body = codec.pack(Reply(hail.call, codec.pack(self._presence())))
         self._spawn(EVENTS, hail.reply_to, body)
 
     def _spawn(self, exchange: str, key: str, body: bytes) -> None:

@@ -144,6 +144,7 @@ class EventSink:
         self._timer = False
         self._stalled = False
         self._paused = 0
+        self._closed = False
         self._sending: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -192,9 +193,12 @@ class EventSink:
         return True
 
     async def aclose(self, timeout_s: float = 1.0) -> None:
-        """Drain for at most ``timeout_s`` and close the link. Idempotent."""
+        """Drain for at most ``timeout_s``, drop what is left, close the link. Idempotent."""
         await self.drain(timeout_s)
+        self._closed = True
         await self._link.close()
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=self._options.confirm_s)
 
     def _flush_soon(self) -> None:
         self._soon = False
@@ -205,6 +209,8 @@ class EventSink:
         self._flush()
 
     def _flush(self) -> None:
+        if self._closed:
+            return
         if len(self._sending) >= self._options.window:
             self._stalled = True
             return

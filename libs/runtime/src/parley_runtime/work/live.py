@@ -63,8 +63,9 @@ class Lease:
 class LiveRun(Generic[J]):
     """Implements ``stage.Run``. Until :meth:`begin` it is only a delivered job; then it has a fence and speaks."""
 
-    def __init__(self, job: J, delivery: Delivery, *, stage: str, sink: EventSink, clock: Clock) -> None:
+    def __init__(self, job: J, delivery: Delivery, *, stage: str, first: bool, sink: EventSink, clock: Clock) -> None:
         self.stage = stage
+        self.first = first
         self.lease = Lease(delivery)
         self.started = clock.monotonic()
         self.deadline = self.started + job.budget_s

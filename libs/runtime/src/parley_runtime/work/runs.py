@@ -72,8 +72,10 @@ class Runs:
         return None
 
     def runs_base(self, key: TurnKey, base: int) -> bool:
-        """Whether a run of ``base`` is alive here."""
-        return any(run.job.base == base and run.end is None for run in self._live.get(key, ()))
+        """Whether a later stage's run of ``base`` is alive here. A first stage's run does not count: only its own
+        delivery keeps the turn alive, so that delivery must not be acked for its sake.
+        """
+        return any(not run.first and run.job.base == base and run.end is None for run in self._live.get(key, ()))
 
     def end_below(self, key: TurnKey, fence: int) -> None:
         """A run with ``fence`` speaks for the turn: lower ones end."""

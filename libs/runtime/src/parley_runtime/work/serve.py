@@ -74,7 +74,8 @@ class Server:
             names.ATTR_STAGE: self.spec.stage,
             names.ATTR_KB: job.kb,
         }
-        run = LiveRun(job, delivery, stage=self.spec.stage, sink=self._desk.sink, clock=self._desk.clock)
+        desk, spec = self._desk, self.spec
+        run = LiveRun(job, delivery, stage=spec.stage, first=spec.first, sink=desk.sink, clock=desk.clock)
         parent = tracing.extract(delivery.headers)
         name = names.SPAN_PROCESS.format(destination=self.spec.stage)
         with tracing.span(name, kind="consumer", parent=parent, attributes=attributes) as span:
