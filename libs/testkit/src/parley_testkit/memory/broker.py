@@ -17,6 +17,8 @@ class MemoryProcess:
         self._wire = _Wire(broker, topology)
         self._broker = broker
         self.links: list[MemoryLink] = []
+        self.reachable = asyncio.Event()
+        self.reachable.set()
 
     async def open(self, purpose: str, *, wait_s: float = 30.0) -> MemoryLink:
         """As the port says."""
@@ -24,6 +26,7 @@ class MemoryProcess:
             raise ConfigError(self._broker.refusal)
         try:
             async with asyncio.timeout(wait_s):
+                await self.reachable.wait()
                 await self._broker.running.wait()
         except TimeoutError:
             raise Unavailable(f"no broker answered within {wait_s:g} s") from None
@@ -91,6 +94,17 @@ class MemoryBroker:
         links = self._processes[process].links
         for link in links:
             link.cut()
+        self._reconnect_soon()
+
+    def part(self, process: str) -> None:
+        """The process loses its connections and cannot reach the broker until :meth:`rejoin`."""
+        self._processes[process].reachable.clear()
+        for link in self._processes[process].links:
+            link.cut()
+
+    def rejoin(self, process: str) -> None:
+        """The end of :meth:`part`; links return after ``reconnect_s``."""
+        self._processes[process].reachable.set()
         self._reconnect_soon()
 
     def stop(self) -> None:
@@ -177,6 +191,7 @@ class MemoryBroker:
         return [link for process in self._processes.values() for link in process.links]
 
     def _connect(self) -> None:
-        for link in self._links():
-            if self.running.is_set():
-                link.connect()
+        for process in self._processes.values():
+            if self.running.is_set() and process.reachable.is_set():
+                for link in process.links:
+                    link.connect()

@@ -235,18 +235,21 @@ class MemoryLink:
         """Lose the connection."""
         if self._state is LinkState.CLOSED:
             return
-        self.connected.clear()
-        self._epoch += 1
-        for subscription in self._subscriptions:
-            subscription.cut()
+        self._sever()
         self._enter(LinkState.CONNECTING, "the connection was lost")
 
     def drop(self) -> None:
         """Lose the connection for good, without a goodbye."""
-        self.cut()
+        self._sever()
         for subscription in self._subscriptions:
             subscription.end()
         self._enter(LinkState.CLOSED, "closed")
+
+    def _sever(self) -> None:
+        self.connected.clear()
+        self._epoch += 1
+        for subscription in self._subscriptions:
+            subscription.cut()
 
     def unblock(self) -> None:
         if self._state is LinkState.BLOCKED:
