@@ -29,7 +29,8 @@ _MAX_TRACEBACK = 8000
 
 _USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/\"'<>]*@")
 _QUERY = re.compile(
-    r"([?&;](?:access_)?(?:token|api_?key|key|secret|password|passwd|authorization|signature)=)[^&\s\"'<>#;]*", re.I
+    r"((?:[?&;]key|\b(?:[a-z]+_)?(?:token|api_?key|secret|password|passwd|authorization|signature))=)[^&\s\"'<>#;]*",
+    re.I,
 )
 _BEARER = re.compile(r"(\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{6,}", re.I)
 
@@ -173,7 +174,9 @@ _json_renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
 
 
 def _json_line(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    return str(_json_renderer(logger, name, event))
+    # JSON leaves these as they are, but many readers take them for the end of a line.
+    line = str(_json_renderer(logger, name, event))
+    return line.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
 
 
 class _TextLine:

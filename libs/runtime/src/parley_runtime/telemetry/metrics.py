@@ -6,7 +6,7 @@ One registry per process. A collector is made at its first use and is the same o
 keep the labelled child.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -15,6 +15,9 @@ from parley_runtime.telemetry.names import Kind, MetricName
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 """Media type of :func:`render`."""
+
+# A second series for every counter, which nobody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _registry = CollectorRegistry(auto_describe=True)
 _counters: dict[str, Counter] = {}

@@ -15,7 +15,7 @@ from typing import Literal
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context, use_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -55,14 +55,19 @@ def setup(role: str, process_id: str, common: CommonSettings) -> None:
     _State.provider = _State.tracer = None
     if not common.otlp_endpoint and not common.trace_file:
         return
+    _State.provider = make_provider(role, process_id, common)
+    _State.tracer = _State.provider.get_tracer("parley", version("parley-runtime"))
+
+
+def make_provider(role: str, process_id: str, common: CommonSettings) -> TracerProvider:
+    """A provider with the exporters that ``common`` asks for. Raises OSError as :func:`setup` does."""
     resource = Resource.create({"service.name": f"parley-{role}", "service.instance.id": process_id})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False, span_limits=SpanLimits())
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     if common.trace_file:
         provider.add_span_processor(SimpleSpanProcessor(FileExporter(common.trace_file)))
     if common.otlp_endpoint:
         provider.add_span_processor(BatchSpanProcessor(_otlp(common.otlp_endpoint)))
-    _State.provider = provider
-    _State.tracer = provider.get_tracer("parley", version("parley-runtime"))
+    return provider
 
 
 def _otlp(endpoint: str) -> SpanExporter:
