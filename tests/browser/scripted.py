@@ -103,6 +103,7 @@ class Peer:
         self.ws = ws
         self.hello = wire.Hello()
         self.gone = asyncio.Event()
+        self.arrived: list[Any] = []
         self._frames: asyncio.Queue[Any] = asyncio.Queue()
         self._decoder = msgspec.json.Decoder(wire.ClientFrame)
 
@@ -126,8 +127,8 @@ class Peer:
         return start, ScriptedTurn(self, start.turn)
 
     def frames(self, kind: type) -> list[Any]:
-        """What has arrived and was not yet taken."""
-        return [frame for frame in list(self._frames._queue) if isinstance(frame, kind)]  # type: ignore[attr-defined]
+        """All of this kind that ever arrived."""
+        return [frame for frame in self.arrived if isinstance(frame, kind)]
 
     async def serve(self) -> None:
         with contextlib.suppress(WebSocketDisconnect):
@@ -135,6 +136,7 @@ class Peer:
                 frame = self._decoder.decode(await self.ws.receive_text())
                 if isinstance(frame, wire.Ping):
                     await self.send(wire.Pong())
+                self.arrived.append(frame)
                 self._frames.put_nowait(frame)
         self.gone.set()
 
@@ -146,7 +148,6 @@ class ScriptedGateway:
         self.url = ""
         self.kb_status = 200
         self.refuse_with: int | None = None
-        self.auto_welcome = True
         self._peers: asyncio.Queue[Peer] = asyncio.Queue()
 
     async def peer(self, *, session: str = "s-1", resumed: bool | None = None, gap: bool = False) -> Peer:

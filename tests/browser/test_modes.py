@@ -314,10 +314,19 @@ async def test_an_answer_can_be_copied(gateway, open_page):
 async def test_a_reader_who_scrolled_up_is_left_there(gateway, open_page):
     page = await open_page(gateway.url, height=500)
     peer = await gateway.peer()
-    await converse(page, peer, "Long", "\n\n".join(f"Paragraph {n}." for n in range(40)))
+    await page.locator("#question").fill("Long")
+    await page.keyboard.press("Enter")
+    _, turn = await peer.turn()
+    await turn.accepted()
+    await turn.delta("\n\n".join(f"Paragraph {n}." for n in range(40)))
+    await expect(page.get_by_text("Paragraph 39.")).to_be_in_viewport()
     await page.locator("#scroll").evaluate("scroll => { scroll.scrollTop = 0 }")
     await expect(page.locator("#latest")).to_be_visible()
+    await turn.delta("\n\nThe very end.")
+    await expect(page.locator(".answer")).to_contain_text("The very end.")
+    assert await page.locator("#scroll").evaluate("scroll => scroll.scrollTop") == 0
     await page.get_by_role("button", name="Latest").click()
+    await expect(page.get_by_text("The very end.")).to_be_in_viewport()
     await expect(page.locator("#latest")).to_be_hidden()
 
 

@@ -5,8 +5,9 @@ from importlib import resources
 
 import httpx
 import pytest
-from parley_gateway.api import page
 from starlette.applications import Starlette
+
+from parley_gateway.api import page
 
 pytestmark = pytest.mark.unit
 

@@ -150,7 +150,7 @@ export class TurnView {
       ["serverAccepted", latency.accepted],
       ["serverFirst", latency.first],
       ["serverTotal", latency.total],
-    ].flatMap(([label, ms]) => (ms === null ? [] : [h("dt", null, t(label)), h("dd", null, duration(ms))]));
+    ].flatMap(([label, ms]) => (ms === null ? [] : [h("div", null, h("dt", null, t(label)), h("dd", null, duration(ms)))]));
     const tokens = turn.usage?.completion_tokens ? t("tokens", { n: turn.usage.completion_tokens }) : null;
     const attempt = turn.attempt > 1 ? t("attempt", { n: turn.attempt }) : null;
     const extra = [tokens, attempt].filter(Boolean).join(" · ");
