@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sqlite3
+import sys
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # ships no types
@@ -234,3 +235,35 @@ async def test_a_held_row_is_waited_for_no_longer_than_the_limit(postgres_url: s
     finally:
         await other.close()
         await store.aclose()
+
+
+@unit
+async def test_the_log_is_written_back_beside_the_work(tmp_path: Path) -> None:
+    """Otherwise the log grows until some claim has to copy and sync all of it."""
+    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/p.db")
+    try:
+        before = (tmp_path / "p.db").stat().st_size
+        for i in range(150):
+            await claim(store, f"t{i}", "x" * 1000)
+        async with asyncio.timeout(10):
+            while (tmp_path / "p.db").stat().st_size == before:
+                await store.ping()
+        assert len(await store.overdue(-1, limit=1000)) == 150
+    finally:
+        await store.aclose()
+
+
+@unit
+async def test_a_process_that_fails_without_closing_the_store_ends(tmp_path: Path) -> None:
+    script = (
+        "import asyncio\nfrom parley_runtime.store import open_store\n"
+        f"async def main():\n    await open_store('sqlite+aiosqlite:///{tmp_path}/p.db')\n    raise SystemExit(3)\n"
+        "asyncio.run(main())"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        assert await asyncio.wait_for(process.wait(), 20) == 3
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

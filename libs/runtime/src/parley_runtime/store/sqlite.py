@@ -1,4 +1,5 @@
-"""SQLite through aiosqlite: one writing connection, one for transactions, a few for reading, each with its thread.
+"""SQLite through aiosqlite: one connection each for single writes, transactions and checkpoints, a few
+for reading, each with its thread.
 
 WAL: readers never wait for writers. ``synchronous=NORMAL`` syncs at checkpoints only: killed processes lose nothing;
 a power cut may lose the last commits, never the file.
@@ -8,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -19,12 +21,21 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from parley_runtime.errors import ConfigError, Invalid, ParleyError, Unavailable
 from parley_runtime.store.database import DialectName, Prepared, Row, Transaction, Values
+from parley_runtime.telemetry.logging import get_logger
 
 # At DEBUG it writes every statement with its values, and those are people's words.
 logging.getLogger("aiosqlite").setLevel(logging.INFO)
 
-_OPEN_TRIES = 50
-_OPEN_PAUSE_S = 0.1
+_OWN_CONNECTIONS = 3  # writing, transactions, checkpoints
+_OPEN_PAUSE_S = 0.01
+_BUSY_SLICE_S = 0.004
+"""SQLite's own wait for a lock pauses for 1, 2, 5, 10 ... 100 ms, so that whoever has waited longest looks least often.
+Cut into slices it looks every millisecond or two."""
+_CHECKPOINT_WRITES = 100
+_AUTO_CHECKPOINT_PAGES = 10_000
+"""Only if the background checkpoints do not keep up; 40 MB."""
+
+log = get_logger(__name__)
 
 
 class SqliteDatabase:
@@ -32,21 +43,15 @@ class SqliteDatabase:
 
     dialect: DialectName = "sqlite"
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        writer: aiosqlite.Connection,
-        transactions: aiosqlite.Connection,
-        readers: Sequence[aiosqlite.Connection],
-    ) -> None:
+    def __init__(self, path: Path, connections: Sequence[aiosqlite.Connection], *, timeout_s: float) -> None:
         self._path = path
-        self._writer = writer
-        self._transactions = transactions
-        self._readers = tuple(readers)
+        self._timeout_s = timeout_s
+        self._writer, self._transactions, self._keeper, *self._readers = connections
         self._next_reader = itertools.cycle(self._readers)
         self._lock = asyncio.Lock()
         self._compiler = URL.create("sqlite+aiosqlite").get_dialect()()
+        self._written = 0
+        self._checkpoint: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, path: Path, *, readers: int, timeout_s: float) -> "SqliteDatabase":
@@ -65,24 +70,24 @@ class SqliteDatabase:
             ) from error
         opened: list[aiosqlite.Connection] = []
         try:
-            for _ in range(readers + 2):
+            for _ in range(_OWN_CONNECTIONS + readers):
                 opened.append(await _connect(path, timeout_s))
         except BaseException:
             for connection in opened:
                 await connection.close()
             raise
-        return cls(path, writer=opened[0], transactions=opened[1], readers=opened[2:])
+        return cls(path, opened, timeout_s=timeout_s)
 
     def prepare(self, statement: ClauseElement) -> Prepared:
         return Prepared(statement, self._compiler)
 
     async def read(self, statement: Prepared, values: Values) -> Sequence[Row]:
-        with _errors(self._path):
-            return list(await next(self._next_reader).execute_fetchall(statement.sql, statement.bind(values)))
+        return await self._run(next(self._next_reader), statement.sql, statement.bind(values))
 
     async def write(self, statement: Prepared, values: Values) -> Sequence[Row]:
-        with _errors(self._path):
-            return list(await self._writer.execute_fetchall(statement.sql, statement.bind(values)))
+        rows = await self._run(self._writer, statement.sql, statement.bind(values))
+        self._wrote()
+        return rows
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         return self._transaction()
@@ -91,19 +96,48 @@ class SqliteDatabase:
     async def _transaction(self) -> AsyncIterator[Transaction]:
         connection = self._transactions
         async with self._lock:
-            with _errors(self._path):
-                try:
-                    # A cancelled call still runs on the connection's thread, so BEGIN is inside as well.
-                    await connection.execute_fetchall("BEGIN IMMEDIATE")
+            try:
+                # A cancelled call still runs on the connection's thread, so BEGIN is inside as well.
+                await self._run(connection, "BEGIN IMMEDIATE")
+                with _errors(self._path):
                     yield _SqliteTransaction(connection)
-                    await connection.execute_fetchall("COMMIT")
-                except BaseException:
-                    await _finished(connection.rollback())
-                    raise
+                await self._run(connection, "COMMIT")
+            except BaseException:
+                await _finished(connection.rollback())
+                raise
+        self._wrote()
 
     async def close(self) -> None:
-        for connection in (*self._readers, self._transactions, self._writer):
+        if self._checkpoint is not None:
+            await asyncio.wait({self._checkpoint})
+        for connection in (*self._readers, self._keeper, self._transactions, self._writer):
             await connection.close()
+
+    async def _run(self, connection: aiosqlite.Connection, sql: str, values: tuple[Any, ...] = ()) -> Sequence[Row]:
+        """One statement; while another connection holds the lock it is tried again until the time is up."""
+        with _errors(self._path):
+            deadline = 0.0
+            while True:
+                try:
+                    return list(await connection.execute_fetchall(sql, values))
+                except sqlite3.OperationalError as error:
+                    now = time.monotonic()
+                    deadline = deadline or now + self._timeout_s
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or now >= deadline:
+                        raise
+
+    def _wrote(self) -> None:
+        self._written += 1
+        if self._written >= _CHECKPOINT_WRITES and (self._checkpoint is None or self._checkpoint.done()):
+            self._written = 0
+            self._checkpoint = asyncio.create_task(self._keep(), name="checkpoint")
+
+    async def _keep(self) -> None:
+        # The statement that would find the log full would otherwise copy and sync it, for 5 to 20 ms.
+        try:
+            await self._keeper.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+        except (sqlite3.Error, ValueError) as error:
+            log.warning("checkpoint failed; it is tried again later", reason=str(error))
 
 
 class _SqliteTransaction:
@@ -125,27 +159,29 @@ class _SqliteTransaction:
 async def _connect(path: Path, timeout_s: float) -> aiosqlite.Connection:
     with _errors(path, opening=True):
         # isolation_level None: a statement outside BEGIN commits by itself, in the same thread hop.
-        connection = await aiosqlite.connect(path, timeout=timeout_s, isolation_level=None, cached_statements=256)
+        connection = aiosqlite.connect(path, timeout=_BUSY_SLICE_S, isolation_level=None, cached_statements=256)
+        connection._thread.daemon = True  # a process that fails before it closes the store must still end
+        await connection
         try:
-            await _prepare(connection)
+            await _prepare(connection, time.monotonic() + timeout_s)
         except BaseException:
             await connection.close()
             raise
         return connection
 
 
-async def _prepare(connection: aiosqlite.Connection) -> None:
-    for attempt in itertools.count(1):
-        try:
-            await connection.execute_fetchall("PRAGMA journal_mode=WAL")
-            break
-        except sqlite3.OperationalError as error:
-            # The switch to WAL does not honour the busy timeout when several processes make the file at once.
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or attempt == _OPEN_TRIES:
-                raise
+async def _prepare(connection: aiosqlite.Connection, deadline: float) -> None:
+    pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-8192")
+    for pragma in (*pragmas, f"wal_autocheckpoint={_AUTO_CHECKPOINT_PAGES}"):
+        while True:
+            try:
+                await connection.execute_fetchall(f"PRAGMA {pragma}")
+                break
+            except sqlite3.OperationalError as error:
+                # The switch to WAL heeds no busy timeout when several processes make the file at once.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
             await asyncio.sleep(_OPEN_PAUSE_S)
-    for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-8192"):
-        await connection.execute_fetchall(f"PRAGMA {pragma}")
 
 
 async def _finished(step: Coroutine[Any, Any, None]) -> None:
