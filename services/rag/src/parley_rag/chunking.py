@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from parley_rag.documents.model import Block, BlockKind, Extracted
-from parley_runtime.store.ports import StoredPassage
 
 TARGET = 900
 """Code points of a passage of Latin text: about 150 words, a fifth of a page."""
@@ -26,6 +27,16 @@ _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _SENTENCE = re.compile(r"[。！？；…]+[”’」』）)]*|[.!?]+[\"')\]”’]*(?=\s)|\n+")
 
 
+class Passage(msgspec.Struct, frozen=True, kw_only=True):
+    """A passage as the store keeps it; defined here so that the child process needs no database driver."""
+
+    id: str
+    title: str
+    text: str
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """A run of text that is not cut further. ``soft``: a sentence that may be repeated."""
@@ -35,7 +46,7 @@ class _Piece:
     soft: bool
 
 
-def chunk(extracted: Extracted, *, kb: str, path: str) -> list[StoredPassage]:
+def chunk(extracted: Extracted, *, kb: str, path: str) -> list[Passage]:
     """Passages in reading order. Ids depend on base, path, place and content alone."""
     passages = []
     for section in extracted.sections:
@@ -45,9 +56,7 @@ def chunk(extracted: Extracted, *, kb: str, path: str) -> list[StoredPassage]:
             blocks = (Block(section.start, section.end),)
         for start, end in _spans(extracted.text, blocks):
             text = extracted.text[start:end]
-            passages.append(
-                StoredPassage(id=passage_id(kb, path, start, text), title=title, text=text, start=start, end=end)
-            )
+            passages.append(Passage(id=passage_id(kb, path, start, text), title=title, text=text, start=start, end=end))
     return passages or _headings_only(extracted, kb, path)
 
 
@@ -60,11 +69,11 @@ def passage_id(kb: str, path: str, start: int, text: str) -> str:
     return digest.hexdigest()
 
 
-def _headings_only(extracted: Extracted, kb: str, path: str) -> list[StoredPassage]:
+def _headings_only(extracted: Extracted, kb: str, path: str) -> list[Passage]:
     start, end = extracted.sections[0].start, extracted.sections[-1].end
     text = extracted.text[start:end][: TARGET * 2]
     end = start + len(text)
-    return [StoredPassage(id=passage_id(kb, path, start, text), title=extracted.title, text=text, start=start, end=end)]
+    return [Passage(id=passage_id(kb, path, start, text), title=extracted.title, text=text, start=start, end=end)]
 
 
 def _target(text: str) -> int:

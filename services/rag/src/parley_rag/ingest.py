@@ -2,9 +2,8 @@
 
 import msgspec
 
-from parley_rag.chunking import chunk
+from parley_rag.chunking import Passage, chunk
 from parley_rag.documents import Limits, extract
-from parley_runtime.store.ports import StoredPassage
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -21,7 +20,7 @@ class Prepared(msgspec.Struct, frozen=True, tag="ok"):
     """What the store keeps of it."""
 
     title: str
-    passages: tuple[StoredPassage, ...]
+    passages: tuple[Passage, ...]
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):

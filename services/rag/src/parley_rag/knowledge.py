@@ -31,7 +31,7 @@ from parley_rag.retrieval import IndexFollower, Query, Retriever
 from parley_runtime.errors import Invalid, ParleyError
 from parley_runtime.ports import Broker, Delivery, Headers, Link, Message, Subscription
 from parley_runtime.retry import fault_of
-from parley_runtime.store.ports import Store
+from parley_runtime.store.ports import Store, StoredPassage
 from parley_runtime.telemetry import metrics, names
 from parley_runtime.telemetry.logging import get_logger
 
@@ -106,7 +106,8 @@ class KnowledgeDesk:
             passages=len(prepared.passages),
             updated_at="",
         )
-        stored = await self._store.put_document(command.tenant, command.kb, info, prepared.passages)
+        passages = [msgspec.convert(passage, StoredPassage, from_attributes=True) for passage in prepared.passages]
+        stored = await self._store.put_document(command.tenant, command.kb, info, passages)
         await self._follower.catch_up()
         return stored
 

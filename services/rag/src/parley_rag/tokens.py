@@ -15,6 +15,8 @@ import snowballstemmer  # type: ignore[import-untyped]  # it ships no types
 from parley_rag.words import word_list
 
 CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+CJK_START = "\u2e80"
+"""Terms that sort after this one are Chinese, Japanese or Korean."""
 _CJK_CHAR = re.compile(f"[{CJK}\U00020000-\U0003ffff]")
 _LATIN = rf"[^\W_{CJK}\U00020000-\U0003ffff]"
 _TOKEN = re.compile(

@@ -14,7 +14,8 @@ INLINE = 8
 SLICE = 32
 """Passages put into the index before the loop may run something else."""
 
-_Slots = dict[StoredPassage, int]
+_Slots = dict[tuple[StoredPassage, bool], int]
+"""Slot of each passage; True: it opens its section."""
 
 
 @dataclass(slots=True)
@@ -51,14 +52,14 @@ class EmbeddedRetriever:
         async with self._writing:
             base = self._bases.setdefault((tenant, kb), _Base(PassageIndex(self._tuning)))
             old = base.documents.get(document, {})
-            new = dict.fromkeys(passages)
+            new = dict.fromkeys(_opening(passages))
             fresh = [passage for passage in new if passage not in old]
             analysed = await _analyse(document, title, fresh)
             await _drop(base, old, [passage for passage in old if passage not in new])
             slots = base.documents.setdefault(document, old)
             for done, (passage, result) in enumerate(zip(fresh, analysed, strict=True), start=1):
-                slot = base.index.add((document, passage.start), result)
-                base.held[slot] = (document, passage)
+                slot = base.index.add((document, passage[0].start), result)
+                base.held[slot] = (document, passage[0])
                 slots[passage] = slot
                 if done % SLICE == 0:
                     await asyncio.sleep(0)
@@ -84,14 +85,20 @@ def heading(document: str, title: str, passage: StoredPassage) -> str:
     return f"{passage.title}\n{title}\n{document}" if title not in passage.title else f"{passage.title}\n{document}"
 
 
-async def _analyse(document: str, title: str, passages: list[StoredPassage]) -> list[Analysed]:
+def _opening(passages: Sequence[StoredPassage]) -> list[tuple[StoredPassage, bool]]:
+    """Each passage with whether its section begins with it: the passage before it has other headings."""
+    titles = [None, *(passage.title for passage in passages)]
+    return [(passage, passage.title != before) for passage, before in zip(passages, titles, strict=False)]
+
+
+async def _analyse(document: str, title: str, passages: list[tuple[StoredPassage, bool]]) -> list[Analysed]:
     def work() -> list[Analysed]:
-        return [analyse(heading(document, title, passage), passage.text) for passage in passages]
+        return [analyse(heading(document, title, passage), passage.text, opens=opens) for passage, opens in passages]
 
     return work() if len(passages) <= INLINE else await asyncio.to_thread(work)
 
 
-async def _drop(base: _Base, slots: _Slots, gone: list[StoredPassage]) -> None:
+async def _drop(base: _Base, slots: _Slots, gone: list[tuple[StoredPassage, bool]]) -> None:
     for done, passage in enumerate(gone, start=1):
         slot = slots.pop(passage)
         base.index.remove(slot)

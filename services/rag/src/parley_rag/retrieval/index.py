@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from parley_rag.tokens import Term, content_terms, query_terms, terms
+from parley_rag.tokens import CJK_START, Term, content_terms, query_terms, terms
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
@@ -23,15 +23,15 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Weights, set by ``bench/retrieval``."""
+    """Weights, set by ``bench/retrieval``. ``lead``: what opens a section says what it is about."""
 
-    k1: float = 2.2
-    b_body: float = 0.85
-    b_title: float = 0.4
-    title: float = 2.0
+    k1: float = 3.0
+    b: float = 0.75
+    title: float = 3.0
+    lead: float = 2.0
     unigram: float = 0.3
     compound: float = 0.6
-    proximity: float = 0.2
+    proximity: float = 0.1
     context: float = 0.4
     candidates: int = 64
 
@@ -39,6 +39,9 @@ class Tuning:
 DEFAULT = Tuning()
 MAX_QUERY = 2_000
 """Code points of a query that are read."""
+LEAD_WORDS = 32
+LEAD_CHARACTERS = 100
+"""Length of a lead: words, or characters where the text is Chinese."""
 MAX_TERMS = 96
 """Distinct terms of a query that are scored; the rarest are kept."""
 
@@ -49,43 +52,54 @@ class Analysed:
 
     body: Counter[str]
     title: Counter[str]
+    lead: Counter[str]
     units: tuple[str, ...]
-    title_length: int
 
 
-def analyse(title: str, text: str) -> Analysed:
-    """Pure, and the costly part of adding a passage."""
+def analyse(title: str, text: str, *, opens: bool = True) -> Analysed:
+    """Pure, and the costly part of adding a passage. ``opens``: the passage is the first of its section."""
     body = list(terms(text))
-    head = list(terms(title))
     return Analysed(
         body=Counter(term.text for term in body),
-        title=Counter(term.text for term in head),
+        title=Counter(term.text for term in terms(title)),
+        lead=_lead(body) if opens else Counter(),
         units=tuple(term.text for term in body if term.unit),
-        title_length=sum(term.unit for term in head),
     )
 
 
-class _Postings:
-    """Where one term occurs: slots in rising order, with counts in body and title."""
+def _lead(body: list[Term]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    room = 1.0
+    for term in body:
+        counts[term.text] += 1
+        if term.unit:
+            room -= 1 / (LEAD_CHARACTERS if term.text > CJK_START else LEAD_WORDS)
+        if room <= 0:
+            break
+    return counts
 
-    __slots__ = ("_frozen", "body", "slots", "title")
+
+class _Postings:
+    """Where one term occurs: slots in rising order, with its count in the body and its weight in title and lead."""
+
+    __slots__ = ("_frozen", "body", "head", "slots")
 
     def __init__(self) -> None:
         self.slots = array("i")
         self.body = array("H")
-        self.title = array("H")
+        self.head = array("f")
         self._frozen: tuple[Ints, Floats, Floats] | None = None
 
-    def add(self, slot: int, body: int, title: int) -> None:
+    def add(self, slot: int, body: int, head: float) -> None:
         place = bisect.bisect_left(self.slots, slot)
         self.slots.insert(place, slot)
         self.body.insert(place, min(body, 65_535))
-        self.title.insert(place, min(title, 65_535))
+        self.head.insert(place, head)
         self._frozen = None
 
     def remove(self, slot: int) -> None:
         place = bisect.bisect_left(self.slots, slot)
-        for column in (self.slots, self.body, self.title):
+        for column in (self.slots, self.body, self.head):
             del column[place]
         self._frozen = None
 
@@ -94,7 +108,7 @@ class _Postings:
             self._frozen = (
                 np.array(self.slots, dtype=np.int32),
                 np.array(self.body, dtype=np.float64),
-                np.array(self.title, dtype=np.float64),
+                np.array(self.head, dtype=np.float64),
             )
         return self._frozen
 
@@ -118,26 +132,25 @@ class PassageIndex:
         self._keys: list[tuple[str, int] | None] = []
         self._terms: list[tuple[int, ...]] = []
         self._units: list[Ints] = []
-        self._body_lengths = array("i")
-        self._title_lengths = array("i")
+        self._lengths = array("i")
         self._free: list[int] = []
-        self._norms: tuple[Floats, Floats] | None = None
+        self._norms: Floats | None = None
 
     def __len__(self) -> int:
         return len(self._keys) - len(self._free)
 
     def add(self, key: tuple[str, int], passage: Analysed) -> int:
         """Add a passage; returns its slot, by which it is removed."""
-        ids = [self._intern(term) for term in passage.body.keys() | passage.title.keys()]
         slot = self._slot()
+        tuning = self._tuning
+        every = passage.body.keys() | passage.title.keys()
         self._keys[slot] = key
-        self._terms[slot] = tuple(ids)
+        self._terms[slot] = tuple(self._intern(term) for term in every)
         self._units[slot] = np.array([self._intern(unit) for unit in passage.units], dtype=np.int32)
-        self._body_lengths[slot] = len(passage.units)
-        self._title_lengths[slot] = passage.title_length
-        for term in passage.body.keys() | passage.title.keys():
-            postings = self._postings[self._vocabulary[term]]
-            postings.add(slot, passage.body.get(term, 0), passage.title.get(term, 0))
+        self._lengths[slot] = len(passage.units)
+        for number, term in zip(self._terms[slot], every, strict=True):
+            head = tuning.title * passage.title.get(term, 0) + tuning.lead * passage.lead.get(term, 0)
+            self._postings[number].add(slot, passage.body.get(term, 0), head)
         self._norms = None
         return slot
 
@@ -148,7 +161,7 @@ class PassageIndex:
         self._keys[slot] = None
         self._terms[slot] = ()
         self._units[slot] = np.empty(0, dtype=np.int32)
-        self._body_lengths[slot] = self._title_lengths[slot] = 0
+        self._lengths[slot] = 0
         self._free.append(slot)
         self._norms = None
 
@@ -184,8 +197,7 @@ class PassageIndex:
         self._keys.append(None)
         self._terms.append(())
         self._units.append(np.empty(0, dtype=np.int32))
-        self._body_lengths.append(0)
-        self._title_lengths.append(0)
+        self._lengths.append(0)
         return len(self._keys) - 1
 
     def _query(self, wanted: list[Term], context: list[Term]) -> _Query:
@@ -212,23 +224,20 @@ class PassageIndex:
 
     def _kind_weight(self, text: str, unit: bool) -> float:
         if unit:
-            return self._tuning.unigram if len(text) == 1 and text > "\u2e80" else 1.0
-        return 1.0 if text[0] > "\u2e80" else self._tuning.compound
+            return self._tuning.unigram if len(text) == 1 and text > CJK_START else 1.0
+        return 1.0 if text > CJK_START else self._tuning.compound
 
-    def _length_norms(self) -> tuple[Floats, Floats]:
+    def _length_norms(self) -> Floats:
         if self._norms is None:
-            self._norms = (
-                _norm(np.array(self._body_lengths, dtype=np.float64), self._tuning.b_body, len(self)),
-                _norm(np.array(self._title_lengths, dtype=np.float64), self._tuning.b_title, len(self)),
-            )
+            self._norms = _norm(np.array(self._lengths, dtype=np.float64), self._tuning.b, len(self))
         return self._norms
 
     def _bm25f(self, wanted: _Query) -> Floats:
         scores = np.zeros(len(self._keys))
-        body_norm, title_norm = self._length_norms()
+        norms = self._length_norms()
         for number, weight in wanted.weights.items():
-            slots, body, title = self._postings[number].arrays()
-            tf = body * body_norm[slots] + title * (self._tuning.title * title_norm[slots])
+            slots, body, head = self._postings[number].arrays()
+            tf = body * norms[slots] + head
             scores[slots] += weight * tf / (self._tuning.k1 + tf)
         return scores
 
@@ -249,7 +258,6 @@ class PassageIndex:
             return np.zeros(found.size)
         lookup = np.full(len(self._postings), -1, dtype=np.int32)
         lookup[list(distinct)] = list(distinct.values())
-        body_norm, _ = self._length_norms()
         idf = np.zeros(len(set(wanted.units)))
         idf[list(distinct.values())] = [self._idf(number) for number in distinct]
         pull = neighbours(
@@ -257,7 +265,7 @@ class PassageIndex:
             idf,
             [(distinct[a], distinct[b]) for a, b in pairwise(wanted.units) if a in distinct and b in distinct],
         )
-        k = (self._tuning.k1 / body_norm[found])[:, None]
+        k = (self._tuning.k1 / self._length_norms()[found])[:, None]
         gained: Floats = (np.minimum(idf, 1.0) * pull * (self._tuning.k1 + 1) / (k + pull)).sum(axis=1)
         return self._tuning.proximity * gained
 
