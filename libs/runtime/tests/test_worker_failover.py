@@ -1,17 +1,24 @@
 """Runs that take over from another run: prefixes, zombies, followers, drain."""
 
 import asyncio
+import json
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from parley_protocol.control import Alive, Attach, Audience, Begin, Leave, Running, Stop
-from parley_protocol.events import Delta, Snapshot, Status
+from parley_protocol.events import Delta, Snapshot, Status, TurnStatus
 from parley_protocol.routes import Stage
 from parley_protocol.work import Generate, Record, Retrieve
 from parley_runtime.control import ControlPlane
+from parley_runtime.errors import Unavailable
+from parley_runtime.settings import CommonSettings
 from parley_runtime.stage import Run, StageSpec, following, record
-from parley_runtime.telemetry import metrics, names
+from parley_runtime.store.ports import Store, TurnStore
+from parley_runtime.telemetry import metrics, names, tracing
 from parley_runtime.work.options import WorkerOptions
+from parley_runtime.worker import publish_record
 from parley_testkit.house import KEY, House, other, prompt, question
 
 pytestmark = pytest.mark.unit
@@ -329,3 +336,77 @@ async def test_a_stop_reaches_a_run_that_waits_for_a_seat(house: House) -> None:
     house.gateway.control.post("workers", Stop(other()))
     script.allow(2)
     assert (await records.next()).key == KEY
+
+
+async def test_a_job_redelivered_while_its_record_is_being_published_is_not_run_again(house: House) -> None:
+    script = Script("Hello", permits=9)
+    await house.worker(stage(script))
+    house.broker.delete_queue("parley.record")
+    await house.gateway.publish(prompt())
+    await house.gateway.until(lambda: house.gateway.text(KEY) == "Hello")
+    house.broker.cut("w1")
+    await house.gateway.publish(prompt(key=other()))
+    await house.gateway.until(lambda: house.gateway.text(other()) == "Hello")
+    records = await house.tap(Stage.RECORD)
+    await records.next(2)
+    assert [(job.key, job.fence) for job in records.jobs] == [(KEY, 1), (other(), 1)]
+    assert len(script.runs) == 2
+
+
+class DownStore:
+    """A store that cannot be reached."""
+
+    def __init__(self, store: TurnStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> object:
+        raise Unavailable("The store cannot be reached.")
+
+
+async def test_without_a_store_a_question_goes_to_the_ladder_with_the_delay_off_its_budget(house: House) -> None:
+    retries = await house.tap("parley.retry.0")
+    door = Door()
+    working = house.store
+    house.store = cast(Store, DownStore(working))
+    await house.worker(first_stage(door))
+    house.store = working
+    await house.gateway.publish(question(budget_s=20.0))
+    job = await retries.next()
+    assert (job.tries, job.again, job.base, job.key) == (1, True, 0, KEY)
+    assert 18.0 < job.budget_s <= 19.0
+    assert not door.entered.is_set()
+
+
+async def test_a_record_of_any_process_is_published_and_confirmed(house: House) -> None:
+    records = await house.tap(Stage.RECORD)
+    link = await house.broker.process("gw").open("publish")
+    forced = Record(key=KEY, submission="s", budget_s=0.0, status=TurnStatus.CANCELLED, text="Hel", forced=True)
+    await publish_record(link, forced, timeout_s=1.0)
+    assert await records.next() == forced
+    house.broker.lose_confirms(1)
+    await publish_record(link, forced, timeout_s=0.2)
+    assert [job.again for job in records.jobs] == [False, False, True]
+
+
+async def test_one_trace_leads_through_all_stages(house: House, tmp_path: Path) -> None:
+    file = tmp_path / "spans.jsonl"
+    tracing.setup("worker", "w1", CommonSettings(trace_file=str(file)))
+    try:
+        records = await house.tap(Stage.RECORD)
+        door = Door()
+        door.open.set()
+        worker = await house.worker(first_stage(door), stage(Script("Hello", permits=9)))
+        with tracing.span(names.SPAN_TURN):
+            await house.gateway.publish(question())
+        await records.next()
+        await worker.drain(5.0)
+    finally:
+        await tracing.shutdown(1.0)
+    spans = [json.loads(line) for line in file.read_text().splitlines()]
+    by_name = {span["name"]: span for span in spans}
+    assert len({span["trace_id"] for span in spans}) == 1
+    parents = {span["span_id"]: span["name"] for span in spans}
+    assert parents[by_name["process retrieve"]["parent_id"]] == "turn"
+    assert parents[by_name["send generate"]["parent_id"]] == "process retrieve"
+    assert parents[by_name["process generate"]["parent_id"]] == "send generate"
+    assert by_name["process generate"]["attributes"]["gen_ai.conversation.id"] == "s1"

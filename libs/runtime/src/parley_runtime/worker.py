@@ -10,6 +10,7 @@ The turn protocol (docs/protocol) says what is guaranteed; ``work/`` holds the p
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from parley_protocol.routes import QueueSpec, Topology, stage_queue
@@ -42,25 +43,20 @@ class Worker:
     def __init__(
         self,
         stages: Iterable[StageSpec[Any]],
+        desk: Desk,
         *,
         broker: Broker,
-        store: TurnStore,
         control: ControlPlane,
-        link: Link,
-        sink: EventSink,
         options: WorkerOptions,
-        clock: Clock,
         topology: Topology,
     ) -> None:
-        self.link = link
-        self.sink = sink
+        self.link = desk.courier.link
+        self.sink = desk.sink
+        self._runs = desk.runs
         self._broker = broker
         self._control = control
         self._options = options
         self._topology = topology
-        self._runs = Runs(control, sink, options)
-        asks = Asks(control, options, self._runs.follow)
-        desk = Desk(store, sink, Courier(link, clock, options.publish_s), self._runs, asks, clock)
         self._servers = [Server(spec, desk) for spec in stages]
         self._subscriptions: dict[str, Subscription] = {}
         self._links: list[Link] = []
@@ -76,10 +72,9 @@ class Worker:
         for server in self._servers:
             link = await self._broker.open(f"consume:{server.spec.stage}", wait_s=wait_s)
             self._links.append(link)
-            queue = _queue(self._topology, server.spec.stage)
             subscription = await link.subscribe(
-                lambda queue=queue: queue,  # type: ignore[misc]  # bound now, called on every connect
-                lambda delivery, server=server: self._take(server, delivery),  # type: ignore[misc]  # the same
+                partial(_queue, self._topology, server.spec.stage),
+                partial(self._take, server),
                 prefetch=server.spec.seats,
             )
             self._subscriptions[server.spec.stage] = subscription
@@ -167,17 +162,17 @@ async def open_worker(
         Unavailable: the broker did not answer in time.
     """
     options = options or WorkerOptions()
+    clock = clock or SystemClock()
     link = await broker.open("publish")
     sink = await EventSink.open(broker, sender=control.process_id, options=options.sink)
+    runs = Runs(control, sink, options)
+    asks = Asks(control, options, runs.follow)
     worker = Worker(
         stages,
+        Desk(store, sink, Courier(link, clock, options.publish_s), runs, asks, clock),
         broker=broker,
-        store=store,
         control=control,
-        link=link,
-        sink=sink,
         options=options,
-        clock=clock or SystemClock(),
         topology=topology or default_topology(),
     )
     try:

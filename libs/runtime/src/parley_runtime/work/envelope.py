@@ -9,7 +9,7 @@ import msgspec
 
 from parley_protocol import codec
 from parley_protocol.events import Fault, Terminal
-from parley_protocol.routes import DEAD, WORK, Stage, retry_exchange
+from parley_protocol.routes import DEAD, RETRY_LADDER_S, WORK, Stage, retry_exchange
 from parley_protocol.work import Generate, Job, Record, Retrieve
 from parley_runtime.errors import Expired, OutcomeUnknown, Refused, Unavailable, Unroutable
 from parley_runtime.ports import Clock, Link, Message
@@ -105,8 +105,10 @@ class Courier:
         return await self._insist(WORK, stage_of(job), job, deadline, held)
 
     async def climb(self, job: Job, rung: int, stage: str, deadline: float, held: Callable[[], bool]) -> bool:
-        """Publish ``job`` to a rung of the retry ladder; as :meth:`forward` otherwise."""
-        return await self._insist(retry_exchange(rung), stage, job, deadline, held)
+        """Publish ``job`` to a rung of the retry ladder, whose delay is taken off its budget; as :meth:`forward`
+        otherwise.
+        """
+        return await self._insist(retry_exchange(rung), stage, job, deadline, held, ahead_s=RETRY_LADDER_S[rung])
 
     async def park(self, job: Job, queue: str, fault: Fault) -> None:
         """Publish ``job`` to the dead letters with its cause. Raises as ``Link.publish``."""
@@ -115,11 +117,13 @@ class Courier:
         headers = {**message.headers, CAUSE: cause, REASON: "exhausted", QUEUE: queue}
         await self.link.publish(DEAD, "", Message(message.body, headers), timeout_s=self.attempt_s)
 
-    async def _insist(self, exchange: str, key: str, job: Job, deadline: float, held: Callable[[], bool]) -> bool:
+    async def _insist(
+        self, exchange: str, key: str, job: Job, deadline: float, held: Callable[[], bool], *, ahead_s: float = 0.0
+    ) -> bool:
         delay, longest = BACK_OFF_S
         lasting = isinstance(job, Record)
         while True:
-            left = deadline - self.clock.monotonic()
+            left = deadline - self.clock.monotonic() - ahead_s
             if left <= 0 and not lasting:
                 raise Expired("The turn's time ran out before it could be handed on. Try again.")
             if left <= 0 and not held():
