@@ -151,9 +151,7 @@ def test_text_lines_keep_tracebacks_for_debug() -> None:
         shown = stream.getvalue().splitlines()
         assert len(shown) >= expected
         assert (len(shown) == 1) == (expected == 1)
-        assert shown[0].endswith(
-            "error   rag-1 failed  part=x  error=ValueError: invalid literal for int() with base 10: 'no number'"
-        )
+        assert "error   rag-1 failed  part=x  error=ValueError: invalid literal" in shown[0]
 
 
 def test_levels(lines: Callable[..., list[dict[str, Any]]]) -> None:

@@ -7,8 +7,8 @@ answers afresh and the client is told ``restarted``.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,9 @@ BACKOFF_S = 0.25
 MAX_WAIT_S = 5.0
 """A server that asks for more is left to the retry ladder."""
 MAX_ERROR_BODY = 65_536
+"""Bytes."""
+END_S = 0.05
+"""Seconds that the end of a whole answer may take after its last event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,18 +267,20 @@ class OpenAIGenerator:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + settings.first_byte_s
         response = await self._send(request, deadline)
+        chunks = response.aiter_bytes()
+        whole = False
         try:
             if response.status_code != 200:
-                raise await self._refusal(response, body, deadline)
+                raise await self._refusal(response.status_code, response.headers, chunks, body, deadline)
             reader = ChatReader(response.headers.get("content-type", ""))
-            chunks = response.aiter_bytes()
             while not reader.finished:
                 chunk = await self._chunk(chunks, deadline)
                 for piece in reader.feed(chunk) if chunk else reader.end():
                     yield piece
                 deadline = loop.time() + settings.chunk_s
+            whole = True
         finally:
-            await response.aclose()
+            await _leave(response, chunks, whole)
 
     async def _send(self, request: httpx.Request, deadline: float) -> httpx.Response:
         try:
@@ -289,32 +294,45 @@ class OpenAIGenerator:
                 "PARLEY_OPENAI_BASE_URL"
             ) from error
 
-    async def _chunk(self, chunks: Any, deadline: float) -> bytes:
+    async def _chunk(self, chunks: AsyncIterator[bytes], deadline: float) -> bytes:
         """The next bytes; empty at the end of the answer."""
         try:
             async with asyncio.timeout_at(deadline):
-                return bytes(await anext(chunks, b""))
+                return await anext(chunks, b"")
         except TimeoutError as error:
-            raise EngineError(f"{self._where()} fell silent within an answer (PARLEY_OPENAI_CHUNK_S)") from error
+            raise EngineError(
+                f"{self._where()} sent nothing for too long (PARLEY_OPENAI_FIRST_BYTE_S, PARLEY_OPENAI_CHUNK_S)"
+            ) from error
         except httpx.HTTPError as error:
             raise EngineError(f"{self._where()} cut the answer off ({type(error).__name__})") from error
 
-    async def _refusal(self, response: httpx.Response, body: dict[str, Any], deadline: float) -> Exception:
+    async def _refusal(
+        self, status: int, headers: httpx.Headers, chunks: AsyncIterator[bytes], body: dict[str, Any], deadline: float
+    ) -> EngineError | EngineRejected:
         """The error that a status other than 200 stands for."""
         text = b""
         try:
-            async with asyncio.timeout_at(deadline):
-                async for chunk in response.aiter_bytes():
-                    text += chunk
-                    if len(text) > MAX_ERROR_BODY:
-                        break
-        except (TimeoutError, httpx.HTTPError):
-            # The status alone says enough.
-            text = b""
-        if response.status_code in (400, 422) and "stream_options" in body and b"stream_options" in text:
+            while len(text) < MAX_ERROR_BODY and (chunk := await self._chunk(chunks, deadline)):
+                text += chunk
+        except EngineError as error:
+            log.debug("error answer without its body", status=status, error=str(error))
+        if status in (400, 422) and "stream_options" in body and b"stream_options" in text:
             self._usage_option = False
             return EngineError(f"{self._where()} does not know stream_options; it is left out from now on")
-        return explain(response.status_code, text, self._where(), retry_after(response.headers.get("retry-after", "")))
+        return explain(status, text, self._where(), retry_after(headers.get("retry-after", "")))
 
     def _where(self) -> str:
         return shown(self._settings.base_url)
+
+
+async def _leave(response: httpx.Response, chunks: AsyncIterator[bytes], whole: bool) -> None:
+    """Close the answer. After a whole one its very end is read, so that the connection can be used again."""
+    if whole:
+        with suppress(TimeoutError, httpx.HTTPError):
+            async with asyncio.timeout(END_S):
+                while await anext(chunks, b""):
+                    pass
+    await response.aclose()
+    # The closed stream ends httpx's nested generators now, rather than whenever they are collected.
+    with suppress(httpx.HTTPError, httpx.StreamError):
+        await anext(chunks, b"")
