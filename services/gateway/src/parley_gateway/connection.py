@@ -8,13 +8,14 @@ from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
 from parley_gateway.limits import Bucket
 from parley_gateway.outbox import Outbox
-from parley_gateway.turns import request_of
+from parley_gateway.turns import check_turn, request_of
 from parley_gateway.wire import Wire
 from parley_protocol.client import (
     Ack,
     AudioStart,
     AudioStop,
     ClientFrame,
+    Degraded,
     Draining,
     ErrorFrame,
     Hello,
@@ -29,17 +30,20 @@ from parley_protocol.faults import RETRYABLE, CloseCode, FaultCode, ProtocolErro
 from parley_protocol.position import Position, decode_position
 from parley_runtime.errors import Overloaded
 from parley_runtime.telemetry import names
+from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
 
+log = get_logger("parley.socket")
+
 DIALECT = "parley.v1"
-MAX_PENDING = 64
-"""Turns that a hello may name."""
+SLOW_CLOSE_S = 1.0
+"""A client that takes nothing is given so long to take the close frame."""
 MAX_AFTER = 64
 """Turns after the position that are replayed; beyond it the client is told of a gap."""
 
 _FATAL = {
     FaultCode.UNAUTHORIZED: CloseCode.BAD_TOKEN,
-    FaultCode.NO_HELLO: CloseCode.PROTOCOL_ERROR,
+    FaultCode.NO_HELLO: CloseCode.NO_HELLO,
 }
 
 
@@ -79,6 +83,9 @@ class Connection:
             self.refuse(error, turn)
         except Overloaded as error:
             self._error(FaultCode.OVERLOADED, str(error), turn, int(error.retry_after_s * 1000))
+        except Exception:
+            log.exception("frame failed")
+            self._error(FaultCode.FAILED, "this frame could not be worked on; the gateway's log says why", turn)
 
     def refuse(self, error: ProtocolError, turn: str | None = None) -> None:
         """Say what was not taken; close only where the rest cannot be trusted either."""
@@ -99,7 +106,8 @@ class Connection:
     async def _close(self, code: CloseCode, reason: str) -> None:
         if code is not CloseCode.SLOW_CLIENT:
             self.outbox.flush()
-        await self.wire.close(code, reason, self.hub.settings.limits.send_s)
+        limit_s = SLOW_CLOSE_S if code is CloseCode.SLOW_CLIENT else self.hub.settings.limits.send_s
+        await self.wire.close(code, reason, limit_s)
 
     def gone(self) -> None:
         """The socket is gone. Turns run on: a disconnect is not a cancel."""
@@ -167,8 +175,9 @@ class Connection:
         self.identity = await hub.auth.identify(frame.token or self._token)
         self._token = ""
         self._check_identity()
-        if len(frame.pending) > MAX_PENDING:
-            raise ProtocolError(FaultCode.INVALID, f"pending names more than {MAX_PENDING} turns")
+        most = max(16, 2 * hub.settings.turns.queued)
+        if len(frame.pending) > most:
+            raise ProtocolError(FaultCode.INVALID, f"pending names more than {most} turns")
         if frame.session is not None and hub.sessions.verify(frame.session, self.identity):
             await self._resume(frame, frame.session)
             return
@@ -178,9 +187,8 @@ class Connection:
     def _check_identity(self) -> None:
         limit = self.hub.settings.limits.identity_sockets
         if limit and self.count_identity(1) > limit:
-            self._error(FaultCode.RATE_LIMITED, f"{limit} sockets of this user are open; close one", None)
             self.close(CloseCode.RATE, "too many sockets of this user")
-            raise ProtocolError(FaultCode.RATE_LIMITED, "close a socket of this user first")
+            raise ProtocolError(FaultCode.RATE_LIMITED, f"{limit} sockets of this user are open; close one first")
 
     def _welcome(self, session_id: str, *, resumed: bool, gap: bool) -> Session:
         hub = self.hub
@@ -197,12 +205,17 @@ class Connection:
                 limits=hub.limits(),
             )
         )
+        if hub.degraded:
+            self.outbox.push(Degraded(reason=hub.degraded))
+        log.info("socket opened", dialect=DIALECT, session=session_id[:8], resumed=resumed, gap=gap)
         return session
 
     async def _resume(self, frame: Hello, session_id: str) -> None:
         hub = self.hub
         assert self.identity is not None
         position, lost = _position(frame.position)
+        for turn in frame.pending:
+            check_turn(turn)
         session = hub.registry.session(session_id, self.identity)
         # Held before anything is awaited; nothing is delivered before ``welcome``.
         session.guests += 1

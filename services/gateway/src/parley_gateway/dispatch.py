@@ -162,6 +162,8 @@ class Dispatch:
 
     def _refuse(self, entry: Entry, error: ParleyError) -> None:
         session: Session = entry.session
+        if entry.phase is not Phase.PUBLISHING:
+            return  # an event has shown that an earlier try got through
         full = isinstance(error, Refused)
         code = FaultCode.OVERLOADED if full else FaultCode.UNAVAILABLE
         text = (

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections import Counter
 
+from parley_gateway import report
 from parley_gateway.calls import Calls
 from parley_gateway.core import flow
 from parley_gateway.core.entry import Entry, Phase
@@ -131,7 +132,10 @@ class FanIn:
             if type(event) is Delta and running and turn.extend(fence, event):
                 extended += 1
                 continue
+            silent = not entry.first_at
             verdict, effects = flow.on_event(entry, fence, event, part.sender, now)
+            if silent and entry.first_at:
+                report.first(entry)
             running = entry.phase is not Phase.PUBLISHING
             self._verdicts[verdict] += 1
             self._dispatch.apply(effects)
@@ -140,6 +144,7 @@ class FanIn:
             entry.watch.flowed(now)
             if not entry.first_at:
                 entry.first_at = now
+                report.first(entry)
             touch(entry)
         return extended
 

@@ -63,7 +63,7 @@ class Registry:
         session: Session = entry.session
         if len(session.entries) > MAX_ENDED:
             for other in list(session.entries.values()):
-                if other.ended and other is not entry and not other.views:
+                if other.ended and other is not entry and all(view.done for view in other.views):
                     self._forget(other)
                     break
         self.sweep(now)

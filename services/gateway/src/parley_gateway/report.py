@@ -14,7 +14,7 @@ def opened(entry: Entry) -> None:
     gauge(names.TURNS_OPEN).inc()
     if tracing.enabled():
         entry.span = tracing.start_span(
-            names.SPAN_TURN, kind="server", attributes={names.ATTR_CONVERSATION: entry.turn.key.session}
+            names.SPAN_TURN, kind="server", attributes={names.ATTR_CONVERSATION: entry.turn.key.session[:8]}
         )
 
 
@@ -24,6 +24,17 @@ def headers(entry: Entry, kind: str) -> dict[str, str | int]:
     if entry.span is not None:
         tracing.inject(made, tracing.context_of(entry.span))
     return made
+
+
+def first(entry: Entry) -> None:
+    """The turn's first answer text is on its way to its sockets."""
+    if entry.span is not None:
+        made = tracing.start_span(
+            names.SPAN_DELIVER,
+            parent=tracing.context_of(entry.span),
+            attributes={names.ATTR_FENCE: entry.turn.fence},
+        )
+        made.end()
 
 
 def ended(entry: Entry, *, taken: bool) -> None:
@@ -55,14 +66,6 @@ def _end_span(entry: Entry, status: str) -> None:
     span, entry.span = entry.span, None
     if span is None:
         return
-    if entry.first_at:
-        deliver = tracing.start_span(
-            names.SPAN_DELIVER,
-            kind="internal",
-            parent=tracing.context_of(span),
-            attributes={names.ATTR_FENCE: entry.turn.fence},
-        )
-        deliver.end()
     span.set_attribute(names.ATTR_STATUS, status or TurnStatus.OPEN.value)
     span.set_attribute(names.ATTR_FENCE, entry.turn.fence)
     span.end()

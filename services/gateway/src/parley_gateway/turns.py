@@ -47,8 +47,7 @@ def make_request(
     sampling: Sampling | None = None,
 ) -> Request:
     """A checked request. Raises ProtocolError ``invalid`` that names the field."""
-    if not 1 <= len(turn) <= MAX_TURN_ID or not turn.isprintable():
-        raise _invalid(f"turn must be 1 to {MAX_TURN_ID} printable characters")
+    check_turn(turn)
     if not text.strip():
         raise _invalid("text is empty; ask something")
     if len(text) > max_text:
@@ -66,11 +65,24 @@ def make_request(
         text=text,
         kb=name,
         budget_s=budget_s,
-        digest=hashlib.sha256(_digests.encode((text, name, context, messages))).hexdigest(),
+        digest=_digest(text, name, context, messages),
         context=context,
         messages=messages,
         sampling=chosen,
     )
+
+
+def check_turn(turn: str) -> None:
+    """Raises ProtocolError ``invalid`` unless ``turn`` can be a turn's id."""
+    if not 1 <= len(turn) <= MAX_TURN_ID or not turn.isprintable():
+        raise _invalid(f"turn must be 1 to {MAX_TURN_ID} printable characters")
+
+
+def _digest(text: str, kb: str, context: dict[str, Any] | None, messages: tuple[ChatMessage, ...]) -> str:
+    try:
+        return hashlib.sha256(_digests.encode((text, kb, context, messages))).hexdigest()
+    except (OverflowError, RecursionError, ValueError, TypeError):
+        raise _invalid("context is nested too deeply or holds a number beyond 64 bits") from None
 
 
 def _invalid(message: str) -> ProtocolError:

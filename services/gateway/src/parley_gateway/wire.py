@@ -12,6 +12,8 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from parley_protocol.faults import CloseCode
+
 MAX_FRAGMENTS = 4096
 """Fragments of one message; they are bounded in bytes too."""
 
@@ -27,6 +29,18 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.frames = []
         self.conn.fail(1009, "too many fragments")
         self.handle_parser_exception()
+
+    def keepalive_timeout(self) -> None:
+        """A peer that leaves a ping unanswered is told 4009, if it hears anything, and dropped."""
+        self.pong_timer = None
+        self.pending_ping_payload = None
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.conn.fail(CloseCode.NO_HEARTBEAT, "no answer to a ping")
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
+        self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
 class Wire:

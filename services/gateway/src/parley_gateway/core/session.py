@@ -86,7 +86,7 @@ class Session:
         entry = Entry(self, Turn(self.key(request.turn)), request, now, request.budget_s)
         self._hold(entry)
         entry.views = [View(entry.turn, each) for each in self.sinks]
-        return [Opened(entry), *effects, *self.advance(now)]
+        return [Opened(entry), *effects, *self.advance()]
 
     def cancel(self, turn: TurnId, now: float) -> list[Effect]:
         """End a turn with exactly the text delivered. One that is over already is left as it is.
@@ -122,7 +122,7 @@ class Session:
             entry.phase = Phase.QUEUED
             entry.again = True
             entry.deadline_at = now + request.budget_s
-            return self.advance(now)
+            return self.advance()
         effects: list[Effect] = [Touch(entry)]
         if entry.phase in (Phase.RUNNING, Phase.FOLLOWED, Phase.ENDED):
             effects.insert(0, TellOne(sink, Accepted(turn=request.turn)))
@@ -130,7 +130,7 @@ class Session:
 
     # --- order ------------------------------------------------------------------------------------------------
 
-    def advance(self, now: float) -> list[Effect]:
+    def advance(self) -> list[Effect]:
         """Publish the first turn that is not over, where it has not been."""
         if not self.open:
             return []
@@ -138,7 +138,6 @@ class Session:
         if head.phase is not Phase.QUEUED or head.forced is not None:
             return []
         head.phase = Phase.PUBLISHING
-        head.watch.flowed(now)
         return [Publish(head)]
 
     def accept(self, entry: Entry, now: float) -> list[Effect]:
@@ -147,7 +146,8 @@ class Session:
             return []
         entry.phase = Phase.RUNNING
         entry.accepted_at = now
-        entry.watch.flowed(now)
+        if entry.turn.known:
+            entry.watch.flowed(now)
         return [Tell(entry, Accepted(turn=entry.turn.key.turn))]
 
     def refuse(
@@ -167,7 +167,7 @@ class Session:
             retry_after_ms=retry_after_ms,
             turn=entry.turn.key.turn,
         )
-        return [Tell(entry, frame), Ended(entry, taken=False), *self.advance(now)]
+        return [Tell(entry, frame), Ended(entry, taken=False), *self.advance()]
 
     def force(self, entry: Entry, status: TurnStatus, now: float) -> list[Effect]:
         """Freeze the output and have the turn closed as it stands. The row decides what its end is."""
@@ -187,7 +187,7 @@ class Session:
             entry.first_at = now
         entry.turn.latency = entry.latency(now)
         self.open.remove(entry)
-        return [*effects, Touch(entry), Ended(entry), *self.advance(now)]
+        return [*effects, Touch(entry), Ended(entry), *self.advance()]
 
     def forget(self, entry: Entry) -> None:
         """Drop a turn that is over; its row remains."""

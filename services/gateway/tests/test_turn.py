@@ -1,0 +1,171 @@
+"""Rules 1 to 6 of the gateway's acceptance, one line each."""
+
+import pytest
+
+from parley_gateway.core.turn import HOLD_S, MAX_MARKS, TERMINAL_HOLD_S, Turn, Verdict
+from parley_protocol.events import Delta, Marks, Retrieval, Snapshot, Status, Terminal, Transcript, TurnStatus
+from parley_protocol.ids import TurnKey
+
+pytestmark = pytest.mark.unit
+
+KEY = TurnKey("t", "s", "u")
+DONE = TurnStatus.COMPLETED
+
+
+def running(text: str = "", *, fence: int = 1, n: int = 0) -> Turn:
+    turn = Turn(KEY, fence=fence)
+    turn.text = text
+    turn.n = n
+    return turn
+
+
+def test_the_expected_delta_extends():
+    turn = running("ab", n=3)
+    assert turn.extend(1, Delta(3, 2, "c"))
+    assert (turn.text, turn.n) == ("abc", 4)
+
+
+@pytest.mark.parametrize(
+    ("fence", "item"),
+    [
+        (1, Delta(2, 2, "x")),
+        (1, Delta(4, 2, "x")),
+        (2, Delta(3, 2, "x")),
+        (0, Delta(3, 2, "x")),
+        (1, Delta(3, 1, "x")),
+    ],
+)
+def test_any_other_delta_does_not_extend(fence, item):
+    turn = running("ab", n=3)
+    assert not turn.extend(fence, item)
+    assert turn.text == "ab"
+
+
+@pytest.mark.parametrize(
+    ("fence", "event", "verdict"),
+    [
+        (1, Delta(0, 0, "ab"), Verdict.DUPLICATE),
+        (1, Delta(5, 4, "x"), Verdict.HELD),
+        (1, Delta(3, 9, "x"), Verdict.GAP),
+        (3, Delta(3, 2, "x"), Verdict.GAP),
+        (0, Delta(3, 2, "x"), Verdict.SUPERSEDED),
+        (0, Snapshot(9, Marks(), "zz"), Verdict.SUPERSEDED),
+        (1, Snapshot(2, Marks(), "a"), Verdict.DUPLICATE),
+        (1, Snapshot(4, Marks(), "abc"), Verdict.REPLACED),
+        (1, Status(3, "generating"), Verdict.MARKED),
+    ],
+)
+def test_verdicts(fence, event, verdict):
+    assert running("ab", n=3).take(fence, event, 0.0) is verdict
+
+
+def test_an_early_item_waits_for_the_one_before_it():
+    turn = running("ab", n=3)
+    assert turn.take(1, Delta(4, 3, "d"), 0.0) is Verdict.HELD
+    assert turn.text == "ab"
+    assert turn.take(1, Delta(3, 2, "c"), 0.01) is Verdict.EXTENDED
+    assert (turn.text, turn.n) == ("abcd", 5)
+    assert turn.hold_until == 0.0
+
+
+def test_an_item_missing_for_too_long_is_a_gap():
+    turn = running("ab", n=3)
+    turn.take(1, Delta(4, 3, "d"), 0.0)
+    assert turn.hold_expired(HOLD_S / 2) is Verdict.HELD
+    assert turn.hold_expired(HOLD_S) is Verdict.GAP
+    turn.take(1, Snapshot(4, Marks(), "abc"), 0.2)
+    assert turn.text == "abcd"
+
+
+def test_a_snapshot_that_continues_does_not_restart():
+    turn = running("ab", n=3)
+    turn.take(2, Snapshot(5, Marks(), "abcd"), 0.0)
+    assert (turn.text, turn.n, turn.fence, turn.restarts) == ("abcd", 5, 2, 0)
+
+
+def test_a_snapshot_with_another_text_restarts():
+    turn = running("ab", n=3)
+    turn.take(2, Snapshot(5, Marks(), "xy"), 0.0)
+    assert (turn.text, turn.restarts) == ("xy", 1)
+
+
+def test_a_snapshot_without_text_leaves_it():
+    turn = running("ab", n=3)
+    turn.take(2, Snapshot(1, Marks(status="routing"), None), 0.0)
+    assert (turn.text, turn.fence, turn.n, turn.restarts) == ("ab", 2, 1, 0)
+
+
+def test_marks_of_a_snapshot_are_delivered_where_they_differ():
+    turn = running()
+    found = Retrieval(1, "question", "kb", ())
+    turn.take(1, Status(0, "routing"), 0.0)
+    turn.take(1, found, 0.0)
+    turn.take(1, Snapshot(4, Marks(status="generating", retrieval=Retrieval(7, "question", "kb", ())), None), 0.0)
+    assert [marked.mark for marked in turn.marks] == [Status(0, "routing"), found, Status(3, "generating")]
+
+
+def test_begin_raises_the_fence_before_it_is_answered():
+    turn = running("ab", n=3)
+    assert turn.begin(2)
+    assert turn.take(1, Delta(3, 2, "x"), 0.0) is Verdict.SUPERSEDED
+    assert not turn.begin(1)
+    assert turn.begin(2)
+
+
+def test_a_terminal_waits_for_the_last_items():
+    turn = running("ab", n=3)
+    assert turn.take(1, Terminal(4, DONE, "abc"), 0.0) is Verdict.HELD
+    assert turn.take(1, Delta(3, 2, "c"), 0.1) is Verdict.FINISHED
+    assert (turn.text, turn.closed, turn.restarts) == ("abc", True, 0)
+
+
+def test_a_terminal_does_not_wait_for_ever():
+    turn = running("ab", n=3)
+    turn.take(1, Terminal(9, DONE, "abc"), 0.0)
+    assert turn.hold_expired(TERMINAL_HOLD_S) is Verdict.FINISHED
+    assert turn.text == "abc"
+
+
+@pytest.mark.parametrize(("fence", "text", "restarts"), [(1, "abc", 0), (9, "abc", 0), (0, "xyz", 1), (2, "", 1)])
+def test_a_terminal_is_never_fenced(fence, text, restarts):
+    turn = running("ab", n=3)
+    assert turn.take(fence, Terminal(3, DONE, text), 0.0) is Verdict.FINISHED
+    assert (turn.text, turn.restarts) == (text, restarts)
+
+
+def test_a_terminal_without_text_confirms_what_was_delivered():
+    turn = running("ab", n=3)
+    turn.take(1, Terminal(3, TurnStatus.CANCELLED), 0.0)
+    assert (turn.text, turn.restarts) == ("ab", 0)
+
+
+def test_nothing_counts_after_the_end():
+    turn = running("ab", n=3)
+    turn.close(Terminal(3, DONE, "ab"))
+    assert not turn.extend(1, Delta(3, 2, "c"))
+    assert turn.take(5, Delta(3, 2, "c"), 0.0) is Verdict.CLOSED
+    assert turn.take(5, Terminal(3, TurnStatus.FAILED, "zz"), 0.0) is Verdict.CLOSED
+    assert turn.text == "ab"
+
+
+def test_frozen_output_stays_until_the_terminal():
+    turn = running("ab", n=3)
+    turn.freeze()
+    assert not turn.extend(1, Delta(3, 2, "c"))
+    assert turn.take(1, Delta(3, 2, "c"), 0.0) is Verdict.FROZEN
+    assert not turn.begin(2)
+    assert turn.take(1, Terminal(9, TurnStatus.CANCELLED, "ab"), 0.0) is Verdict.FINISHED
+
+
+def test_an_unknown_text_waits_for_a_snapshot():
+    turn = Turn(KEY, fence=2, known=False)
+    assert turn.take(2, Delta(4, 4, "e"), 0.0) is Verdict.HELD
+    assert turn.take(2, Snapshot(4, Marks(), "abcd"), 0.0) is Verdict.REPLACED
+    assert (turn.text, turn.known, turn.restarts) == ("abcde", True, 0)
+
+
+def test_superseded_marks_are_forgotten_in_bulk():
+    turn = running()
+    for number in range(MAX_MARKS + 1):
+        turn.take(1, Transcript(number, f"hypothesis {number}"), 0.0)
+    assert [marked.mark for marked in turn.marks] == [Transcript(MAX_MARKS, f"hypothesis {MAX_MARKS}")]
