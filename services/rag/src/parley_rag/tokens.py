@@ -93,15 +93,15 @@ def query_terms(text: str) -> list[Term]:
 
 def content_terms(text: str) -> list[Term]:
     """Terms that carry meaning: without stop words and question phrases. May be empty."""
-    return list(_without_stops(_STOP_CJK.sub(" ", fold(text))))
+    folded = fold(text)
+    # Among Chinese, a Latin word is a name: ``at`` is the command.
+    return list(terms(_STOP_CJK.sub(" ", folded)) if _CJK_CHAR.search(folded) else _without_stops(folded))
 
 
 def _without_stops(text: str) -> Iterator[Term]:
     for match in _TOKEN.finditer(text):
         word = match.group("word")
-        if word is None:
-            yield from terms(match.group())
-        elif _POSSESSIVE.sub("", word).lower() not in STOP_WORDS:
+        if word is not None and _POSSESSIVE.sub("", word).lower() not in STOP_WORDS:
             yield from _word(word)
 
 

@@ -29,7 +29,7 @@ class Tuning:
     b: float = 0.75
     title: float = 3.0
     lead: float = 2.0
-    unigram: float = 0.3
+    unigram: float = 0.1
     compound: float = 0.6
     proximity: float = 0.1
     context: float = 0.4
@@ -91,7 +91,9 @@ class _Postings:
         self._frozen: tuple[Ints, Floats, Floats] | None = None
 
     def add(self, slot: int, body: int, head: float) -> None:
-        place = bisect.bisect_left(self.slots, slot)
+        place = len(self.slots)
+        if place and self.slots[-1] > slot:
+            place = bisect.bisect_left(self.slots, slot)
         self.slots.insert(place, slot)
         self.body.insert(place, min(body, 65_535))
         self.head.insert(place, head)
