@@ -23,10 +23,10 @@ class Exchange:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def head(self, status: int = 200, **headers: str) -> None:
+    async def head(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         """Status and headers; the body ends with the connection."""
-        fields = {"content_type": "text/event-stream", **headers}
-        lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+        fields = {"content-type": "text/event-stream", **(headers or {})}
+        lines = [f"{name}: {value}" for name, value in fields.items()]
         await self.send("\r\n".join([f"HTTP/1.1 {status} X", *lines, "connection: close", "", ""]))
 
     async def send(self, data: str | bytes) -> None:
@@ -44,9 +44,11 @@ class Exchange:
         await self.send(event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}))
         await self.send("data: [DONE]\n\n")
 
-    async def refuse(self, status: int, error: dict[str, Any] | None = None, **headers: str) -> None:
+    async def refuse(
+        self, status: int, error: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         """An error answer."""
-        await self.head(status, content_type="application/json", **headers)
+        await self.head(status, {"content-type": "application/json", **(headers or {})})
         await self.send(json.dumps({"error": error or {}}))
 
     async def hang_up_seen(self) -> None:
@@ -96,7 +98,7 @@ class LlmServer:
             raw = await reader.readexactly(int(headers.get("content-length", "0")))
             exchange = Exchange(line.split(" ")[1], headers, json.loads(raw) if raw else {}, reader, writer)
             if line.startswith("GET"):
-                await exchange.head(self.models_status, content_type="application/json")
+                await exchange.head(self.models_status, {"content-type": "application/json"})
                 await exchange.send(json.dumps({"data": [{"id": name} for name in self.models]}))
             else:
                 self.asked.append(exchange)
@@ -116,20 +118,20 @@ async def good(exchange: Exchange) -> None:
     await exchange.finish()
 
 
-def refusing(status: int, error: dict[str, Any] | None = None, **headers: str) -> Script:
+def refusing(status: int, error: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> Script:
     """A script that answers with an error."""
 
     async def script(exchange: Exchange) -> None:
-        await exchange.refuse(status, error, **headers)
+        await exchange.refuse(status, error, headers)
 
     return script
 
 
-def saying(*parts: str | bytes, **headers: str) -> Script:
+def saying(*parts: str | bytes, headers: Mapping[str, str] | None = None) -> Script:
     """A script that sends raw parts after the head and then closes."""
 
     async def script(exchange: Exchange) -> None:
-        await exchange.head(**headers)
+        await exchange.head(200, headers)
         for part in parts:
             await exchange.send(part)
 

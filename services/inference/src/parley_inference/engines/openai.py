@@ -333,6 +333,7 @@ async def _leave(response: httpx.Response, chunks: AsyncIterator[bytes], whole: 
                 while await anext(chunks, b""):
                     pass
     await response.aclose()
-    # The closed stream ends httpx's nested generators now, rather than whenever they are collected.
+    # Reading what was buffered before ends httpx's nested generators now, rather than whenever they are collected.
     with suppress(httpx.HTTPError, httpx.StreamError):
-        await anext(chunks, b"")
+        while await anext(chunks, b""):
+            pass
