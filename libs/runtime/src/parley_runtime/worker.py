@@ -24,10 +24,11 @@ from parley_runtime.store.ports import TurnStore
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.work.asks import Asks
 from parley_runtime.work.envelope import Courier, job_message, publish_record, terminal_of
+from parley_runtime.work.exits import Desk
 from parley_runtime.work.live import End
 from parley_runtime.work.options import WorkerOptions
 from parley_runtime.work.runs import Runs
-from parley_runtime.work.serve import Desk, Server
+from parley_runtime.work.serve import Server
 
 __all__ = ["Worker", "WorkerOptions", "job_message", "open_worker", "publish_record", "terminal_of"]
 

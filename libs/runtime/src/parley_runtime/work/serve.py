@@ -1,45 +1,28 @@
 """One delivery, from decode to ack. The table "A delivery" of the turn protocol, in code."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 from parley_protocol import codec
-from parley_protocol.events import Refusal, TurnStatus
+from parley_protocol.events import Refusal
 from parley_protocol.faults import ProtocolError
 from parley_protocol.work import Generate, Job, Record, Retrieve
 from parley_runtime.errors import Conflict, Expired, ParleyError
-from parley_runtime.ports import Clock, Delivery
-from parley_runtime.retry import Park, Retry, after_failure, fault_of
-from parley_runtime.sink import EventSink
+from parley_runtime.ports import Delivery
 from parley_runtime.stage import StageSpec
-from parley_runtime.store.ports import Claimed, FirstClaim, LaterClaim, TurnStore
+from parley_runtime.store.ports import Claimed, FirstClaim, LaterClaim
 from parley_runtime.telemetry import names, tracing
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge, histogram
 from parley_runtime.work.admission import Drop, Emit, Go, Refuse, Step, Verdict, first_step, verdict
-from parley_runtime.work.asks import Asks
-from parley_runtime.work.envelope import Courier, terminal_of
+from parley_runtime.work.envelope import terminal_of
+from parley_runtime.work.exits import Desk, Exits
 from parley_runtime.work.live import End, LiveRun, RunEnded
-from parley_runtime.work.runs import AnyRun, Runs
-from parley_runtime.work.stamp import final, repeat, stamp
+from parley_runtime.work.runs import AnyRun
 
-EXPIRED = "The turn's time ran out before it was answered. Ask again, or allow more time."
 CONFLICT = "This turn id was used before with another text. Send the new text under a new turn id."
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What every stage of a process shares."""
-
-    store: TurnStore
-    sink: EventSink
-    courier: Courier
-    runs: Runs
-    asks: Asks
-    clock: Clock
 
 
 class Server:
@@ -51,6 +34,7 @@ class Server:
         self.spec = spec
         self.handing_over = False
         self._desk = desk
+        self._exits = Exits(desk)
         self._seats = asyncio.Semaphore(spec.seats)
         gauge(names.SEATS).labels(spec.stage).set(spec.seats)
         self._busy = gauge(names.SEATS_BUSY).labels(spec.stage)
@@ -102,11 +86,11 @@ class Server:
         try:
             return await self._serve(run, delivery)
         except Expired:
-            return await self._expire(run)
+            return await self._exits.expire(run)
         except Exception as error:
             if not isinstance(error, ParleyError):
                 log.exception("job failed on a defect", stage=self.spec.stage, turn=run.key.turn)
-            return await self._fail(run, error)
+            return await self._exits.fail(run, error)
         finally:
             self._desk.runs.remove(run)
             if not run.done.done():
@@ -114,7 +98,7 @@ class Server:
 
     async def _serve(self, run: AnyRun, delivery: Delivery) -> str:
         if run.remaining_s() <= 0:
-            return await self._expire(run)
+            return await self._exits.expire(run)
         twin = self._desk.runs.twin(self.spec.stage, run.job, first=self.spec.first)
         if twin is not None and twin.publishing and await self._published(twin, run):
             await run.lease.ack()
@@ -192,12 +176,12 @@ class Server:
             async with limit:
                 job = await run.supervise(self._work(run))
         except RunEnded:
-            return await self._ended(run)
+            return await self._exits.ended(run)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return await self._expire(run)
-        return await self._forward(run, job)
+            return await self._exits.expire(run)
+        return await self._exits.forward(run, job)
 
     async def _work(self, run: AnyRun) -> Generate | Record:
         async with self._seats:
@@ -212,84 +196,3 @@ class Server:
             finally:
                 self.busy -= 1
                 self._busy.dec()
-
-    async def _forward(self, run: AnyRun, job: Generate | Record) -> str:
-        run.publishing = True
-        run.output.finish()
-        self._desk.sink.touch(run.feed, urgent=True)
-        if not await self._desk.courier.forward(
-            stamp(run, job, self._desk.clock.monotonic()), run.deadline, run.lease.held
-        ):
-            return "unpublished"
-        if isinstance(job, Record):
-            self._desk.runs.remember(run)
-        run.done.set_result(True)
-        await run.lease.ack()
-        return "done"
-
-    async def _ended(self, run: AnyRun) -> str:
-        assert run.end is not None
-        if run.end is End.HANDED_OVER:
-            return await self._hand_over(run)
-        waited = self._desk.clock.monotonic() - run.ended_at
-        histogram(names.CANCEL_SECONDS).labels(self.spec.stage).observe(waited)
-        await run.lease.ack()
-        return str(run.end.value)
-
-    async def _hand_over(self, run: AnyRun) -> str:
-        job = repeat(run, tries=run.job.tries)
-        if await self._desk.courier.forward(job, run.deadline, run.lease.held):
-            await run.lease.ack()
-        return End.HANDED_OVER.value
-
-    async def _expire(self, run: AnyRun) -> str:
-        record = final(run, TurnStatus.EXPIRED, Expired(EXPIRED).fault(), self._desk.clock.monotonic(), forced=True)
-        if await self._desk.courier.forward(record, run.deadline, run.lease.held):
-            await run.lease.ack()
-        return "expired"
-
-    async def _fail(self, run: AnyRun, error: Exception) -> str:
-        outcome = after_failure(error, run.job.tries, run.remaining_s())
-        log.info(
-            "job failed",
-            stage=self.spec.stage,
-            turn=run.key.turn,
-            error=type(error).__name__,
-            tries=run.job.tries,
-            then=type(outcome).__name__.lower(),
-        )
-        if isinstance(outcome, Retry):
-            return await self._retry(run, outcome)
-        fault = fault_of(error)
-        self._desk.sink.touch(run.feed, urgent=True)
-        record = final(run, TurnStatus.FAILED, fault, self._desk.clock.monotonic(), forced=False)
-        if not await self._desk.courier.forward(record, run.deadline, run.lease.held):
-            return "unpublished"
-        if isinstance(outcome, Park):
-            return await self._park(run, error)
-        await run.lease.ack()
-        return "failed"
-
-    async def _retry(self, run: AnyRun, outcome: Retry) -> str:
-        counter(names.RETRIES).labels(self.spec.stage, str(outcome.rung)).inc()
-        job = repeat(run, tries=run.job.tries + 1)
-        try:
-            taken = await self._desk.courier.climb(job, outcome.rung, self.spec.stage, run.deadline, run.lease.held)
-        except Expired:
-            return await self._expire(run)
-        if taken:
-            await run.lease.ack()
-        return "retried"
-
-    async def _park(self, run: AnyRun, error: Exception) -> str:
-        """The client has its answer; keep the job with its cause for the operator."""
-        queue = run.lease.queue
-        counter(names.DEAD_LETTERS).labels(queue, "exhausted").inc()
-        try:
-            await self._desk.courier.park(run.job, queue, fault_of(error))
-        except ParleyError:
-            # The broker's own dead-lettering keeps the job too, but without its cause.
-            await run.lease.reject()
-        else:
-            await run.lease.ack()
-        return "parked"

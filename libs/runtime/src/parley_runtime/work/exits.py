@@ -1,0 +1,125 @@
+"""How a run ends: handed on, recorded, retried, parked, handed over. Each publishes with a confirm before it acks."""
+
+from dataclasses import dataclass
+
+from parley_protocol.events import TurnStatus
+from parley_protocol.work import Generate, Record
+from parley_runtime.errors import Expired, ParleyError
+from parley_runtime.ports import Clock
+from parley_runtime.retry import Park, Retry, after_failure, fault_of
+from parley_runtime.sink import EventSink
+from parley_runtime.store.ports import TurnStore
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter, histogram
+from parley_runtime.work.asks import Asks
+from parley_runtime.work.envelope import Courier
+from parley_runtime.work.live import End
+from parley_runtime.work.runs import AnyRun, Runs
+from parley_runtime.work.stamp import final, repeat, stamp
+
+EXPIRED = "The turn's time ran out before it was answered. Ask again, or allow more time."
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every stage of a process shares."""
+
+    store: TurnStore
+    sink: EventSink
+    courier: Courier
+    runs: Runs
+    asks: Asks
+    clock: Clock
+
+
+class Exits:
+    """The ways out. Each returns the outcome's name for the metrics; where nothing could be published the delivery
+    stays unacked and comes again.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def forward(self, run: AnyRun, job: Generate | Record) -> str:
+        run.publishing = True
+        run.output.finish()
+        self._desk.sink.touch(run.feed, urgent=True)
+        if not await self._desk.courier.forward(
+            stamp(run, job, self._desk.clock.monotonic()), run.deadline, run.lease.held
+        ):
+            return "unpublished"
+        if isinstance(job, Record):
+            self._desk.runs.remember(run)
+        run.done.set_result(True)
+        await run.lease.ack()
+        return "done"
+
+    async def ended(self, run: AnyRun) -> str:
+        assert run.end is not None
+        if run.end is End.HANDED_OVER:
+            return await self._hand_over(run)
+        waited = self._desk.clock.monotonic() - run.ended_at
+        histogram(names.CANCEL_SECONDS).labels(run.stage).observe(waited)
+        await run.lease.ack()
+        return str(run.end.value)
+
+    async def _hand_over(self, run: AnyRun) -> str:
+        job = repeat(run, tries=run.job.tries)
+        if await self._desk.courier.forward(job, run.deadline, run.lease.held):
+            await run.lease.ack()
+        return End.HANDED_OVER.value
+
+    async def expire(self, run: AnyRun) -> str:
+        record = final(run, TurnStatus.EXPIRED, Expired(EXPIRED).fault(), self._desk.clock.monotonic(), forced=True)
+        if await self._desk.courier.forward(record, run.deadline, run.lease.held):
+            await run.lease.ack()
+        return "expired"
+
+    async def fail(self, run: AnyRun, error: Exception) -> str:
+        outcome = after_failure(error, run.job.tries, run.remaining_s())
+        log.info(
+            "job failed",
+            stage=run.stage,
+            turn=run.key.turn,
+            error=type(error).__name__,
+            tries=run.job.tries,
+            then=type(outcome).__name__.lower(),
+        )
+        if isinstance(outcome, Retry):
+            return await self._retry(run, outcome)
+        fault = fault_of(error)
+        self._desk.sink.touch(run.feed, urgent=True)
+        record = final(run, TurnStatus.FAILED, fault, self._desk.clock.monotonic(), forced=False)
+        if not await self._desk.courier.forward(record, run.deadline, run.lease.held):
+            return "unpublished"
+        if isinstance(outcome, Park):
+            return await self._park(run, error)
+        await run.lease.ack()
+        return "failed"
+
+    async def _retry(self, run: AnyRun, outcome: Retry) -> str:
+        counter(names.RETRIES).labels(run.stage, str(outcome.rung)).inc()
+        job = repeat(run, tries=run.job.tries + 1)
+        try:
+            taken = await self._desk.courier.climb(job, outcome.rung, run.stage, run.deadline, run.lease.held)
+        except Expired:
+            return await self.expire(run)
+        if taken:
+            await run.lease.ack()
+        return "retried"
+
+    async def _park(self, run: AnyRun, error: Exception) -> str:
+        """The client has its answer; keep the job with its cause for the operator."""
+        queue = run.lease.queue
+        counter(names.DEAD_LETTERS).labels(queue, "exhausted").inc()
+        try:
+            await self._desk.courier.park(run.job, queue, fault_of(error))
+        except ParleyError:
+            # The broker's own dead-lettering keeps the job too, but without its cause.
+            await run.lease.reject()
+        else:
+            await run.lease.ack()
+        return "parked"
