@@ -106,8 +106,10 @@ class _Pipe:
     def __init__(self, proxy: CuttableProxy, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
         self._proxy = proxy
         self._writers = (near, far)
+        self._aborted = False
 
     def abort(self) -> None:
+        self._aborted = True
         for writer in self._writers:
             writer.transport.abort()
 
@@ -120,6 +122,8 @@ class _Pipe:
             with suppress(OSError):
                 while data := await reader.read(CHUNK):
                     await queue.put((loop.time() + self._proxy.latency_s, data))
+            if not self._aborted:
+                # The end of a connection is silenced as well.
                 await queue.put((0.0, b""))
                 await sender
         finally:

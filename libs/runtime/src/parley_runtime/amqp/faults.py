@@ -36,7 +36,10 @@ def wire_errors() -> Iterator[None]:
         if task is None or task.cancelling() > before:
             raise
         raise WireError("the connection was closed") from None
-    except FAILURES as error:
+    except Exception as error:
+        # A connection that ended without an error makes aiormq raise a bare Exception in whoever waits on it.
+        if not isinstance(error, FAILURES) and type(error) is not Exception:
+            raise
         raise WireError(reason_of(error), reply_code=code_of(error)) from error
 
 
@@ -63,4 +66,6 @@ def code_of(error: BaseException) -> int:
 def reason_of(error: BaseException) -> str:
     """The broker's own words, or the error's."""
     texts = [str(part) for part in error.args if isinstance(part, str) and part]
-    return texts[-1] if texts else type(error).__name__
+    if texts:
+        return texts[-1]
+    return "the connection ended" if type(error) is Exception else type(error).__name__

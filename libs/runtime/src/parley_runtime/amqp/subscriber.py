@@ -2,8 +2,9 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from parley_protocol.routes import QueueSpec
 from parley_runtime.amqp import meters
@@ -48,7 +49,7 @@ class AmqpSubscription:
         self._problem = "not consuming yet"
         self._consuming = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="subscription")
-        self._deleting: set[asyncio.Task[None]] = set()
+        self._others: set[asyncio.Task[None]] = set()
 
     @property
     def consuming(self) -> bool:
@@ -84,7 +85,7 @@ class AmqpSubscription:
     async def stop(self) -> None:
         """End the tasks when the link closes."""
         self._consuming.clear()
-        tasks = {self._task, *self._deleting}
+        tasks = {self._task, *self._others}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -98,31 +99,48 @@ class AmqpSubscription:
                 return
             try:
                 lane, spec = await self._consume(wire)
-            except (WireError, ConfigError) as error:
+            except Exception as error:
                 failures += 1
-                self._problem = str(error)
-                _log.warning("consume_failed", reason=str(error), failures=failures)
-                await asyncio.sleep(delay_s(failures, quick=isinstance(error, WireError) and error.quick))
+                await self._pause(error, failures)
                 continue
             failures = 0
             await self._serve(wire, lane, spec)
 
+    async def _pause(self, error: Exception, failures: int) -> None:
+        if isinstance(error, WireError | ConfigError):
+            self._problem = str(error)
+            _log.warning("consume_failed", reason=str(error), failures=failures)
+        else:
+            self._problem = type(error).__name__
+            _log.exception("consume_failed", exc_info=error)
+        await asyncio.sleep(delay_s(failures, quick=isinstance(error, WireError) and error.quick))
+
     async def _consume(self, wire: Wire) -> tuple[Lane, QueueSpec]:
         spec = self._queue()
+        lane: Lane | None = None
         try:
             async with asyncio.timeout(CONSUME_S):
-                channel = await wire.open_channel()
+                lane = Lane(await wire.open_channel(), spec.name, meters.queue_label(spec), self._on_delivery)
                 with wire_errors():
-                    await channel.basic_qos(prefetch_count=self._prefetch)
+                    await lane.channel.basic_qos(prefetch_count=self._prefetch)
                 if self._replaces:
                     self._left.append(spec.name)
-                await declare_queue(channel, spec)
-                lane = Lane(channel, spec.name, meters.queue_label(spec), self._on_delivery)
+                await declare_queue(lane.channel, spec)
                 with wire_errors():
-                    await channel.basic_consume(spec.name, lane.receive)
+                    await lane.channel.basic_consume(spec.name, lane.receive)
         except TimeoutError:
+            self._abandon(lane)
             raise WireError(f"queue {spec.name!r} gave no consume-ok within {CONSUME_S:g} s", quick=False) from None
+        except BaseException:
+            self._abandon(lane)
+            raise
         return lane, spec
+
+    def _abandon(self, lane: Lane | None) -> None:
+        """A consumer that nobody waits for any more must not hold messages."""
+        if lane is not None:
+            lane.handing_over = False
+            self._background(_close(lane), "close an abandoned consumer")
 
     async def _serve(self, wire: Wire, lane: Lane, spec: QueueSpec) -> None:
         self._lane = lane
@@ -136,10 +154,7 @@ class AmqpSubscription:
         self._consuming.clear()
         self._problem = reason
         _log.warning("consumer_lost", queue=meters.queue_label(spec), reason=reason)
-        with suppress(TimeoutError, WireError):
-            async with asyncio.timeout(CONSUME_S):
-                with wire_errors():
-                    await lane.channel.close()
+        await _close(lane)
 
     async def _tell_ready(self, spec: QueueSpec) -> None:
         if self._on_ready is None:
@@ -155,9 +170,19 @@ class AmqpSubscription:
         old = [name for name in self._left if name != but]
         self._left = [but]
         if old:
-            task = asyncio.create_task(_delete(wire, old), name="delete old epochs")
-            self._deleting.add(task)
-            task.add_done_callback(self._deleting.discard)
+            self._background(_delete(wire, old), "delete old epochs")
+
+    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+
+
+async def _close(lane: Lane) -> None:
+    with suppress(TimeoutError, WireError):
+        async with asyncio.timeout(CONSUME_S):
+            with wire_errors():
+                await lane.channel.close()
 
 
 async def _delete(wire: Wire, names: list[str]) -> None:

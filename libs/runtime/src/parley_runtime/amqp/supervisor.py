@@ -27,6 +27,7 @@ class Supervisor:
         self._log = get_logger(__name__).bind(link=f"{name}:{purpose}")
         self._state = LinkState.CONNECTING
         self._problem = "not connected yet"
+        self._told = ""
         self._watchers: list[OnState] = []
         self._wire: Wire | None = None
         self._up = asyncio.Event()
@@ -105,11 +106,15 @@ class Supervisor:
                 if not self._first.done():
                     self._first.set_exception(error)
                     return
-                self._failed(str(error), failures)
+                self._failed(str(error))
                 quick = False
             except WireError as error:
-                self._failed(str(error), failures)
+                self._failed(str(error))
                 quick = error.quick
+            except Exception as error:
+                self._log.exception("link_failed_unexpectedly")
+                self._problem = type(error).__name__
+                quick = False
             else:
                 since = clock()
                 await self._serve(wire)
@@ -118,12 +123,12 @@ class Supervisor:
             failures += 1
             await asyncio.sleep(delay_s(failures, quick=quick))
 
-    def _failed(self, reason: str, failures: int) -> None:
+    def _failed(self, reason: str) -> None:
+        """One line for each new reason, not for each attempt."""
         self._problem = reason
-        if failures == 0:
+        if reason != self._told:
+            self._told = reason
             self._log.warning("broker_unreachable", reason=reason)
-        else:
-            self._log.debug("broker_unreachable", reason=reason, failures=failures)
 
     async def _dial_and_prepare(self) -> Wire:
         wire = await self._dial()
@@ -137,7 +142,7 @@ class Supervisor:
     async def _serve(self, wire: Wire) -> None:
         lost = wire.closing
         self._wire = wire
-        self._problem = ""
+        self._problem = self._told = ""
         wire.on_blocked = self._on_blocked
         self._enter(LinkState.UP, "connected")
         if wire.blocked:

@@ -152,4 +152,7 @@ async def dial(address: Address, *, name: str, heartbeat_s: int) -> Wire:
                 f"RabbitMQ refused {address}: {error}. Check user, password and virtual host in AMQP_URL."
             ) from None
         raise
+    except BaseException:
+        wire.cut()
+        raise
     return wire

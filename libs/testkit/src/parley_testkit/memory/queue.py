@@ -80,8 +80,9 @@ class MemoryQueue:
         self.stir()
 
     def put_back(self, returned: list[Stored]) -> None:
-        """Unsettled messages come back: behind the waiting ones in a quorum queue (RabbitMQ does either; this is the
-        harder case), to their old place in a classic one. A quorum queue counts, and parks what is over its delivery limit.
+        """Unsettled messages come back: to their old place in a classic queue, behind the waiting ones in a quorum
+        queue (RabbitMQ does that or the opposite; this is the harder case). A quorum queue counts, and parks what is
+        over its delivery limit.
         """
         limit = self._argument("x-delivery-limit")
         for stored in returned:
