@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sqlite3
 import sys
+import traceback
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # ships no types
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from parley_protocol.ids import TurnKey
-from parley_runtime.errors import ConfigError, Unavailable
+from parley_runtime.errors import ConfigError, Invalid, Unavailable
 from parley_runtime.store import StoreOptions, open_store
 from parley_runtime.store.engine import SqlStore
 from parley_runtime.store.migrations import migrate
@@ -267,3 +268,15 @@ async def test_a_process_that_fails_without_closing_the_store_ends(tmp_path: Pat
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@postgres
+async def test_a_refused_value_is_not_quoted(postgres_url: str) -> None:
+    """PostgreSQL's texts hold no U+0000; ids are not escaped, and a session id is nobody else's business."""
+    store = await open_store(postgres_url)
+    try:
+        with pytest.raises(Invalid) as caught:
+            await store.claim_first(TurnKey("acme", SECRET + "\x00", "t"), submission="a", digest="d", question="q")
+    finally:
+        await store.aclose()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))

@@ -178,24 +178,24 @@ async def test_after_gives_the_later_turns_of_the_session_in_order(store: Store)
 
 async def test_the_conversation_holds_answered_turns_only(store: Store) -> None:
     endings = [
-        ("t1", TurnStatus.COMPLETED, "one"),
-        ("t2", TurnStatus.FAILED, "half"),
-        ("t3", TurnStatus.CANCELLED, "cut"),
-        ("t4", TurnStatus.CANCELLED, ""),
-        ("t5", TurnStatus.EXPIRED, None),
-        ("t6", TurnStatus.COMPLETED, ODD),
+        ("q9", TurnStatus.COMPLETED, "one"),
+        ("q1", TurnStatus.FAILED, "half"),
+        ("q5", TurnStatus.CANCELLED, "cut"),
+        ("q7", TurnStatus.CANCELLED, ""),
+        ("q2", TurnStatus.EXPIRED, None),
+        ("q3", TurnStatus.COMPLETED, ODD),
     ]
     for turn, status, text in endings:
         key = TurnKey("acme", "s1", turn)
         await claim(store, key)
         await store.close(record(key=key, status=status, text=text))
-    await claim(store, TurnKey("acme", "s1", "t7"))
+    await claim(store, TurnKey("acme", "s1", "q8"))
     assert await store.conversation("acme", "s1", limit=10) == [
-        Exchange("t1", "Why?", "one"),
-        Exchange("t3", "Why?", "cut"),
-        Exchange("t6", "Why?", ODD),
+        Exchange("q9", "Why?", "one"),
+        Exchange("q5", "Why?", "cut"),
+        Exchange("q3", "Why?", ODD),
     ]
-    assert [one.turn for one in await store.conversation("acme", "s1", limit=2)] == ["t3", "t6"]
+    assert [one.turn for one in await store.conversation("acme", "s1", limit=2)] == ["q5", "q3"]
     assert await store.conversation("other", "s1", limit=10) == []
 
 

@@ -13,6 +13,7 @@ from parley_protocol.routes import QueueSpec, Stage, Topology, stage_queue
 from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import Record
 from parley_rag.intake import Intake, IntakeOptions, StoreGate
+from parley_runtime.errors import ParleyError
 from parley_runtime.ports import Broker, Delivery
 from parley_runtime.sink import EventSink
 from parley_runtime.store.ports import AlreadyClosed, Closing, Stored, Superseded, TurnRow, TurnStore
@@ -77,7 +78,8 @@ class Recorder:
         try:
             closing = await self._gate.call(lambda: self._store.close(record))
         except Exception as error:  # a value that no store takes, or a defect: parked with its body, never lost
-            log.exception("record cannot be stored; dead-lettered", turn=record.key.turn)
+            if not isinstance(error, ParleyError):
+                log.exception("record met a defect", turn=record.key.turn)
             await self._refuse(delivery, "refused", type(error).__name__)
             return
         self._tell(record, closing)

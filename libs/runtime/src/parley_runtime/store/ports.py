@@ -21,6 +21,7 @@ class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
     key: TurnKey
     submission: str
     digest: str
+    """Empty where a forced record made the row: the text that the turn stands for is not known."""
     base: int
     fence: int
     status: TurnStatus
@@ -70,7 +71,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Superseded(msgspec.Struct, frozen=True):
-    """The row is open with a higher fence: ack, emit nothing."""
+    """The row is open with another fence, or there is none: ack, emit nothing."""
 
 
 FirstClaim = Claimed | AlreadyClosed | OtherSubmission

@@ -102,7 +102,9 @@ def _errors(shown: str) -> Iterator[None]:
     try:
         yield
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise explain(error, shown) from error
+        failure = explain(error, shown)
+        # What asyncpg says of a refused value quotes it, and it may be somebody's words.
+        raise failure from (None if isinstance(failure, Invalid) else error)
 
 
 _CONFIG = {
