@@ -1,8 +1,9 @@
 """Puts the rag process together: store, index, retrieval stage, knowledge commands, recorder, parker, sweeper."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol
 
 from parley_protocol.control import Audience, EngineInfo
 from parley_protocol.routes import Stage, topology
@@ -11,12 +12,15 @@ from parley_rag.config import RagSettings
 from parley_rag.documents import Limits
 from parley_rag.handler import Options, RetrieveHandler
 from parley_rag.knowledge import KnowledgeDesk, KnowledgeService
+from parley_rag.parker import Parker
 from parley_rag.reader import Bounds, DocumentReader
+from parley_rag.recorder import Recorder
 from parley_rag.retrieval import EmbeddedRetriever, IndexFollower
+from parley_rag.sweeper import Sweeper
 from parley_runtime.amqp import AmqpBroker
 from parley_runtime.control import ControlPlane
 from parley_runtime.lifecycle import Drainable, Process
-from parley_runtime.ports import Broker
+from parley_runtime.ports import Broker, Clock
 from parley_runtime.process import Figures
 from parley_runtime.stage import StageSpec
 from parley_runtime.store import open_store
@@ -24,18 +28,30 @@ from parley_runtime.store.ports import Store
 from parley_runtime.worker import Worker, open_worker
 
 
-class RagService:
-    """What is drained: the stages first, then the commands."""
+class Part(Protocol):
+    """A consumer of one queue beside the stages."""
 
-    def __init__(self, worker: Worker, knowledge: KnowledgeService) -> None:
-        self._worker = worker
-        self._knowledge = knowledge
+    def check(self) -> str | None: ...
+    async def drain(self, deadline_s: float) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+class RagService:
+    """What is drained: all consumers at once, but the recorder, which other workers still wait for, goes last."""
+
+    def __init__(self, first: Sequence[Worker | Part], last: Sequence[Part], clock: Clock) -> None:
+        self._first = first
+        self._last = last
+        self._clock = clock
 
     async def drain(self, deadline_s: float) -> None:
-        """Within ``deadline_s`` for both together."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._worker.drain(deadline_s))
-            group.create_task(self._knowledge.drain(deadline_s))
+        """Within ``deadline_s`` for all of them together."""
+        end = self._clock.monotonic() + deadline_s
+        for parts in (self._first, self._last):
+            left = max(0.0, end - self._clock.monotonic())
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    group.create_task(part.drain(left))
 
 
 @asynccontextmanager
@@ -63,29 +79,64 @@ async def assemble(
     process.engines.append(EngineInfo("retrieve", "embedded", "the default: needs no server", "BM25F with proximity"))
     follower = IndexFollower(store, retriever, process.clock, poll_s=settings.poll_s)
     await follower.catch_up()
-    process.spawn("index follower", follower.run())
     process.checks.add("index", follower.problem)
     async with AsyncExitStack() as stack:
+        _background(process, stack, "index follower", follower.run())
         control = await ControlPlane.open(
             broker, process_id=process.id, audience=Audience.WORKERS, presence=process.presence
         )
         stack.push_async_callback(control.aclose)
-        options = Options(
-            passages=settings.passages, history_turns=settings.history_turns, history_chars=settings.history_chars
-        )
         stage = StageSpec(
-            Stage.RETRIEVE, Retrieve, settings.seats, RetrieveHandler(store, retriever, options), first=True
+            Stage.RETRIEVE, Retrieve, settings.seats, RetrieveHandler(store, retriever, _options(settings)), first=True
         )
         worker = await stack.enter_async_context(
-            open_worker((stage,), broker=broker, store=store, control=control, clock=process.clock)
+            open_worker(
+                (stage,), broker=broker, store=store, control=control, options=settings.worker, clock=process.clock
+            )
         )
         process.checks.add("worker", worker.check)
         process.add_figures(lambda: Figures(seats=worker.seats, busy=worker.busy))
         knowledge = KnowledgeService(KnowledgeDesk(store, retriever, follower, _reader(settings)), worker.link)
-        stack.push_async_callback(knowledge.aclose)
-        await knowledge.start(broker)
-        process.checks.add("knowledge", knowledge.check)
-        yield RagService(worker, knowledge)
+        recorder = Recorder(broker, store, worker.sink, settings.intake)
+        parker = Parker(broker, store, worker.link, settings.intake)
+        await _consume(process, stack, broker, knowledge=knowledge, recorder=recorder, parker=parker)
+        _background(process, stack, "sweeper", Sweeper(store, worker.link, process.clock, settings.sweeper).run())
+        yield RagService((worker, knowledge), (recorder, parker), process.clock)
+
+
+def _background(process: Process, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` until the stack unwinds: it must not outlive the store and the links it uses."""
+    task = process.spawn(name, work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait({task})
+
+    stack.push_async_callback(end)
+
+
+async def _consume(
+    process: Process,
+    stack: AsyncExitStack,
+    broker: Broker,
+    *,
+    knowledge: KnowledgeService,
+    recorder: Recorder,
+    parker: Parker,
+) -> None:
+    parts: dict[str, Part] = {"knowledge": knowledge, "recorder": recorder, "parker": parker}
+    for name, part in parts.items():
+        stack.push_async_callback(part.aclose)
+        process.checks.add(name, part.check)
+    await recorder.start()
+    await parker.start()
+    await knowledge.start(broker)
+
+
+def _options(settings: RagSettings) -> Options:
+    return Options(
+        passages=settings.passages, history_turns=settings.history_turns, history_chars=settings.history_chars
+    )
 
 
 def _reader(settings: RagSettings) -> DocumentReader:

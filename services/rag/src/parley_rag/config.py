@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from parley_rag.intake import IntakeOptions
+from parley_rag.sweeper import SweeperOptions
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
 from parley_runtime.store import StoreOptions
+from parley_runtime.work.options import WorkerOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +16,9 @@ class RagSettings:
 
     common: CommonSettings = field(default_factory=CommonSettings)
     store: StoreOptions = field(default_factory=StoreOptions)
+    worker: WorkerOptions = field(default_factory=WorkerOptions)
+    intake: IntakeOptions = field(default_factory=IntakeOptions)
+    sweeper: SweeperOptions = field(default_factory=SweeperOptions)
     seats: int = setting(
         "PARLEY_RETRIEVE_SEATS", 32, "Questions worked on at a time", unit="questions", minimum=1, maximum=1000
     )
