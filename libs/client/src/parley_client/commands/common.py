@@ -1,6 +1,7 @@
 """What the commands share: where the server is, how errors end a command, how sources are shown."""
 
 import asyncio
+import sys
 from collections.abc import Coroutine, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -26,7 +27,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
-out = Console(highlight=False, soft_wrap=True)
+_WIDE = 240
+"""Columns of a table that goes to a file or a pipe, where nothing needs to fit a screen."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

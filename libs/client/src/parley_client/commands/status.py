@@ -37,6 +37,7 @@ def _queues(info: StatusInfo) -> Table:
 
 def _processes(info: StatusInfo) -> Table:
     table = Table("process", "host", "up", "ready", "work", "engines", "latency", box=None)
+    table.columns[0].no_wrap = True
     for process in sorted(info.processes, key=lambda row: (row.role, row.id)):
         table.add_row(
             common.escape(process.id),
