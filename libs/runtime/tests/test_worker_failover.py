@@ -12,7 +12,7 @@ from parley_protocol.events import Delta, Snapshot, Status, TurnStatus
 from parley_protocol.routes import Stage
 from parley_protocol.work import Generate, Record, Retrieve
 from parley_runtime.control import ControlPlane
-from parley_runtime.errors import Unavailable
+from parley_runtime.errors import EngineRejected, Unavailable
 from parley_runtime.settings import CommonSettings
 from parley_runtime.stage import Run, StageSpec, following, record
 from parley_runtime.store.ports import Store, TurnStore
@@ -340,7 +340,8 @@ async def test_a_stop_reaches_a_run_that_waits_for_a_seat(house: House) -> None:
 
 async def test_a_job_redelivered_while_its_record_is_being_published_is_not_run_again(house: House) -> None:
     script = Script("Hello", permits=9)
-    await house.worker(stage(script))
+    await house.claim()
+    worker = await house.worker(stage(script, seats=2))
     house.broker.delete_queue("parley.record")
     await house.gateway.publish(prompt())
     await house.gateway.until(lambda: house.gateway.text(KEY) == "Hello")
@@ -349,8 +350,33 @@ async def test_a_job_redelivered_while_its_record_is_being_published_is_not_run_
     await house.gateway.until(lambda: house.gateway.text(other()) == "Hello")
     records = await house.tap(Stage.RECORD)
     await records.next(2)
-    assert [(job.key, job.fence) for job in records.jobs] == [(KEY, 1), (other(), 1)]
+    await worker.drain(5.0)
+    assert sorted((job.key.turn, job.fence) for job in records.jobs) == [("t1", 1), ("t2", 1)]
     assert len(script.runs) == 2
+    assert (await house.store.rows([KEY]))[0].fence == 1
+
+
+async def test_a_job_redelivered_while_its_failure_is_being_recorded_waits_for_that(house: House) -> None:
+    failing = asyncio.Event()
+
+    async def handler(run: Run[Generate]) -> Record:
+        failing.set()
+        raise EngineRejected("The engine does not know this model. Choose another.")
+
+    await house.claim()
+    worker = await house.worker(StageSpec(Stage.GENERATE, Generate, 2, handler))
+    house.broker.delete_queue("parley.record")
+    await house.gateway.publish(prompt())
+    await failing.wait()
+    house.broker.cut("w1")
+    failing.clear()
+    await house.gateway.publish(prompt(key=other()))
+    await failing.wait()
+    records = await house.tap(Stage.RECORD)
+    await records.next(2)
+    await worker.drain(5.0)
+    assert sorted((job.key.turn, job.fence) for job in records.jobs) == [("t1", 1), ("t2", 1)]
+    assert (await house.store.rows([KEY]))[0].fence == 1
 
 
 class DownStore:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from parley_protocol.events import TurnStatus
-from parley_protocol.work import Generate, Record
+from parley_protocol.work import Generate, Job, Record
 from parley_runtime.errors import Expired, ParleyError
 from parley_runtime.ports import Clock
 from parley_runtime.retry import Park, Retry, after_failure, fault_of
@@ -44,21 +44,21 @@ class Exits:
         self._desk = desk
 
     async def forward(self, run: AnyRun, job: Generate | Record) -> str:
-        run.publishing = True
+        """The handler's job to its own stage. Raises Expired where the deadline comes first."""
+        run.leaving = True
         run.output.finish()
         self._desk.sink.touch(run.feed, urgent=True)
-        if not await self._desk.courier.forward(
-            stamp(run, job, self._desk.clock.monotonic()), run.deadline, run.lease.held
-        ):
+        if not await self._publish(run, stamp(run, job, self._desk.clock.monotonic())):
             return "unpublished"
         if isinstance(job, Record):
             self._desk.runs.remember(run)
-        run.done.set_result(True)
         await run.lease.ack()
         return "done"
 
     async def ended(self, run: AnyRun) -> str:
+        """It was stopped, superseded or is to be handed over."""
         assert run.end is not None
+        run.leaving = True
         if run.end is End.HANDED_OVER:
             return await self._hand_over(run)
         waited = self._desk.clock.monotonic() - run.ended_at
@@ -66,19 +66,18 @@ class Exits:
         await run.lease.ack()
         return str(run.end.value)
 
-    async def _hand_over(self, run: AnyRun) -> str:
-        job = repeat(run, tries=run.job.tries)
-        if await self._desk.courier.forward(job, run.deadline, run.lease.held):
-            await run.lease.ack()
-        return End.HANDED_OVER.value
-
     async def expire(self, run: AnyRun) -> str:
+        """Its time is over: a forced record says so."""
+        run.leaving = True
         record = final(run, TurnStatus.EXPIRED, Expired(EXPIRED).fault(), self._desk.clock.monotonic(), forced=True)
-        if await self._desk.courier.forward(record, run.deadline, run.lease.held):
-            await run.lease.ack()
+        if not await self._publish(run, record):
+            return "unpublished"
+        await run.lease.ack()
         return "expired"
 
     async def fail(self, run: AnyRun, error: Exception) -> str:
+        """To the retry ladder, or to a record that tells the client why not."""
+        run.leaving = True
         outcome = after_failure(error, run.job.tries, run.remaining_s())
         log.info(
             "job failed",
@@ -90,15 +89,26 @@ class Exits:
         )
         if isinstance(outcome, Retry):
             return await self._retry(run, outcome)
-        fault = fault_of(error)
         self._desk.sink.touch(run.feed, urgent=True)
-        record = final(run, TurnStatus.FAILED, fault, self._desk.clock.monotonic(), forced=False)
-        if not await self._desk.courier.forward(record, run.deadline, run.lease.held):
+        record = final(run, TurnStatus.FAILED, fault_of(error), self._desk.clock.monotonic(), forced=False)
+        if not await self._publish(run, record):
             return "unpublished"
         if isinstance(outcome, Park):
             return await self._park(run, error)
         await run.lease.ack()
         return "failed"
+
+    async def _publish(self, run: AnyRun, job: Job) -> bool:
+        taken = await self._desk.courier.forward(job, run.deadline, run.lease.held)
+        if taken:
+            run.done.set_result(True)
+        return taken
+
+    async def _hand_over(self, run: AnyRun) -> str:
+        if not await self._publish(run, repeat(run, tries=run.job.tries)):
+            return "unpublished"
+        await run.lease.ack()
+        return End.HANDED_OVER.value
 
     async def _retry(self, run: AnyRun, outcome: Retry) -> str:
         counter(names.RETRIES).labels(run.stage, str(outcome.rung)).inc()
@@ -107,16 +117,16 @@ class Exits:
             taken = await self._desk.courier.climb(job, outcome.rung, run.stage, run.deadline, run.lease.held)
         except Expired:
             return await self.expire(run)
-        if taken:
-            await run.lease.ack()
+        if not taken:
+            return "unpublished"
+        run.done.set_result(True)
+        await run.lease.ack()
         return "retried"
 
     async def _park(self, run: AnyRun, error: Exception) -> str:
         """The client has its answer; keep the job with its cause for the operator."""
-        queue = run.lease.queue
-        counter(names.DEAD_LETTERS).labels(queue, "exhausted").inc()
         try:
-            await self._desk.courier.park(run.job, queue, fault_of(error))
+            await self._desk.courier.park(run.job, run.lease.queue, fault_of(error))
         except ParleyError:
             # The broker's own dead-lettering keeps the job too, but without its cause.
             await run.lease.reject()

@@ -70,7 +70,8 @@ class LiveRun(Generic[J]):
         self.started = clock.monotonic()
         self.deadline = self.started + job.budget_s
         self.claimed = False
-        self.publishing = False
+        self.leaving = False
+        """Its handler has returned; what ends the run is being published."""
         self.end: End | None = None
         self.ended_at = 0.0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -175,7 +176,7 @@ class LiveRun(Generic[J]):
 
     def stop(self, end: End) -> bool:
         """End the run: nothing more of it is sent, its handler is cancelled. False where it is past that."""
-        if self.end is not None or self.publishing:
+        if self.end is not None or self.leaving:
             return False
         self.end = end
         self.ended_at = self._clock.monotonic()

@@ -70,7 +70,6 @@ class Server:
 
     async def _undecodable(self, delivery: Delivery, reason: str) -> None:
         counter(names.UNDECODABLE).labels(self.spec.stage).inc()
-        counter(names.DEAD_LETTERS).labels(delivery.queue, "undecodable").inc()
         log.warning("message cannot be used; dead-lettered", queue=delivery.queue, reason=reason)
         await delivery.reject()
 
@@ -100,7 +99,7 @@ class Server:
         if run.remaining_s() <= 0:
             return await self._exits.expire(run)
         twin = self._desk.runs.twin(self.spec.stage, run.job, first=self.spec.first)
-        if twin is not None and twin.publishing and await self._published(twin, run):
+        if twin is not None and twin.leaving and await self._published(twin, run):
             await run.lease.ack()
             return "duplicate"
         step = first_step(
@@ -113,7 +112,7 @@ class Server:
         if not isinstance(decision, Go):
             return await self._decline(run, decision)
         twin = self._desk.runs.twin(self.spec.stage, run.job, first=self.spec.first)
-        if twin is not None and not twin.publishing and decision.fence > twin.fence:
+        if twin is not None and not twin.leaving and decision.fence > twin.fence:
             self._desk.asks.announce(run.key, decision.fence)
             twin.adopt(delivery, decision.base, decision.fence)
             return "adopted"
@@ -121,7 +120,9 @@ class Server:
         return await self._run(run)
 
     async def _published(self, twin: AnyRun, run: AnyRun) -> bool:
-        """The job is being handed on by the run before: wait for that instead of running it again."""
+        """The run before is publishing what ends it: wait for that instead of running the job again. Only a run that
+        is still at work may be given a higher fence, since what is being published carries the lower one.
+        """
         await asyncio.wait({twin.done}, timeout=run.remaining_s())
         return twin.done.done() and twin.done.result()
 
