@@ -1,0 +1,57 @@
+"""A question, from ingested documents to a cited answer that is stored."""
+
+from pathlib import Path
+
+import pytest
+from harness import Stack
+
+from parley_client import AnswerDelta, ClientOptions, Done, RetrievalFrame, connect
+from parley_client.api import Api
+from parley_protocol.events import TurnStatus
+from parley_protocol.ids import TurnKey
+from parley_runtime.store import open_store
+
+pytestmark = pytest.mark.e2e
+
+QUESTIONS = [
+    pytest.param("When does the heating start?", "greenhouse.md", "eleven degrees", id="english"),
+    pytest.param("水温超过多少度要打开增氧机？", "zh/鱼塘.md", "三十度", id="chinese"),
+]
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["msgpack", "json"])
+@pytest.mark.parametrize(("question", "document", "words"), QUESTIONS)
+async def test_answer_is_cited_streamed_and_stored(
+    stack: Stack, sample: Path, question: str, document: str, words: str, binary: bool
+) -> None:
+    async with connect(stack.url, ClientOptions(binary=binary)) as chat:
+        turn = await chat.ask(question, kb="handbook")
+        events = [event async for event in turn]
+        session = chat.session
+    assert session is not None
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status is TurnStatus.COMPLETED
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert "".join(event.text for event in events if isinstance(event, AnswerDelta)) == done.text
+    assert words in done.text
+
+    retrieved = [event for event in events if isinstance(event, RetrievalFrame)][-1]
+    assert retrieved.sources == done.sources
+    cited = [source for number, source in enumerate(done.sources, 1) if f"[{number}]" in done.text]
+    assert document in {source.document for source in cited}
+    assert done.usage is not None
+    assert done.usage.completion_tokens > 0
+
+    stages = {hop.stage: hop for hop in done.latency.stages}
+    assert {"retrieve", "generate"} <= set(stages)
+    assert all(hop.wait_ms >= 0 and hop.work_ms >= 0 for hop in stages.values())
+    assert 0 < done.latency.accepted_ms <= done.latency.first_token_ms <= done.latency.total_ms
+
+    store = await open_store(stack.store)
+    try:
+        (row,) = await store.rows([TurnKey("default", session, turn.id)])
+    finally:
+        await store.aclose()
+    assert (row.status, row.text, row.question) == (TurnStatus.COMPLETED, done.text, question)
+    assert row.sources == done.sources
