@@ -1,11 +1,16 @@
 """Confirmed, pipelined publishing under one total deadline."""
 
 import asyncio
+import itertools
 import time
+from typing import Any
 
 from aiormq import spec
+from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
-from aiormq.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError, PublishError
+from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
 
 from parley_runtime.amqp import meters
 from parley_runtime.amqp.faults import WireError, wire_errors
@@ -16,8 +21,9 @@ from parley_runtime.ports import Message
 WINDOW = 1000
 """Publishes in flight on one link; others wait for their turn within their own deadline."""
 
-DRAIN_BYTES = 16 * 1024
-"""A body of this size waits for the socket, so that the window bounds memory as well."""
+MAX_KEY = 255
+FULL_S = 0.001
+"""How soon a write is tried again that found the connection's queue full."""
 
 
 class Publisher:
@@ -29,7 +35,7 @@ class Publisher:
         self._opening = asyncio.Lock()
         self._waiting = 0
         self._meter = meters.PublishMeter()
-        self._channel: Channel | None = None
+        self._outbox: _Outbox | None = None
 
     async def publish(self, exchange: str, key: str, message: Message, *, timeout_s: float, mandatory: bool) -> None:
         """As :meth:`parley_runtime.ports.Link.publish`."""
@@ -48,59 +54,55 @@ class Publisher:
         written = False
         try:
             async with asyncio.timeout(timeout_s), self._window:
-                while True:
-                    channel = await self._ready()
-                    written = True
-                    try:
-                        return await _send(channel, exchange, key, message, mandatory=mandatory)
-                    except ChannelInvalidStateError:
-                        written = False  # it was closed before the write
+                outbox = await self._ready()
+                confirmation = outbox.put(exchange, key, message, mandatory=mandatory)
+                written = True
+                await _confirm(confirmation, exchange, key)
         except TimeoutError:
             where = f"exchange {exchange!r} within {timeout_s:g} s"
             if written:
                 raise OutcomeUnknown(f"no confirm from {where}; publish it again") from None
             raise Unavailable(f"could not publish to {where}: {self._supervisor.why()}") from None
 
-    def _usable(self) -> Channel | None:
-        channel = self._channel
-        if channel is None or channel.is_closed or self._supervisor.wire is None:
+    def _usable(self) -> "_Outbox | None":
+        outbox = self._outbox
+        if outbox is None or outbox.channel.is_closed or self._supervisor.wire is None:
             return None
-        return channel
+        return outbox
 
-    async def _ready(self) -> Channel:
-        """The open channel. Callers are served in the order in which they came."""
-        if not self._waiting and (channel := self._usable()):
-            return channel
+    async def _ready(self) -> "_Outbox":
+        """The open channel's. Callers are served in the order in which they came."""
+        if not self._waiting and (outbox := self._usable()):
+            return outbox
         self._waiting += 1
         try:
             async with self._opening:
-                while (channel := self._usable()) is None:
+                while (outbox := self._usable()) is None:
                     await self._open()
-                return channel
+                return outbox
         finally:
             self._waiting -= 1
 
     async def _open(self) -> None:
         wire = await self._supervisor.writable()
         try:
-            self._channel = await wire.open_channel(confirms=True)
+            self._outbox = _Outbox(await wire.open_channel(confirms=True))
         except WireError:
             # The wire is going; the supervisor replaces it.
             await asyncio.sleep(0.01)
 
 
-async def _send(channel: Channel, exchange: str, key: str, message: Message, *, mandatory: bool) -> None:
+async def _confirm(confirmation: "asyncio.Future[Any]", exchange: str, key: str) -> None:
     try:
         with wire_errors():
-            await _basic_publish(channel, exchange, key, message, mandatory=mandatory)
+            # A future that its caller cancelled would break aiormq's reader when the broker answers in the same moment.
+            await asyncio.shield(confirmation)
     except WireError as error:
         raise _outcome(error, exchange, key) from error
 
 
-def _outcome(error: WireError, exchange: str, key: str) -> Exception:
+def _outcome(error: WireError, exchange: str, key: str) -> ParleyError:
     cause = error.__cause__
-    if isinstance(cause, ChannelInvalidStateError):
-        return cause
     if isinstance(cause, PublishError):
         return Unroutable(f"no queue takes {key!r} from exchange {exchange!r}")
     if isinstance(cause, DeliveryError):
@@ -110,17 +112,61 @@ def _outcome(error: WireError, exchange: str, key: str) -> Exception:
     return OutcomeUnknown(f"exchange {exchange!r}: {error} before the confirm; publish it again")
 
 
-async def _basic_publish(channel: Channel, exchange: str, key: str, message: Message, *, mandatory: bool) -> None:
-    expiration = None if message.expires_s is None else str(max(0, int(message.expires_s * 1000)))
-    await channel.basic_publish(
-        message.body,
-        exchange=exchange,
-        routing_key=key,
-        mandatory=mandatory,
-        wait=len(message.body) >= DRAIN_BYTES,
-        properties=spec.Basic.Properties(
-            headers=dict(message.headers) if message.headers else None,
-            delivery_mode=2 if message.durable else 1,
-            expiration=expiration,
-        ),
+class _Outbox:
+    """Writes to one confirm channel. Numbering and queueing a publish is one synchronous step, so a cancelled caller
+    cannot put the confirms out of step; what is published in one turn of the loop leaves in one write.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._ids = itertools.count(1)
+        self._pending: list[bytes] = []
+
+    def put(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> "asyncio.Future[Any]":
+        """The future of the broker's confirm. Raises ValueError for a routing key of over 255 bytes."""
+        channel = self.channel
+        message_id = str(next(self._ids))
+        frames = _frames(channel, exchange, key, message, message_id, mandatory=mandatory)
+        payload = ChannelFrame.marshall(channel.number, frames).payload
+        channel.delivery_tag += 1
+        tag = channel.delivery_tag
+        confirmation = channel.confirmations[tag] = channel.create_future()
+        if mandatory:
+            # aiormq finds the confirm of a returned message by its id.
+            channel.message_id_delivery_tag[message_id] = tag
+            confirmation.add_done_callback(lambda _: channel.message_id_delivery_tag.pop(message_id, None))
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending.append(payload)
+        return confirmation
+
+    def _flush(self) -> None:
+        if self.channel.is_closed:
+            self._pending.clear()  # their futures have failed with the channel
+            return
+        try:
+            self.channel.write_queue.put_nowait(ChannelFrame(b"".join(self._pending), should_close=False))
+        except asyncio.QueueFull:
+            self._loop.call_later(FULL_S, self._flush)
+            return
+        self._pending.clear()
+
+
+def _frames(
+    channel: Channel, exchange: str, key: str, message: Message, message_id: str, *, mandatory: bool
+) -> list[spec.Basic.Publish | ContentHeader | ContentBody]:
+    if len(key.encode()) > MAX_KEY:
+        raise ValueError(f"a routing key has at most {MAX_KEY} bytes")
+    body, size = message.body, channel.max_content_size
+    properties = spec.Basic.Properties(
+        headers=dict(message.headers) if message.headers else None,
+        delivery_mode=2 if message.durable else 1,
+        expiration=None if message.expires_s is None else str(max(0, int(message.expires_s * 1000))),
+        message_id=message_id,
     )
+    return [
+        spec.Basic.Publish(exchange=exchange, routing_key=key, mandatory=mandatory),
+        ContentHeader(properties=properties, body_size=len(body)),
+        *(ContentBody(body[start : start + size]) for start in range(0, len(body), size)),
+    ]
