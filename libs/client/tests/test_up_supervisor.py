@@ -20,6 +20,7 @@ from parley_client.up.errors import UpError
 from parley_client.up.plan import Service
 from parley_client.up.policy import RestartPolicy
 from parley_client.up.report import Report, Step
+from parley_client.up.run import Signals
 from parley_client.up.supervisor import Limits, Supervisor
 
 pytestmark = pytest.mark.e2e
@@ -237,6 +238,25 @@ async def test_a_broker_that_ends_is_started_again(stage: Stage) -> None:
     stage.broker.ended.set()
     await stage.until(lambda: stage.broker.starts == 2)
     assert "broker ended by signal 9 (SIGKILL); restarting" in stage.out.getvalue()
+
+
+async def test_one_ctrl_c_that_arrives_twice_does_not_hurry(stage: Stage) -> None:
+    now = 100.0
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    work = asyncio.create_task(forever())
+    signals = Signals(stage.report, stage.supervisor, work, lambda: now)
+    signals.arrived()
+    now += 0.5
+    signals.arrived()
+    assert "hurrying" not in stage.out.getvalue()
+    now += 0.6
+    signals.arrived()
+    assert "hurrying" in stage.out.getvalue()
+    with pytest.raises(asyncio.CancelledError):
+        await work
 
 
 async def test_a_program_that_is_not_there_is_said(stage: Stage, tmp_path: Path) -> None:

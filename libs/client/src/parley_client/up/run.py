@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
-from parley_client.api import Api
+from parley_client.api import DEFAULT_URL, Api
 from parley_client.errors import ApiError
 from parley_client.up import health, lock, plan, sample
 from parley_client.up.broker import BrokerSettings, choose
@@ -38,7 +40,7 @@ async def up(settings: UpSettings, report: Report) -> int:
 async def _supervised(settings: UpSettings, report: Report, client: httpx.AsyncClient, held: Path) -> int:
     supervisor = Supervisor(report, client, limits=limits(settings))
     work = asyncio.create_task(_work(settings, report, client, held, supervisor), name="up")
-    signals = _Signals(report, supervisor, work)
+    signals = Signals(report, supervisor, work)
     signals.listen()
     try:
         await work
@@ -54,23 +56,41 @@ async def _supervised(settings: UpSettings, report: Report, client: httpx.AsyncC
     return 0
 
 
-class _Signals:
+SAME_SIGNAL_S = 1.0
+"""A second signal within so many seconds is the first one again: a terminal and a wrapper often both send it."""
+
+
+class Signals:
     """The first Ctrl-C or SIGTERM stops cleanly, the next one hurries."""
 
-    def __init__(self, report: Report, supervisor: Supervisor, work: "asyncio.Task[None]") -> None:
+    def __init__(
+        self,
+        report: Report,
+        supervisor: Supervisor,
+        work: "asyncio.Task[None]",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.count = 0
+        self._first_at = 0.0
+        self._clock = clock
         self._report = report
         self._supervisor = supervisor
         self._work = work
 
     def listen(self) -> None:
+        """Takes over Ctrl-C, SIGTERM and the end of the terminal for the rest of the process."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._arrived)
+            loop.add_signal_handler(number, self.arrived)
 
-    def _arrived(self) -> None:
+    def arrived(self) -> None:
+        """One signal."""
+        now = self._clock()
+        if self.count and now - self._first_at < SAME_SIGNAL_S:
+            return
         self.count += 1
         if self.count == 1:
+            self._first_at = now
             self._report.line()
             self._report.line("stopping: gateways first, then workers, then the broker (Ctrl-C again to hurry)")
             self._work.cancel()
@@ -101,7 +121,8 @@ def _greet(settings: UpSettings, report: Report, engines: list[health.Engine]) -
     report.title(f"Parley is up at {settings.address}")
     for engine in engines:
         report.line(f"  {engine.stage:<10} {engine.name}: {engine.why}")
-    report.line("  ask        ./task ask 'What happens to a turn when its worker dies?'  (or open the address)")
+    where = "" if settings.address == DEFAULT_URL else f"--url {settings.address} "
+    report.line(f"  ask        ./task ask {where}'What happens to a turn when its worker dies?'  (or open the address)")
     report.line(f"  logs       {settings.data / 'logs'}")
     report.line(f"  data       {settings.data}")
     report.line("  stop       Ctrl-C here, or ./task down in another terminal")
