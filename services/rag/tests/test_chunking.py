@@ -1,6 +1,7 @@
 """Passages are slices of the text, near their target, and cut where a reader would cut."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -65,7 +66,7 @@ def test_sentences_are_not_cut_and_a_short_one_is_repeated() -> None:
         assert passage.startswith("Sentence number")
         assert passage.endswith("lever.")
         assert len(passage) <= TARGET * 1.35
-    for before, after in zip(cut, cut[1:], strict=False):
+    for before, after in pairwise(cut):
         last = re.findall(r"Sentence number \d+", before)[-1]
         assert after.startswith(last + " says")
 

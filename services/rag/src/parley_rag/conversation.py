@@ -26,12 +26,13 @@ _OPENERS = re.compile(
 _PRONOUNS = re.compile(
     r"\b(?:it|its|it's|they|them|their|theirs|he|him|his|she|hers?|these|those|there|ones?)\b"
     r"|\b(?:this|that)\b(?=\s*(?:[?.!,]|$|(?:is|was|does|do|work|mean|one|way|also|too|instead|still|happen)\b))"
+    r"|\b(?:is|was|does|did|can|will|of|with|about|like)\s+(?:this|that)\b"
     r"|[它他她](?:们)?|[这那](?:个|些|样|里|种|点|儿)?|其(?![他它中实次余])|上述|前者|后者|上面|刚才|此(?!外)",
     re.IGNORECASE,
 )
 _EXPLETIVE = re.compile(
     r"\b(?:is|was|would|will|does|isn't|can) it (?:be )?"
-    r"(?:possible|necessary|safe|ok|okay|true|required|recommended|better|worth|make sense)\b"
+    r"(?:possible|necessary|safe|ok|okay|true|required|recommended|better|worth|make sense)\b(?= (?:to|that|if|for)\b)"
     r"|\b(?:is|are|was|were) there\b|\bthere (?:is|are|was|were)\b|\bit (?:is|was) (?:possible|necessary)\b",
     re.IGNORECASE,
 )
