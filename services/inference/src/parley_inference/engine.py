@@ -19,6 +19,7 @@ class Request:
     question: str
     sources: tuple[Source, ...] = ()
     intent: str = ""
+    kb: str = "default"
     sampling: Sampling = field(default_factory=Sampling)
     deadline_s: float = 60.0
 

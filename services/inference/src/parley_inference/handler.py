@@ -79,6 +79,7 @@ def _request(run: Run[Generate]) -> Request:
         question=job.question,
         sources=retrieval.sources if retrieval else (),
         intent=retrieval.intent if retrieval else "",
+        kb=job.kb,
         sampling=job.sampling,
         deadline_s=run.remaining_s(),
     )

@@ -40,7 +40,9 @@ class ExtractiveGenerator:
 
     async def generate(self, request: Request, *, prefix: str = "") -> AsyncGenerator[Piece, None]:
         """The whole answer, from the start; the part that repeats ``prefix`` comes in one piece, without pace."""
-        text = answer(request.question, request.sources, intent=request.intent, messages=request.messages)
+        text = answer(
+            request.question, request.sources, intent=request.intent, kb=request.kb, messages=request.messages
+        )
         rest = pieces(text)
         count = len(rest)
         if prefix and text.startswith(prefix):

@@ -10,6 +10,9 @@ MAX_PASSAGE = 20_000
 MAX_UNITS = 400
 """Units of one passage."""
 
+LONG_CLAUSE = 60
+"""Characters from which a Chinese semicolon ends a sentence; before that it joins two halves of one thought."""
+
 
 class Kind(enum.Enum):
     """What a unit was in its passage."""
@@ -80,7 +83,7 @@ def sentences(text: str) -> list[str]:
         candidate = text[start : match.end()]
         if match[0].startswith(".") and _ABBREVIATION.search(text[start : match.start() + 1]):
             continue
-        if _open(candidate):
+        if _open(candidate) or (match[0] == "；" and len(candidate) < LONG_CLAUSE):
             continue
         found.append(candidate.strip())
         start = match.end()

@@ -6,24 +6,36 @@ from itertools import groupby
 
 from parley_inference.extract import phrases
 from parley_inference.extract.blocks import Kind
+from parley_inference.extract.patterns import LEADS_ON
 from parley_inference.extract.questions import read_question
 from parley_inference.extract.ranking import ENOUGH, Candidate, choose
-from parley_inference.extract.terms import is_cjk
+from parley_inference.extract.terms import is_chinese, is_cjk
 from parley_protocol.events import Source
 from parley_protocol.work import ChatMessage
 
 SMALL_TALK = "small_talk"
 """The intent that needs no passages."""
+NO_DOCUMENTS = "no_documents"
+"""The intent of a question to an empty knowledge base."""
 
 _PIECE = re.compile(
     r"[\u3400-\u9fff\uac00-\ud7af\u3040-\u30ff]{1,3}[，。！？；：、”’」』）》…]*\s*|[^\s\u3400-\u9fff\uac00-\ud7af\u3040-\u30ff]{1,24}\s*|\s+"
 )
 
 
-def answer(question: str, sources: Sequence[Source], *, intent: str = "", messages: Sequence[ChatMessage] = ()) -> str:
+def answer(
+    question: str,
+    sources: Sequence[Source],
+    *,
+    intent: str = "",
+    kb: str = "default",
+    messages: Sequence[ChatMessage] = (),
+) -> str:
     """The whole answer: quoted units with citations ``[n]``, or one of the stated phrases. A pure function."""
     if not sources and intent == SMALL_TALK:
         return phrases.small_talk(question)
+    if not sources and intent == NO_DOCUMENTS:
+        return phrases.nothing_ingested(is_chinese(question), kb)
     asked = read_question(question, messages)
     choice = choose(asked, sources)
     if not choice.picked:
@@ -63,7 +75,7 @@ def _group(picked: list[Candidate], number: int) -> str:
         line = _line(candidate) if listed else unit.text
         if not text:
             text = line
-        elif Kind.SENTENCE is unit.kind and last is Kind.SENTENCE:
+        elif unit.kind is Kind.SENTENCE and last is Kind.SENTENCE and not LEADS_ON.search(text):
             text += ("" if _closes_wide(text) else " ") + line
         elif unit.kind is Kind.CODE or last is Kind.CODE or Kind.SENTENCE is unit.kind:
             text += "\n\n" + line

@@ -45,18 +45,23 @@ LEADS_ON = re.compile(r"[:：]$")
 """A sentence that leads on to a list or a block of code."""
 
 
+_WANTED: dict[Asks, tuple[tuple[re.Pattern[str], ...], float, float]] = {
+    Asks.DURATION: ((SPAN,), 1.7, 0.7),
+    Asks.QUANTITY: ((NUMBER,), 1.4, 0.8),
+    Asks.REASON: ((BECAUSE,), 1.4, 1.0),
+    Asks.PROCEDURE: ((DOES, LEADS_ON), 1.3, 1.0),
+    Asks.LISTING: ((SERIES, LEADS_ON), 1.25, 1.0),
+}
+"""What is looked for, and the factors with and without it."""
+
+
 def fits(asks: Asks, unit: Unit) -> float:
     """Factor for how much ``unit`` looks like an answer to what is asked; definitions are judged elsewhere."""
-    text = unit.text
-    if asks is Asks.DURATION:
-        return 1.6 if SPAN.search(text) else 1.05 if TIME.search(text) else 0.85
-    if asks is Asks.QUANTITY:
-        return 1.4 if NUMBER.search(text) else 0.8
-    if asks is Asks.REASON:
-        return 1.4 if BECAUSE.search(text) else 1.0
-    if asks is Asks.PROCEDURE:
-        shows = unit.kind is Kind.CODE or DOES.search(text) or LEADS_ON.search(text)
-        return 1.3 if shows else 1.0
-    if asks is Asks.LISTING:
-        return 1.25 if unit.kind is Kind.ITEM or LEADS_ON.search(text) or SERIES.search(text) else 1.0
-    return 1.0
+    if unit.kind is Kind.CODE:
+        return 0.8
+    patterns, with_it, without = _WANTED.get(asks, ((), 1.0, 1.0))
+    if any(pattern.search(unit.text) for pattern in patterns) or (asks is Asks.LISTING and unit.kind is Kind.ITEM):
+        return with_it
+    if asks is Asks.DURATION and TIME.search(unit.text):
+        return 0.9
+    return without

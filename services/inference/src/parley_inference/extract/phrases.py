@@ -35,6 +35,10 @@ _NOTHING = (
     "I found nothing about this in the knowledge base. Try other words, or add documents that cover it.",
     "知识库中没有找到与此相关的内容。请换个说法再试，或者添加相关文档。",
 )
+_EMPTY = (
+    'The knowledge base "{kb}" holds no documents yet. Add some first: parley ingest PATH --kb {kb}',
+    "知识库“{kb}”里还没有文档。请先导入：parley ingest PATH --kb {kb}",
+)
 _NEAREST = (
     "The knowledge base does not answer this directly. The closest passage says: ",
     "知识库没有直接回答这个问题，最接近的内容是：",
@@ -53,6 +57,11 @@ def small_talk(text: str) -> str:
 def nothing_found(chinese: bool) -> str:
     """The stated refusal where no passage bears on the question."""
     return _NOTHING[chinese]
+
+
+def nothing_ingested(chinese: bool, kb: str) -> str:
+    """The stated refusal of an empty knowledge base, with what to do."""
+    return _EMPTY[chinese].format(kb=kb)
 
 
 def nearest(chinese: bool) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parley_inference.extract.terms import is_chinese, terms
+from parley_inference.extract.terms import STOP, is_chinese, terms, words
 from parley_protocol.work import ChatMessage
 
 
@@ -35,7 +35,11 @@ _PATTERNS = (
         r"\bhow (?:do|does|can|could|to|should|would|is|are)\b|\bsteps?\b|\bcommand\b|\binstall|\bset ?up\b|"
         r"如何|怎么|怎样|步骤|命令|方法|安装|配置",
     ),
-    (Asks.LISTING, r"\b(?:which|list|what (?:kinds|types|sorts|are the))\b|哪些|哪几|有什么|列出|包括什么"),
+    (
+        Asks.LISTING,
+        r"\b(?:which|list|what (?:kinds|types|sorts|are the)|what (?:\w+ ){1,3}(?:are|can|do))\b|"
+        r"哪些|哪几|有什么|列出|包括什么",
+    ),
     (
         Asks.DEFINITION,
         r"^\s*(?:what|who)(?:'s| is| are| was| were)\b|\bwhat do(?:es)? .*\bmean|\bmeaning of\b|\bdefin|\bwhat is\b|"
@@ -57,19 +61,22 @@ class Question:
     asks: Asks
     chinese: bool
     weights: dict[str, float]
+    words: frozenset[str]
+    """Latin words as they were written, in small letters, without stop words."""
 
 
 def read_question(text: str, messages: Sequence[ChatMessage] = ()) -> Question:
     """``messages`` is the conversation up to and including this question: a follow-up with few terms of its own
     ("and how long?") borrows those of the question before it.
     """
-    # A question of nothing but common words is asked about these words.
-    weights = dict.fromkeys(terms(text, question=True) or terms(text), 1.0)
+    weights = dict.fromkeys(terms(text, question=True), 1.0)
     asks = next((kind for kind, pattern in _KINDS if pattern.search(text)), Asks.FACT)
     if len(weights) <= _FEW:
         for term in terms(_before(text, messages), question=True):
             weights.setdefault(term, EARLIER_WEIGHT)
-    return Question(text, asks, is_chinese(text), weights)
+    # A question of nothing but common words is asked about these words.
+    weights = weights or dict.fromkeys(terms(text), 1.0)
+    return Question(text, asks, is_chinese(text), weights, words(text) - STOP)
 
 
 def _before(text: str, messages: Sequence[ChatMessage]) -> str:

@@ -8,25 +8,35 @@ add terms of the question that the chosen ones lack (maximal marginal relevance,
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from parley_inference.extract.blocks import Kind, Unit, units
 from parley_inference.extract.patterns import DEFINES, LEADS_ON, LEANS, fits
 from parley_inference.extract.questions import Asks, Question
-from parley_inference.extract.terms import is_chinese, terms
+from parley_inference.extract.terms import is_chinese, terms, words
 from parley_protocol.events import Source
 
 K1, B = 1.2, 0.4
-HEADING_SHARE = 0.45
+HEADING_SHARE, PATH_SHARE = 0.45, 0.2
+"""What a term of the question is worth in the unit's own heading and in the headings above that."""
+CACHED = 512
+"""Passages whose units are kept: the same ones answer many questions."""
 MAX_UNITS = 4
 MAX_LATIN, MAX_CJK = 640, 320
 """Characters of an answer, code blocks aside."""
 SHORT_LATIN, SHORT_CJK = 40, 12
 """Characters below which a unit is rarely a whole thought."""
-KEEP = 0.42
-"""A further unit must be worth this part of the best one."""
+KEEP, KEEP_ELSEWHERE = 0.42, 0.6
+"""A further unit must be worth this part of the best one, in a passage already quoted or in another."""
+BRIEF_LATIN, BRIEF_CJK = 90, 40
+"""Characters below which a single sentence takes the next one along."""
 MAX_CODE_LINES = 14
+OPENING = 2
+"""Units at the start of a passage that a heading speaks for."""
+SEPARATOR = " › "
+"""Between the headings of a title."""
 ENOUGH = 0.3
 """Below this part of the question's weight the answer is only the nearest passage."""
 
@@ -52,25 +62,61 @@ class Choice:
     coverage: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A unit with its terms, and those of its heading and of the headings above."""
+
+    unit: Unit
+    counts: Counter[str]
+    bag: frozenset[str]
+    heading: frozenset[str]
+    path: frozenset[str]
+    words: frozenset[str]
+    chinese: bool
+    last: bool
+
+
+@lru_cache(maxsize=CACHED)
+def _lines(text: str, title: str) -> tuple[_Line, ...]:
+    found = units(text, title)
+    headings = {heading: _heading_terms(heading) for heading in {unit.heading for unit in found}}
+    lines = []
+    for place, unit in enumerate(found, start=1):
+        counts = Counter(terms(unit.text))
+        own, above = headings[unit.heading]
+        lines.append(
+            _Line(
+                unit,
+                counts,
+                frozenset(counts),
+                own,
+                above,
+                words(unit.text),
+                is_chinese(unit.text),
+                place == len(found),
+            )
+        )
+    return tuple(lines)
+
+
+def _heading_terms(heading: str) -> tuple[frozenset[str], frozenset[str]]:
+    path, _, last = heading.rpartition(SEPARATOR)
+    return frozenset(terms(last)), frozenset(terms(path))
+
+
 class _Corpus:
-    """All units of all passages with their terms."""
+    """All units of all passages."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self.units = [
-            (place, unit) for place, source in enumerate(sources) for unit in units(source.text, source.title)
+        self.lines = [
+            (place, line) for place, source in enumerate(sources) for line in _lines(source.text, source.title)
         ]
-        self.terms = [Counter(terms(unit.text)) for _, unit in self.units]
-        self.headings: dict[str, frozenset[str]] = {}
-        for _, unit in self.units:
-            if unit.heading not in self.headings:
-                self.headings[unit.heading] = frozenset(terms(unit.heading))
-        self.frequency = Counter(term for bag in self.terms for term in bag)
-        lengths = [bag.total() for bag in self.terms]
-        self.mean = max(1.0, sum(lengths) / max(1, len(lengths)))
+        self.frequency = Counter(term for _, line in self.lines for term in line.bag)
+        self.mean = max(1.0, sum(line.counts.total() for _, line in self.lines) / max(1, len(self.lines)))
 
     def idf(self, term: str) -> float:
         known = self.frequency[term]
-        return math.log(1 + (len(self.units) - known + 0.5) / (known + 0.5))
+        return math.log(1 + (len(self.lines) - known + 0.5) / (known + 0.5))
 
 
 def choose(question: Question, sources: Sequence[Source]) -> Choice:
@@ -89,18 +135,24 @@ def choose(question: Question, sources: Sequence[Source]) -> Choice:
 
 def _rank(question: Question, sources: Sequence[Source], corpus: _Corpus, weights: dict[str, float]) -> list[Candidate]:
     best_score = max((source.score for source in sources), default=0.0)
+    total = sum(weights.values())
     ranked: list[Candidate] = []
-    for (place, unit), bag in zip(corpus.units, corpus.terms, strict=True):
-        heading = corpus.headings[unit.heading]
-        own = frozenset(term for term in weights if term in bag)
-        above = frozenset(term for term in weights if term in heading)
-        if not (own or above) or (unit.kind is Kind.CODE and not _shows(question, unit)):
+    for place, line in corpus.lines:
+        own = frozenset(term for term in weights if term in line.bag)
+        heading = frozenset(term for term in weights if term in line.heading)
+        above = frozenset(term for term in weights if term in line.path)
+        if not (own or heading) or (line.unit.kind is Kind.CODE and not _shows(question, line.unit)):
             continue
-        length = bag.total() / corpus.mean
-        score = sum(weights[term] * _saturated(bag[term], length) for term in own)
-        score += HEADING_SHARE * sum(weights[term] for term in above - own)
-        score *= _passage_factor(place, sources[place].score, best_score) * _unit_factor(question, unit, own)
-        ranked.append(Candidate(place, unit, score, own | above, frozenset(bag)))
+        length = line.counts.total() / corpus.mean
+        score = sum(weights[term] * _saturated(line.counts[term], length) for term in own)
+        titled = sum(weights[term] for term in heading)
+        score += HEADING_SHARE * sum(weights[term] for term in heading - own)
+        score += PATH_SHARE * sum(weights[term] for term in above - heading - own)
+        score *= _passage_factor(place, sources[place].score, best_score) * _unit_factor(question, line, bool(own))
+        if line.unit.index < OPENING:
+            # Under a heading that is the question itself, the answer comes at once.
+            score *= 1 + 0.6 * titled / total if total else 1.0
+        ranked.append(Candidate(place, line.unit, score, own | heading | above, line.bag))
     ranked.sort(key=lambda candidate: (-candidate.score, candidate.source, candidate.unit.index))
     return ranked
 
@@ -120,36 +172,43 @@ def _passage_factor(place: int, score: float, best: float) -> float:
     return 0.6 + 0.4 * max(0.0, min(1.0, relative)) * (0.97**place)
 
 
-def _unit_factor(question: Question, unit: Unit, own: frozenset[str]) -> float:
-    text = unit.text
-    factor = 1.1 if unit.first else 1.0
-    if is_chinese(text) != question.chinese:
+def _unit_factor(question: Question, line: _Line, own: bool) -> float:
+    text = line.unit.text
+    factor = 1.1 if line.unit.first else 1.0
+    if line.chinese != question.chinese:
         factor *= 0.75
     if text[:1].islower() or text.endswith(("?", "？")):
         factor *= 0.6
-    if len(text) < (SHORT_CJK if is_chinese(text) else SHORT_LATIN):
+    if len(text) < (SHORT_CJK if line.chinese else SHORT_LATIN):
         factor *= 0.85
     if LEANS.search(text):
         factor *= 0.85
     if not own:
         factor *= 0.8
-    return factor * _kind_factor(question, unit)
-
-
-def _kind_factor(question: Question, unit: Unit) -> float:
+    if line.last and LEADS_ON.search(text):
+        # What it leads on to is not here.
+        factor *= 0.5
+    if line.unit.kind is Kind.ROW and question.asks not in (Asks.QUANTITY, Asks.LISTING):
+        factor *= 0.8
+    if question.words:
+        # The very form of a word counts a little: "install" is not "installed".
+        factor *= 1 + 0.35 * len(question.words & line.words) / len(question.words)
     if question.asks is Asks.DEFINITION:
-        return _definition(question, unit)
-    return fits(question.asks, unit)
+        return factor * _definition(question, line)
+    return factor * fits(question.asks, line.unit)
 
 
-def _definition(question: Question, unit: Unit) -> float:
+def _definition(question: Question, line: _Line) -> float:
     """A definition names its subject first and then says what it is."""
-    verb = DEFINES.search(unit.text, 1)
-    subject = terms(unit.text[: verb.start() if verb else 40])
-    named = any(term in question.weights for term in subject[:4])
+    text = line.unit.text
+    verb = DEFINES.search(text, 1)
     if not verb or verb.start() > 60:
-        return 1.1 if named else 0.9
-    return 1.6 if named and unit.kind is not Kind.ROW else 1.1
+        return 0.9
+    subject = terms(text[: verb.start()], question=True)
+    named = sum(term in question.weights for term in subject)
+    if not named or line.unit.kind is Kind.ROW:
+        return 1.0
+    return 1.7 if 2 * named >= len(subject) else 1.2
 
 
 def _pick(ranked: list[Candidate], weights: dict[str, float]) -> list[Candidate]:
@@ -164,6 +223,8 @@ def _pick(ranked: list[Candidate], weights: dict[str, float]) -> list[Candidate]
         pool.remove(following)
         if gain < KEEP * best.score:
             break
+        if gain < KEEP_ELSEWHERE * best.score and all(other.source != following.source for other in picked):
+            continue
         if len(following.unit.text) > room:
             continue
         picked.append(following)
@@ -190,13 +251,38 @@ def _with_context(question: Question, picked: list[Candidate], corpus: _Corpus) 
     """Add what the chosen units need to be understood: the sentence a "This ..." leans on, the steps or the code that
     follow a colon.
     """
-    places = {(place, unit.index): unit for place, unit in corpus.units}
+    places = {(place, line.unit.index): line.unit for place, line in corpus.lines}
+    best = picked[0]
     chosen = {(candidate.source, candidate.unit.index): candidate for candidate in picked}
     for candidate in picked:
         for index in _needed(question, candidate, places):
             key = (candidate.source, index)
             chosen.setdefault(key, Candidate(candidate.source, places[key], candidate.score * 0.5, frozenset()))
+    extra = _command(question, best, chosen.values(), corpus) or _more(best, chosen.values(), places)
+    for unit in extra:
+        chosen.setdefault((best.source, unit.index), Candidate(best.source, unit, best.score * 0.5, frozenset()))
     return list(chosen.values())
+
+
+def _command(question: Question, best: Candidate, chosen: Iterable[Candidate], corpus: _Corpus) -> list[Unit]:
+    """The block of code that shows how, from the section of the best unit."""
+    if question.asks is not Asks.PROCEDURE or any(candidate.unit.kind is Kind.CODE for candidate in chosen):
+        return []
+    section = [line for place, line in corpus.lines if place == best.source and line.unit.heading == best.unit.heading]
+    titled = any(term in section[0].heading for term in question.weights)
+    shown = (line.unit for line in section if _shows(question, line.unit) and line.unit.kind is Kind.CODE)
+    asked = frozenset(question.weights)
+    return [unit for unit in shown if titled or asked & frozenset(terms(unit.text))][:1]
+
+
+def _more(best: Candidate, chosen: Iterable[Candidate], places: dict[tuple[int, int], Unit]) -> list[Unit]:
+    """The sentence after a short answer: it says how or why."""
+    after = places.get((best.source, best.unit.index + 1))
+    brief = len(best.unit.text) < (BRIEF_CJK if is_chinese(best.unit.text) else BRIEF_LATIN)
+    if not brief or len(list(chosen)) > 1 or after is None:
+        return []
+    same = after.block == best.unit.block and after.kind is best.unit.kind is Kind.SENTENCE
+    return [after] if same and not LEADS_ON.search(after.text) else []
 
 
 def _needed(question: Question, candidate: Candidate, places: dict[tuple[int, int], Unit]) -> list[int]:
@@ -213,6 +299,8 @@ def _needed(question: Question, candidate: Candidate, places: dict[tuple[int, in
         wanted.extend([after.index] if after.text.count("\n") <= MAX_CODE_LINES else [])
     elif after.kind in (Kind.ITEM, Kind.ROW) and LEADS_ON.search(unit.text):
         wanted.extend(_list_after(after, source, places))
+    elif LEADS_ON.search(unit.text) and after.block != unit.block:
+        wanted.append(after.index)
     elif unit.kind is Kind.ITEM and unit.number and question.asks is Asks.PROCEDURE:
         wanted.extend(_list_after(after, source, places)[:5])
     return wanted

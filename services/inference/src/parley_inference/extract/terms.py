@@ -2,10 +2,12 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\uac00-\ud7af"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W{_CJK}]+(?:[._/:+#-][^\W{_CJK}]+)*")
 _CJK_CHAR = re.compile(f"[{_CJK}]")
+_LATIN = re.compile("[A-Za-z0-9]+")
 _SPLIT = re.compile(r"[._/:+#-]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
@@ -28,14 +30,18 @@ STOP_CJK = re.compile("|".join([*sorted(_STOP_PHRASES.split(), key=len, reverse=
 
 def is_cjk(char: str) -> bool:
     """Whether ``char`` is written without spaces between words."""
-    return _CJK_CHAR.match(char) is not None
+    return (
+        "\u3040" <= char <= "\u30ff"
+        or "\u3400" <= char <= "\u9fff"
+        or "\uac00" <= char <= "\ud7af"
+        or "\uf900" <= char <= "\ufaff"
+    ) and not "\u4dc0" <= char <= "\u4dff"
 
 
 def cjk_share(text: str) -> float:
     """Part of the letters of ``text`` that are CJK, a Latin word counting as two; 0 where there are none."""
     cjk = len(_CJK_CHAR.findall(text))
-    latin = sum(2 for run in _RUN.findall(text) if not is_cjk(run[0]))
-    return cjk / (cjk + latin) if cjk else 0.0
+    return cjk / (cjk + 2 * len(_LATIN.findall(text))) if cjk else 0.0
 
 
 def is_chinese(text: str) -> bool:
@@ -43,9 +49,15 @@ def is_chinese(text: str) -> bool:
     return cjk_share(text) > 0.3
 
 
+def words(text: str) -> frozenset[str]:
+    """Latin words and numbers as they are written, in small letters."""
+    return frozenset(_LATIN.findall(text.lower()))
+
+
 def terms(text: str, *, question: bool = False) -> list[str]:
     """Terms in order of appearance, repeats included. ``question``: without stop words and question words."""
-    text = unicodedata.normalize("NFKC", text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
     if question:
         text = STOP_CJK.sub(" ", text)
     found: list[str] = []
@@ -63,6 +75,9 @@ def _pairs(run: str) -> list[str]:
 
 def _word(run: str, question: bool) -> list[str]:
     lowered = run.lower()
+    if run.isalpha() and (lowered == run or lowered[1:] == run[1:]):
+        # The common case: nothing to take apart.
+        return [] if question and lowered in STOP else [stem(lowered)]
     parts = [part for piece in _SPLIT.split(run) for part in _CAMEL.findall(piece)]
     found = [] if question and lowered in STOP else [stem(lowered)]
     if len(parts) > 1:
@@ -70,6 +85,7 @@ def _word(run: str, question: bool) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=16_384)
 def stem(word: str) -> str:
     """English endings off, so that "restarts", "restarted" and "restarting" meet. Deliberately crude: both sides of
     every comparison go through it.
@@ -84,4 +100,4 @@ def stem(word: str) -> str:
                 break
     if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "lsz":
         return word[:-1]
-    return word[:-1] if len(word) > 4 and word.endswith("e") else word
+    return word[:-1] if len(word) > 3 and word.endswith("e") else word
