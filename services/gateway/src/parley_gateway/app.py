@@ -113,8 +113,8 @@ def check(settings: GatewaySettings) -> None:
             f"PARLEY_HOST={settings.server.host} is not a loopback address: set PARLEY_AUTH_SECRET (or "
             "PARLEY_AUTH_JWKS) so that clients need a token, or bind 127.0.0.1"
         )
-    if access.auth_secret and len(access.auth_secret) < 16:
-        raise ConfigError("PARLEY_AUTH_SECRET is shorter than 16 characters; use a long random one")
+    if access.auth_secret and len(access.auth_secret) < 32:
+        raise ConfigError("PARLEY_AUTH_SECRET is shorter than 32 characters; use a long random one")
 
 
 def front(hub: Hub) -> Front:

@@ -1,0 +1,141 @@
+"""Turns of one session: order, bound, conflict, refusal, silence."""
+
+import pytest
+
+from parley_gateway.core import effects as fx
+from parley_gateway.core import flow
+from parley_gateway.core.entry import Phase, Request
+from parley_gateway.core.session import Session
+from parley_gateway.core.watch import STEPS_S
+from parley_protocol.client import Accepted, ErrorFrame
+from parley_protocol.events import Delta, Fault, Refusal, Terminal, TurnStatus
+from parley_protocol.faults import FaultCode, ProtocolError
+
+pytestmark = pytest.mark.unit
+
+
+class Socket:
+    def push(self, frame): ...
+
+    def touch(self, view): ...
+
+
+def request(turn, text="?", budget_s=100.0):
+    return Request(turn=turn, text=text, kb="k", budget_s=budget_s, digest=text)
+
+
+@pytest.fixture
+def socket():
+    return Socket()
+
+
+@pytest.fixture
+def session(socket):
+    made = Session("s", "t", "u", max_open=2)
+    made.attach(socket)
+    return made
+
+
+def kinds(effects):
+    return [type(effect).__name__ for effect in effects]
+
+
+def test_only_the_first_of_two_turns_is_published(session, socket):
+    assert kinds(session.start(request("a"), socket, 0.0)) == ["Opened", "Publish"]
+    assert kinds(session.start(request("b"), socket, 0.0)) == ["Opened"]
+    first = session.entries["a"]
+    session.accept(first, 0.1)
+    _, effects = flow.on_event(first, 1, Terminal(0, TurnStatus.COMPLETED, ""), "w", 0.2)
+    assert kinds(effects) == ["Touch", "Ended", "Publish"]
+    assert effects[-1].entry.turn.key.turn == "b"
+
+
+def test_too_many_turns_are_refused(session, socket):
+    session.start(request("a"), socket, 0.0)
+    session.start(request("b"), socket, 0.0)
+    with pytest.raises(ProtocolError) as caught:
+        session.start(request("c"), socket, 0.0)
+    assert caught.value.code is FaultCode.OVERLOADED
+    assert "c" not in session.entries
+
+
+def test_another_text_under_a_used_id_is_a_conflict(session, socket):
+    session.start(request("a", "one"), socket, 0.0)
+    with pytest.raises(ProtocolError) as caught:
+        session.start(request("a", "two"), socket, 0.0)
+    assert caught.value.code is FaultCode.CONFLICT
+
+
+def test_an_event_before_the_confirm_says_accepted_first(session, socket):
+    session.start(request("a"), socket, 0.0)
+    entry = session.entries["a"]
+    _, effects = flow.on_event(entry, 1, Delta(0, 0, "x"), "w", 0.1)
+    assert isinstance(effects[0].frame, Accepted)
+    assert session.accept(entry, 0.2) == []
+
+
+def test_a_refused_turn_is_forgotten_and_the_next_goes_on(session, socket):
+    session.start(request("a"), socket, 0.0)
+    session.start(request("b"), socket, 0.0)
+    effects = session.refuse(session.entries["a"], FaultCode.OVERLOADED, "full", 0.1, retry_after_ms=5)
+    assert kinds(effects) == ["Tell", "Ended", "Publish"]
+    assert isinstance(effects[0].frame, ErrorFrame)
+    assert effects[0].frame.retryable
+    assert list(session.entries) == ["b"]
+
+
+def test_the_first_stage_may_refuse_a_submission(session, socket):
+    session.start(request("a"), socket, 0.0)
+    entry = session.entries["a"]
+    entry.submission = "mine"
+    assert flow.on_event(entry, 1, Refusal("other", Fault("conflict", "no")), "w", 0.1)[1] == []
+    effects = flow.on_event(entry, 1, Refusal("mine", Fault("conflict", "no")), "w", 0.1)[1]
+    assert effects[0].frame.code == "conflict"
+
+
+def test_a_silent_turn_is_watched_on_schedule(session, socket):
+    session.start(request("a"), socket, 0.0)
+    entry = session.entries["a"]
+    session.accept(entry, 0.0)
+    times = []
+    now = 0.0
+    while now < 8.0:
+        now = entry.due()
+        times += [round(now, 3) for effect in flow.on_tick(entry, now) if isinstance(effect, fx.Watch)]
+    start = times[0]
+    assert start == 2.0
+    assert [round(at - start, 3) for at in times[:5]] == list(STEPS_S)
+    assert [round(late - early, 3) for early, late in zip(times[4:], times[5:], strict=False)] == [2.0, 2.0, 2.0]
+
+
+def test_the_deadline_reads_the_row_before_it_ends_the_turn(session, socket):
+    session.start(request("a", budget_s=1.0), socket, 0.0)
+    entry = session.entries["a"]
+    session.accept(entry, 0.0)
+    (watch,) = flow.on_tick(entry, 1.0)
+    assert (watch.cause, watch.attach) == ("deadline", False)
+    flow.on_row_unread(entry, 1.1)
+    assert not entry.turn.frozen
+    assert kinds(flow.on_tick(entry, entry.due())) == ["Watch"] or entry.due() > 2.0
+    flow.on_tick(entry, 2.2)
+    (record,) = flow.on_row(entry, None, 2.3)
+    assert record.status is TurnStatus.EXPIRED
+    assert entry.turn.frozen
+
+
+def test_a_cancelled_turn_in_the_queue_is_recorded_too(session, socket):
+    session.start(request("a"), socket, 0.0)
+    session.start(request("b"), socket, 0.0)
+    assert kinds(session.cancel("b", 0.1)) == ["PublishRecord"]
+    assert session.entries["b"].phase is Phase.QUEUED
+    with pytest.raises(ProtocolError):
+        session.cancel("nobody", 0.1)
+
+
+def test_a_disconnect_changes_nothing(session, socket):
+    session.start(request("a"), socket, 0.0)
+    session.detach(socket, 0.1)
+    entry = session.entries["a"]
+    assert entry.views == []
+    assert session.accept(entry, 0.2) != []
+    assert entry.phase is Phase.RUNNING
