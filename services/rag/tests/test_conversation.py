@@ -8,9 +8,61 @@ from parley_runtime.store.ports import Exchange, StoredPassage
 
 pytestmark = pytest.mark.unit
 
-LEANING = ["What about Chinese?", "and the second one?", "why?", "Why not?", "How so?", "Tell me more.", "How does it work?", "Is it safe?\n", "When was that introduced?", "How do I install it?", "What are their limits?", "Can you explain that?", "What is this used for?", "go on\n", "For example?", "How many of them are there?", "And on Debian?", "How about PostgreSQL?", "它呢", "那价格呢？", "为什么？", "怎么做", "还有呢", "这个怎么用？", "它有什么限制\n", "那它支持中文吗", "其他的呢？", "详细说说", "举个例子", "它们的区别是什么", "继续", "那 PostgreSQL 呢？", "如何配置它"]
+LEANING = [
+    "What about Chinese?",
+    "and the second one?",
+    "why?",
+    "Why not?",
+    "How so?",
+    "Tell me more.",
+    "How does it work?",
+    "Is it safe?\n",
+    "When was that introduced?",
+    "How do I install it?",
+    "What are their limits?",
+    "Can you explain that?",
+    "What is this used for?",
+    "go on\n",
+    "For example?",
+    "How many of them are there?",
+    "And on Debian?",
+    "How about PostgreSQL?",
+    "它呢",
+    "那价格呢？",
+    "为什么？",
+    "怎么做",
+    "还有呢",
+    "这个怎么用？",
+    "它有什么限制\n",
+    "那它支持中文吗",
+    "其他的呢？",
+    "详细说说",
+    "举个例子",
+    "它们的区别是什么",
+    "继续",
+    "那 PostgreSQL 呢？",
+    "如何配置它",
+]
 
-STANDALONE = ["What is the outbox?", "How do I configure the retry ladder?", "Which broker versions are supported?\n", "Is it possible to configure the outbox size in Parley?", "What happens when a worker is killed during generation?\n", "Are there limits on frame size?", "How does RabbitMQ ensure that messages survive a restart?", "List all close codes\n", "What is the difference between a quorum queue and a classic queue, and when is it worth using one?\n", "Who signs the session id?", "什么是防火墙？", "如何配置重试队列", "网关如何处理慢客户端？", "支持哪些文档格式", "死信队列里的消息怎么重新发送\n", "其中一个工作进程被终止时会发生什么事情", "RabbitMQ 4.0 支持哪些参数"]
+STANDALONE = [
+    "What is the outbox?",
+    "How do I configure the retry ladder?",
+    "Which broker versions are supported?\n",
+    "Is it possible to configure the outbox size in Parley?",
+    "What happens when a worker is killed during generation?\n",
+    "Are there limits on frame size?",
+    "How does RabbitMQ ensure that messages survive a restart?",
+    "List all close codes\n",
+    "What is the difference between a quorum queue and a classic queue, and when is it worth using one?\n",
+    "Who signs the session id?",
+    "什么是防火墙？",
+    "如何配置重试队列",
+    "网关如何处理慢客户端？",
+    "支持哪些文档格式",
+    "死信队列里的消息怎么重新发送\n",
+    "其中一个工作进程被终止时会发生什么事情",
+    "RabbitMQ 4.0 支持哪些参数",
+]
 
 
 @pytest.mark.parametrize("question", [question.strip() for question in LEANING])

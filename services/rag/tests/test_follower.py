@@ -1,7 +1,7 @@
 """The index follows the store: within a poll in every process, at once where asked, whole after a restart."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,14 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     opened = await open_store(f"sqlite+aiosqlite:///{tmp_path / 'p.db'}")
     yield opened
     await opened.aclose()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], limit_s: float = 1.0) -> None:
+    """Polls: a follower tells nobody that it has caught up."""
+    deadline = asyncio.get_running_loop().time() + limit_s
+    while not await condition():
+        assert asyncio.get_running_loop().time() < deadline, f"not within {limit_s} s"
+        await asyncio.sleep(0.005)
 
 
 class Process:
@@ -63,13 +71,16 @@ async def test_another_process_sees_changes_by_itself(store: Store) -> None:
     try:
         await put(store, "a.md", "pump")
         await here.follower.catch_up()
-        async with asyncio.timeout(1.0):
-            while await there.found("pump") != ["a.md"]:
-                await asyncio.sleep(0.005)
+
+        async def shown() -> bool:
+            return await there.found("pump") == ["a.md"]
+
+        async def gone() -> bool:
+            return not await there.found("pump")
+
+        await until(shown)
         await store.delete_document("t", "kb", "")
-        async with asyncio.timeout(1.0):
-            while await there.found("pump"):
-                await asyncio.sleep(0.005)
+        await until(gone)
     finally:
         following.cancel()
         await asyncio.wait({following})
@@ -104,10 +115,13 @@ async def test_a_store_that_is_away_is_tried_again(store: Store) -> None:
         broken.tried.clear()
         async with asyncio.timeout(1.0):
             await broken.tried.wait()
-            assert retriever.size() == 0
-            broken.away = False
-            while follower.problem() is not None:
-                await asyncio.sleep(0.005)
+        assert retriever.size() == 0
+        broken.away = False
+
+        async def level() -> bool:
+            return follower.problem() is None
+
+        await until(level)
         assert retriever.size() == 1
         assert (follower.lag_s() or 0) < 1.0
     finally:

@@ -78,17 +78,18 @@ async def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_cancelled_read_leaves_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[asyncio.subprocess.Process] = []
+    started = asyncio.Event()
     real = asyncio.create_subprocess_exec
 
     async def remember(*args: str, **options: object) -> asyncio.subprocess.Process:
         made.append(await real(*args, **options))
+        started.set()
         return made[-1]
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", remember)
     reading = asyncio.create_task(reader().read("k", "a.md", "", b"word. " * 500_000))
     async with asyncio.timeout(10):
-        while not made:
-            await asyncio.sleep(0.001)
+        await started.wait()
     reading.cancel()
     await asyncio.wait({reading})
     assert made[0].returncode is not None
