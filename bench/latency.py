@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.stack import answering, free_port, quantile, stack
+from bench.stack import answering, free_port, purge, quantile, stack
 from bench.throughput import parley_env, peer_gateway, peer_sockets
 from bench.wire import MARK, Socket, open_socket
 
@@ -65,6 +65,7 @@ async def measure(name: str, socket: Socket, ask: Ask, is_done: IsDone) -> Laten
 async def parley_stack(folder: Path, amqp: str) -> AsyncIterator[int]:
     """Gateway, rag and inference with the scripted engine; yields the gateway's port."""
     port = free_port()
+    await purge(amqp)
     env = parley_env(folder, amqp, port) | {
         "PARLEY_ENGINE": "scripted",
         "PARLEY_SCRIPT_TOKENS": str(TOKENS),

@@ -12,12 +12,14 @@ import sys
 import uvloop
 
 from bench.peers.workers import Window
+from parley_protocol.control import Audience
 from parley_protocol.routes import topology
 from parley_protocol.work import Generate, Record, Retrieve
 from parley_runtime.amqp import AmqpBroker
+from parley_runtime.control import ControlPlane
 from parley_runtime.stage import Run, StageSpec
 from parley_runtime.store import open_store
-from parley_runtime.worker import Worker
+from parley_runtime.worker import open_worker
 
 
 class Flood:
@@ -50,7 +52,8 @@ async def work(turns: int, ahead: int) -> None:
     store = await open_store(os.environ["PARLEY_STORE"])
     flood = Flood(turns, ahead)
     stage = StageSpec("retrieve", Retrieve, turns, flood.handle, first=True)
-    async with Worker(process_id="bench-worker", broker=broker, store=store, stages=[stage]):
+    control = await ControlPlane.open(broker, process_id="bench-worker", audience=Audience.WORKERS)
+    async with open_worker([stage], broker=broker, store=store, control=control):
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), flood.window.take)
         sys.stdout.write("ready\n")
         sys.stdout.flush()

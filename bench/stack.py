@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aio_pika
 import psutil
+
+from parley_protocol.routes import topology
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,6 +133,15 @@ async def answering(port: int, path: str, child: Started, *, within_s: float = 6
         if asyncio.get_running_loop().time() > deadline:
             raise RuntimeError(f"{child.name} did not answer {path} within {within_s:.0f} s")
         await asyncio.sleep(0.1)
+
+
+async def purge(amqp: str) -> None:
+    """Delete the durable queues of a measurement before, so that its unfinished work does not reach the next one."""
+    connection = await aio_pika.connect(amqp)
+    async with connection:
+        channel = await connection.channel()
+        for queue in topology().queues:
+            await channel.queue_delete(queue.name)
 
 
 def broker_pid(port: int) -> int:

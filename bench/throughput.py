@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.stack import Stack, Started, answering, broker_pid, cpu_s, free_port, stack
+from bench.stack import Stack, Started, answering, broker_pid, cpu_s, free_port, purge, stack
 from bench.wire import Socket, open_socket
 
 SOCKETS = 50
@@ -81,6 +81,7 @@ async def measure(name: str, rig: Rig, broker: int) -> Flow:
 async def parley(folder: Path, amqp: str, *, ahead: int, env: dict[str, str] | None = None) -> AsyncIterator[Rig]:
     """The real gateway; the flood stands where a generation worker would, on the real worker loop and sink."""
     port = free_port()
+    await purge(amqp)
     async with stack(folder, parley_env(folder, amqp, port) | (env or {})) as running:
         gateway = await running.start("gateway", "parley_gateway")
         worker = await running.start(

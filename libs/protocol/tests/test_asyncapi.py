@@ -25,7 +25,8 @@ def test_a_stale_document_fails_the_check(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_wrong_usage_is_told() -> None:
-    assert asyncapi.main([]) == 2
+    assert asyncapi.main(["--write"]) == 2
+    assert asyncapi.main(["one.json", "two.json"]) == 2
 
 
 def references(node: Any) -> list[str]:

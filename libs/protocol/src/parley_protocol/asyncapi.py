@@ -1,6 +1,6 @@
 """The AsyncAPI 3 document of everything on the socket and in the broker, generated from the types that encode.
 
-``python -m parley_protocol.asyncapi [--check] PATH`` writes the document, or fails when the file is not current.
+``python -m parley_protocol.asyncapi [--check] [PATH]`` writes the document, or fails when the file is not current.
 """
 
 import json
@@ -15,6 +15,7 @@ from parley_protocol import client, control, events, routes, work
 from parley_protocol.faults import CloseCode, FaultCode
 
 VERSION = "1.0.0"
+DEFAULT_PATH = "docs/asyncapi.json"
 REF = "#/components/schemas/{name}"
 
 _INTRO = (
@@ -158,10 +159,10 @@ def main(arguments: list[str]) -> int:
     """Write or check the file; returns the exit status."""
     check = "--check" in arguments
     paths = [argument for argument in arguments if argument != "--check"]
-    if len(paths) != 1:
-        sys.stderr.write("usage: python -m parley_protocol.asyncapi [--check] PATH\n")
+    if len(paths) > 1 or any(path.startswith("-") for path in paths):
+        sys.stderr.write(f"usage: python -m parley_protocol.asyncapi [--check] [PATH, default {DEFAULT_PATH}]\n")
         return 2
-    path = Path(paths[0])
+    path = Path(paths[0] if paths else DEFAULT_PATH)
     text = render()
     if not check:
         path.write_text(text, encoding="utf-8")
