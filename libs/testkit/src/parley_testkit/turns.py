@@ -67,9 +67,9 @@ class FakeGateway(Collector):
         )
         await self._subscription.wait_consuming(5.0)
 
-    async def publish(self, job: Job) -> None:
-        """Put ``job`` into its stage's queue."""
-        await self._link.publish(WORK, stage_of(job), job_message(job))
+    async def publish(self, job: Job, *, timeout_s: float = 5.0) -> None:
+        """Put ``job`` into its stage's queue. Raises as ``Link.publish``."""
+        await self._link.publish(WORK, stage_of(job), job_message(job), timeout_s=timeout_s)
 
     async def close(self) -> None:
         """Gone, with its queues."""
