@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections.abc import AsyncIterator
 
 import pytest
 
 from parley_runtime.amqp import AmqpBroker, subscriber
+from parley_runtime.amqp.subscriber import AmqpSubscription
 from parley_runtime.amqp.wire import silence_limit_s
 from parley_runtime.errors import OutcomeUnknown, Unavailable
 from parley_runtime.ports import LinkState, Message
@@ -15,6 +17,7 @@ from parley_runtime.telemetry import metrics, names
 from parley_testkit.contracts import RabbitUnderTest
 from parley_testkit.contracts.lab import Lab, Taken, eventually
 from parley_testkit.proxy import CuttableProxy
+from parley_testkit.rabbit import RabbitNode
 
 pytestmark = pytest.mark.rabbit
 
@@ -24,29 +27,31 @@ LIMIT_S = silence_limit_s(HEARTBEAT_S) + 1.0
 
 
 @pytest.fixture
-async def under_test(rabbit):
+async def under_test(rabbit: RabbitNode) -> AsyncIterator[RabbitUnderTest]:
     real = RabbitUnderTest(rabbit)
     yield real
     await real.close()
 
 
 @pytest.fixture
-async def proxy(rabbit):
+async def proxy(rabbit: RabbitNode) -> AsyncIterator[CuttableProxy]:
     async with CuttableProxy("127.0.0.1", rabbit.port) as proxy:
         yield proxy
 
 
 @contextlib.asynccontextmanager
-async def connected(lab, proxy, **options):
+async def connected(lab: Lab, proxy: CuttableProxy) -> AsyncIterator[AmqpBroker]:
     url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/"
-    broker = AmqpBroker(url, name="p", topology=lab.topology, heartbeat_s=HEARTBEAT_S, **options)
+    broker = AmqpBroker(url, name="p", topology=lab.topology, heartbeat_s=HEARTBEAT_S)
     try:
         yield broker
     finally:
         await broker.close()
 
 
-async def test_an_idle_half_open_link_is_noticed_and_comes_back(under_test, proxy):
+async def test_an_idle_half_open_link_is_noticed_and_comes_back(
+    under_test: RabbitUnderTest, proxy: CuttableProxy
+) -> None:
     lab, taken = Lab(under_test), Taken()
     queue = lab.queue()
     async with connected(lab, proxy) as broker:
@@ -62,7 +67,9 @@ async def test_an_idle_half_open_link_is_noticed_and_comes_back(under_test, prox
 
 
 @pytest.mark.parametrize("size", [10, 200_000], ids=["small", "more than the socket holds"])
-async def test_publishes_into_a_half_open_link_end(under_test, proxy, size):
+async def test_publishes_into_a_half_open_link_end(
+    under_test: RabbitUnderTest, proxy: CuttableProxy, size: int
+) -> None:
     lab = Lab(under_test)
     lab.queue()
     async with connected(lab, proxy) as broker:
@@ -72,7 +79,7 @@ async def test_publishes_into_a_half_open_link_end(under_test, proxy, size):
         proxy.blackhole()
         began = loop.time()
 
-        async def publish(timeout_s):
+        async def publish(timeout_s: float) -> tuple[type[Exception] | None, float]:
             try:
                 await link.publish(lab.exchange, "q", Message(b"x" * size), timeout_s=timeout_s)
             except (OutcomeUnknown, Unavailable) as error:
@@ -94,7 +101,9 @@ async def test_publishes_into_a_half_open_link_end(under_test, proxy, size):
         await eventually(lambda: link.state, LinkState.UP)
 
 
-async def test_an_open_port_that_never_answers_is_unavailable_in_time(under_test, proxy):
+async def test_an_open_port_that_never_answers_is_unavailable_in_time(
+    under_test: RabbitUnderTest, proxy: CuttableProxy
+) -> None:
     proxy.blackhole()
     async with connected(Lab(under_test), proxy) as broker:
         began = asyncio.get_running_loop().time()
@@ -103,7 +112,7 @@ async def test_an_open_port_that_never_answers_is_unavailable_in_time(under_test
         assert asyncio.get_running_loop().time() - began < 3
 
 
-async def test_acknowledgements_do_not_hang_on_a_dead_wire(under_test, proxy):
+async def test_acknowledgements_do_not_hang_on_a_dead_wire(under_test: RabbitUnderTest, proxy: CuttableProxy) -> None:
     lab, taken = Lab(under_test), Taken()
     queue = lab.queue(quorum=False)
     async with connected(lab, proxy) as broker:
@@ -119,7 +128,9 @@ async def test_acknowledgements_do_not_hang_on_a_dead_wire(under_test, proxy):
             assert await asyncio.gather(*(delivery.ack() for delivery in held)) == [False] * 2000
 
 
-async def test_a_closed_channel_takes_only_its_own_consumer_along(under_test, proxy):
+async def test_a_closed_channel_takes_only_its_own_consumer_along(
+    under_test: RabbitUnderTest, proxy: CuttableProxy
+) -> None:
     lab, taken, other = Lab(under_test), Taken(), Taken()
     one, two = lab.queue("one"), lab.queue("two")
     async with connected(lab, proxy) as broker:
@@ -128,6 +139,8 @@ async def test_a_closed_channel_takes_only_its_own_consumer_along(under_test, pr
         await lab.put(link, "one", "m")
         (stale,) = await taken.until(1)
         # What the broker does to a consumer that holds a delivery for longer than its consumer_timeout.
+        assert isinstance(hit, AmqpSubscription)
+        assert hit._lane is not None
         await hit._lane.channel.basic_ack(424242)
         fresh = (await taken.until(2))[1]
         assert (stale.alive, fresh.alive, fresh.redelivered) == (False, True, True)
@@ -138,7 +151,9 @@ async def test_a_closed_channel_takes_only_its_own_consumer_along(under_test, pr
         await other.until(1)
 
 
-async def test_a_queue_that_does_not_answer_consume_is_asked_again(under_test, proxy, monkeypatch):
+async def test_a_queue_that_does_not_answer_consume_is_asked_again(
+    under_test: RabbitUnderTest, proxy: CuttableProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab, taken = Lab(under_test), Taken()
     queue = lab.queue()
     async with connected(lab, proxy) as broker:
@@ -153,7 +168,9 @@ async def test_a_queue_that_does_not_answer_consume_is_asked_again(under_test, p
         assert link.state is LinkState.UP
 
 
-async def test_consumers_are_back_within_two_seconds_of_a_killed_broker(under_test, rabbit):
+async def test_consumers_are_back_within_two_seconds_of_a_killed_broker(
+    under_test: RabbitUnderTest, rabbit: RabbitNode
+) -> None:
     lab, taken = Lab(under_test), Taken()
     queue = lab.queue(quorum=False)
     broker = AmqpBroker(rabbit.url, name="p", topology=lab.topology)
@@ -172,7 +189,9 @@ async def test_consumers_are_back_within_two_seconds_of_a_killed_broker(under_te
         await broker.close()
 
 
-async def test_a_login_refused_later_is_retried_and_never_shown(under_test, rabbit, caplog):
+async def test_a_login_refused_later_is_retried_and_never_shown(
+    under_test: RabbitUnderTest, rabbit: RabbitNode, caplog: pytest.LogCaptureFixture
+) -> None:
     user, password = f"user-{secrets.token_hex(3)}", f"pw-{secrets.token_hex(8)}"
     ctl = rabbit.ctl
     await asyncio.to_thread(ctl, "add_user", user, password)
@@ -197,7 +216,7 @@ async def test_a_login_refused_later_is_retried_and_never_shown(under_test, rabb
         await asyncio.to_thread(ctl, "delete_user", user)
 
 
-async def test_connections_are_named_after_process_and_purpose(under_test, rabbit):
+async def test_connections_are_named_after_process_and_purpose(under_test: RabbitUnderTest, rabbit: RabbitNode) -> None:
     name = f"rag-{secrets.token_hex(4)}"
     broker = AmqpBroker(rabbit.url, name=name, topology=Lab(under_test).topology)
     try:
@@ -213,7 +232,7 @@ async def test_connections_are_named_after_process_and_purpose(under_test, rabbi
         await broker.close()
 
 
-async def test_links_are_measured(under_test, proxy):
+async def test_links_are_measured(under_test: RabbitUnderTest, proxy: CuttableProxy) -> None:
     lab, taken = Lab(under_test), Taken()
     queue = lab.queue()
     purpose = f"test{secrets.token_hex(3)}"

@@ -17,7 +17,7 @@ from parley_runtime.errors import ConfigError, Unavailable
 pytestmark = pytest.mark.unit
 
 
-def test_an_address_never_shows_its_password():
+def test_an_address_never_shows_its_password() -> None:
     address = parse("amqp://user:s3cret%2F@rabbit.example:5673/my%2Fhost?timeout=3&heartbeat=99", heartbeat_s=5)
     assert "s3cret" not in str(address) + repr(address)
     assert str(address) == "user@rabbit.example:5673 (virtual host 'my/host')"
@@ -33,25 +33,25 @@ def test_an_address_never_shows_its_password():
         ("amqp://u@host/%2F", ("u", "host", 5672, "/")),
     ],
 )
-def test_what_an_address_leaves_out_has_a_default(url, expected):
+def test_what_an_address_leaves_out_has_a_default(url: str, expected: tuple[str, str, int, str]) -> None:
     address = parse(url, heartbeat_s=5)
     assert (address.user, address.host, address.port, address.vhost) == expected
 
 
 @pytest.mark.parametrize("url", ["", "localhost", "http://secret@h/", "amqp://", "amqp://u:secret@h:port/", "amqp://["])
-def test_a_bad_url_is_a_config_error_without_the_url(url):
+def test_a_bad_url_is_a_config_error_without_the_url(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         AmqpBroker(url, name="p", topology=Topology((), ()))
     assert "AMQP_URL" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_half_open_detection_keeps_its_limit():
+def test_half_open_detection_keeps_its_limit() -> None:
     assert silence_limit_s(5) <= 15
     assert silence_limit_s(1) == 5
 
 
-def test_back_off_grows_to_its_cap_with_full_jitter():
+def test_back_off_grows_to_its_cap_with_full_jitter() -> None:
     quick = [delay_s(n, quick=True) for n in range(1, 200)]
     slow = [delay_s(50, quick=False) for _ in range(400)]
     assert max(quick) <= QUICK_CAP_S
@@ -59,7 +59,7 @@ def test_back_off_grows_to_its_cap_with_full_jitter():
     assert all(delay_s(1, quick=False) <= 0.2 for _ in range(50))
 
 
-def test_private_queues_share_one_label():
+def test_private_queues_share_one_label() -> None:
     assert meters.queue_label(event_queue("gateway-1", "7")) == "parley.events"
     assert meters.queue_label(QueueSpec("parley.retrieve", {}, ())) == "parley.retrieve"
 
@@ -74,23 +74,23 @@ def test_private_queues_share_one_label():
         (EOFError(), 0, "EOFError"),
     ],
 )
-async def test_failures_of_the_wire_carry_the_brokers_code(error, code, reason):
+async def test_failures_of_the_wire_carry_the_brokers_code(error: Exception, code: int, reason: str) -> None:
     with pytest.raises(WireError, match=re.escape(reason)) as caught, wire_errors():
         raise error
     assert caught.value.reply_code == code
 
 
-async def test_a_cancellation_that_nobody_asked_for_is_a_lost_wire():
+async def test_a_cancellation_that_nobody_asked_for_is_a_lost_wire() -> None:
     future = asyncio.get_running_loop().create_future()
     future.cancel()
     with pytest.raises(WireError), wire_errors():
         await future
 
 
-async def test_a_real_cancellation_passes():
+async def test_a_real_cancellation_passes() -> None:
     started = asyncio.Event()
 
-    async def work():
+    async def work() -> None:
         with wire_errors():
             started.set()
             await asyncio.Event().wait()
@@ -102,7 +102,7 @@ async def test_a_real_cancellation_passes():
         await task
 
 
-async def test_nobody_there_is_unavailable_and_says_what_to_do():
+async def test_nobody_there_is_unavailable_and_says_what_to_do() -> None:
     broker = AmqpBroker("amqp://guest:secret@127.0.0.1:1/", name="p", topology=Topology((), ()))
     with pytest.raises(Unavailable, match="Is it running") as caught:
         await broker.open("test", wait_s=0.1)

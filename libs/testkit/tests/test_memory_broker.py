@@ -1,6 +1,7 @@
 """What the in-memory broker offers beyond the contract: faults and looking inside."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -17,13 +18,13 @@ SPECS = {queue.name: queue for queue in topology().queues}
 
 
 @pytest.fixture
-async def broker():
+async def broker() -> AsyncIterator[MemoryBroker]:
     memory = MemoryBroker(topology(admission=3))
     yield memory
     await memory.close()
 
 
-async def test_a_confirm_can_be_lost_and_the_message_is_there(broker):
+async def test_a_confirm_can_be_lost_and_the_message_is_there(broker: MemoryBroker) -> None:
     link = await broker.process("gateway").open("publish")
     broker.lose_confirms(1)
     with pytest.raises(OutcomeUnknown):
@@ -32,7 +33,7 @@ async def test_a_confirm_can_be_lost_and_the_message_is_there(broker):
     assert broker.messages(RETRIEVE) == (b"1", b"2")
 
 
-async def test_admission_is_the_length_of_the_first_stage(broker):
+async def test_admission_is_the_length_of_the_first_stage(broker: MemoryBroker) -> None:
     link = await broker.process("gateway").open("publish")
     for _ in range(3):
         await link.publish(WORK, Stage.RETRIEVE, Message(b""))
@@ -40,7 +41,7 @@ async def test_admission_is_the_length_of_the_first_stage(broker):
         await link.publish(WORK, Stage.RETRIEVE, Message(b""))
 
 
-async def test_returned_messages_go_behind_the_waiting_ones(broker):
+async def test_returned_messages_go_behind_the_waiting_ones(broker: MemoryBroker) -> None:
     link, heir = await broker.process("a").open("all"), await broker.process("b").open("all")
     first, second = Taken(), Taken()
     spec = topology(admission=3).queues[0]
@@ -55,7 +56,7 @@ async def test_returned_messages_go_behind_the_waiting_ones(broker):
     assert [d.body for d in await second.until(3)] == [b"2", b"0", b"1"]
 
 
-async def test_a_killed_process_can_do_nothing_and_its_name_can_start_again(broker):
+async def test_a_killed_process_can_do_nothing_and_its_name_can_start_again(broker: MemoryBroker) -> None:
     link = await broker.process("a").open("all")
     broker.kill("a")
     with pytest.raises(Unavailable):
@@ -64,7 +65,7 @@ async def test_a_killed_process_can_do_nothing_and_its_name_can_start_again(brok
     await again.publish(WORK, Stage.RETRIEVE, Message(b""))
 
 
-async def test_a_publish_written_during_an_alarm_arrives_after_it(broker):
+async def test_a_publish_written_during_an_alarm_arrives_after_it(broker: MemoryBroker) -> None:
     link = await broker.process("a").open("publish")
     broker.block()
     with pytest.raises(OutcomeUnknown):
@@ -74,7 +75,7 @@ async def test_a_publish_written_during_an_alarm_arrives_after_it(broker):
     await eventually(lambda: broker.messages(RETRIEVE), (b"late",))
 
 
-async def test_a_sure_dead_letter_waits_for_room(broker):
+async def test_a_sure_dead_letter_waits_for_room(broker: MemoryBroker) -> None:
     """A retry rung whose stage is full keeps the job until there is room."""
     link = await broker.process("a").open("all")
     for body in (b"0", b"1", b"2"):
@@ -89,7 +90,7 @@ async def test_a_sure_dead_letter_waits_for_room(broker):
     assert taken.bodies == ["0", "1", "2", "retried"]
 
 
-async def test_stop_and_start_are_an_outage(broker):
+async def test_stop_and_start_are_an_outage(broker: MemoryBroker) -> None:
     process = broker.process("a")
     link = await process.open("all")
     broker.stop()
@@ -100,7 +101,7 @@ async def test_stop_and_start_are_an_outage(broker):
     await eventually(lambda: link.state, LinkState.UP)
 
 
-async def test_a_rejected_job_is_parked(broker):
+async def test_a_rejected_job_is_parked(broker: MemoryBroker) -> None:
     link, taken = await broker.process("a").open("all"), Taken()
     await link.publish(WORK, Stage.GENERATE, Message(b"poison"))
     await link.subscribe(lambda: SPECS[stage_queue(Stage.GENERATE)], taken, prefetch=1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,8 +12,8 @@ pytestmark = pytest.mark.unit
 
 
 @contextlib.asynccontextmanager
-async def echo():
-    async def serve(reader, writer):
+async def echo() -> AsyncIterator[CuttableProxy]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 writer.write(data)
@@ -26,7 +27,7 @@ async def echo():
 
 
 @contextlib.asynccontextmanager
-async def client(proxy):
+async def client(proxy: CuttableProxy) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
         yield reader, writer
@@ -36,7 +37,7 @@ async def client(proxy):
             await writer.wait_closed()
 
 
-async def test_it_forwards_both_ways():
+async def test_it_forwards_both_ways() -> None:
     async with echo() as proxy, client(proxy) as (reader, writer):
         sent = bytes(range(256)) * 4000
         writer.write(sent)
@@ -44,7 +45,7 @@ async def test_it_forwards_both_ways():
         assert (proxy.connections, proxy.accepted) == (1, 1)
 
 
-async def test_cut_resets_and_accepts_again():
+async def test_cut_resets_and_accepts_again() -> None:
     async with echo() as proxy:
         async with client(proxy) as (reader, writer):
             writer.write(b"a")
@@ -57,7 +58,7 @@ async def test_cut_resets_and_accepts_again():
             assert await asyncio.wait_for(reader.readexactly(1), 5) == b"b"
 
 
-async def test_refuse_closes_the_port_until_restored():
+async def test_refuse_closes_the_port_until_restored() -> None:
     async with echo() as proxy:
         port = proxy.port
         await proxy.refuse()
@@ -70,7 +71,7 @@ async def test_refuse_closes_the_port_until_restored():
             assert await asyncio.wait_for(reader.readexactly(1), 5) == b"c"
 
 
-async def test_a_black_hole_keeps_connections_and_lets_nothing_through():
+async def test_a_black_hole_keeps_connections_and_lets_nothing_through() -> None:
     async with echo() as proxy, client(proxy) as (reader, writer):
         writer.write(b"a")
         assert await reader.readexactly(1) == b"a"
@@ -85,7 +86,7 @@ async def test_a_black_hole_keeps_connections_and_lets_nothing_through():
         assert await asyncio.wait_for(reader.readexactly(1), 5) == b"b"
 
 
-async def test_latency_delays_without_reordering():
+async def test_latency_delays_without_reordering() -> None:
     async with echo() as proxy, client(proxy) as (reader, writer):
         proxy.latency_s = 0.1
         began = asyncio.get_running_loop().time()

@@ -145,6 +145,7 @@ class Supervisor:
         self._problem = self._told = ""
         wire.on_blocked = self._on_blocked
         self._enter(LinkState.UP, "connected")
+        self._log.info("link_up")
         if wire.blocked:
             self._on_blocked(wire.blocked)
         if not self._first.done():
