@@ -10,7 +10,7 @@ from parley_protocol.events import Retrieval, Source, Status, Terminal, TurnStat
 from parley_protocol.ids import TurnKey
 from parley_protocol.routes import Stage
 from parley_protocol.work import ChatMessage, DocumentInfo, Generate, Record, Retrieve, Sampling
-from parley_rag.handler import Options, RetrieveHandler, exchanges
+from parley_rag.handler import Options, RetrieveHandler, exchanges, relevant
 from parley_rag.retrieval import EmbeddedRetriever, IndexFollower, Query
 from parley_runtime.clock import SystemClock
 from parley_runtime.errors import Unavailable, UnknownBase
@@ -168,6 +168,15 @@ async def test_a_question_without_a_match_is_answered_without_passages(store: St
     job = await RetrieveHandler(store, retriever)(run)
     assert run.marks == [("question", "knowledge_base", [])]
     assert "do not invent" in job.prompt[0].content
+
+
+@pytest.mark.parametrize(
+    ("scores", "floor", "kept"),
+    [([], 0.1, 0), ([0.9, 0.5, 0.3], 0.1, 2), ([0.2, 0.15, 0.09], 0.1, 2), ([0.05], 0.1, 0), ([0.05, 0.04], 0.0, 2)],
+)
+def test_noise_is_not_offered(scores: list[float], floor: float, kept: int) -> None:
+    sources = [Source(str(i), "a", "t", score, "x", 0, 1) for i, score in enumerate(scores)]
+    assert relevant(sources, floor) == sources[:kept]
 
 
 class Away:

@@ -135,7 +135,10 @@ async def _consume(
 
 def _options(settings: RagSettings) -> Options:
     return Options(
-        passages=settings.passages, history_turns=settings.history_turns, history_chars=settings.history_chars
+        passages=settings.passages,
+        min_score=settings.min_score,
+        history_turns=settings.history_turns,
+        history_chars=settings.history_chars,
     )
 
 

@@ -25,6 +25,14 @@ class RagSettings:
     passages: int = setting(
         "PARLEY_PASSAGES", 5, "Passages offered to an answer", unit="passages", minimum=1, maximum=50
     )
+    min_score: float = setting(
+        "PARLEY_MIN_SCORE",
+        0.08,
+        "Share of a question that a passage must meet to be offered to an answer; unrelated ones score up to 0.1",
+        zero="whatever matches at all is offered",
+        minimum=0,
+        maximum=1,
+    )
     history_turns: int = setting(
         "PARLEY_HISTORY_TURNS",
         6,
