@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -263,3 +264,20 @@ def parley(url: str, *arguments: str, environ: Mapping[str, str] | None = None) 
         timeout=60,
         check=False,
     )
+
+
+def stored(stack: Stack, turn: str) -> list[dict[str, Any]]:
+    """Rows of the turn, read from the database itself: tenant, session, status, question, text."""
+    path = stack.store.removeprefix("sqlite+aiosqlite:///")
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+        rows = database.execute("SELECT tenant, session, status, question, text FROM turns WHERE turn = ?", (turn,))
+        return [
+            {
+                "tenant": tenant,
+                "session": session,
+                "status": status,
+                "question": json.loads(question),
+                "text": None if text is None else json.loads(text),
+            }
+            for tenant, session, status, question, text in rows
+        ]
