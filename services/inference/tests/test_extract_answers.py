@@ -276,3 +276,17 @@ def test_pieces_are_small() -> None:
     assert pieces("A fence wins. [1]") == ["A ", "fence ", "wins. ", "[1]"]
     assert pieces("围栏号是整数。[1]") == ["围栏号", "是整数。", "[1]"]
     assert max(len(piece) for piece in pieces("x" * 500)) <= 24
+
+
+def test_two_passages_each_have_their_citation() -> None:
+    one = "The gateway closes a slow socket with code 4008."
+    two = "The worker stops an orphaned turn after sixty seconds of silence."
+    text = answer("What do the gateway socket and the worker turn do?", sources(one, two))
+    assert text == f"{one} [1] {two} [2]"
+
+
+def test_two_passages_with_lists_are_set_apart() -> None:
+    ways = "Ways to stop the gateway:\n\n- press Ctrl-C\n- send SIGTERM"
+    worker = "The worker stops at the end of its drain."
+    text = answer("Which ways stop the gateway, and does the worker drain at its end?", sources(ways, worker))
+    assert text == f"{ways} [1]\n\n{worker} [2]"

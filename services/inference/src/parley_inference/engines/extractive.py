@@ -37,12 +37,16 @@ class ExtractiveGenerator:
 
     def __init__(self, settings: ExtractiveSettings) -> None:
         self._pace = settings.pace_ms / 1000
+        self._turn = asyncio.Lock()
 
     async def generate(self, request: Request, *, prefix: str = "") -> AsyncGenerator[Piece, None]:
         """The whole answer, from the start; the part that repeats ``prefix`` comes in one piece, without pace."""
-        text = answer(
-            request.question, request.sources, intent=request.intent, kb=request.kb, messages=request.messages
-        )
+        # One at a time, and the loop in between: a burst of questions must not hold up a cancel.
+        async with self._turn:
+            await asyncio.sleep(0)
+            text = answer(
+                request.question, request.sources, intent=request.intent, kb=request.kb, messages=request.messages
+            )
         rest = pieces(text)
         count = len(rest)
         if prefix and text.startswith(prefix):

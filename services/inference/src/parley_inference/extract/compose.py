@@ -56,15 +56,8 @@ def _write(picked: Sequence[Candidate]) -> str:
     parts = [_group(list(group), source + 1) for source, group in groupby(picked, key=lambda item: item.source)]
     text = parts[0]
     for part in parts[1:]:
-        # A citation ends in a bracket: the gap depends on what follows it.
-        text += _gap(text, part) + part
+        text += ("\n\n" if "\n" in text or "\n" in part else " ") + part
     return text
-
-
-def _gap(before: str, after: str) -> str:
-    if before.rsplit("\n", 1)[-1].startswith(("- ", "```")) or "\n" in before or after.startswith(("- ", "```")):
-        return "\n\n"
-    return " "
 
 
 def _group(picked: list[Candidate], number: int) -> str:

@@ -1,0 +1,104 @@
+"""The service as a process of its own, on a real RabbitMQ and a real store."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from parley_protocol.events import Marks, Retrieval, Source
+from parley_protocol.routes import topology
+from parley_protocol.work import Record
+from parley_runtime.amqp import AmqpBroker
+from parley_runtime.store import open_store
+from parley_testkit.house import KEY, prompt
+from parley_testkit.rabbit import RabbitNode, free_port
+from parley_testkit.turns import FakeGateway, JobTap
+
+pytestmark = pytest.mark.rabbit
+
+PASSAGE = "A fence is a number that the store gives to each run of a turn. The higher fence wins over the lower one."
+
+
+@pytest.fixture(scope="module")
+def vhost(rabbit: RabbitNode) -> str:
+    """Address of a virtual host of our own."""
+    rabbit.ctl("add_vhost", "inference")
+    rabbit.ctl("set_permissions", "-p", "inference", "guest", ".*", ".*", ".*")
+    return rabbit.url.rstrip("/") + "/inference"
+
+
+@asynccontextmanager
+async def _running(**environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "parley_inference",
+        env={"PATH": os.environ["PATH"], **environ},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.communicate()
+
+
+async def _until(child: asyncio.subprocess.Process, event: str) -> dict[str, object]:
+    """The first log line with ``event``."""
+    assert child.stderr is not None
+    async with asyncio.timeout(30):
+        while True:
+            line = await child.stderr.readline()
+            assert line, "the process ended early"
+            fields: dict[str, object] = json.loads(line)
+            if fields["event"] == event:
+                return fields
+
+
+async def test_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
+    store_url = f"sqlite+aiosqlite:///{tmp_path}/parley.db"
+    port = free_port()
+    environ = {"AMQP_URL": vhost, "PARLEY_STORE": store_url, "PARLEY_HEALTH_PORT": str(port)}
+    broker = AmqpBroker(vhost, name="test", topology=topology(), heartbeat_s=5)
+    store = await open_store(store_url)
+    async with _running(**environ) as child:
+        chosen = await _until(child, "engine chosen")
+        assert chosen["engine"] == "extractive"
+        await _until(child, "started")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert (await client.get("/readyz")).json()["ready"] is True
+            await store.claim_first(KEY, submission="sub-1", digest="d1", question="What is a fence?")
+            gateway = await FakeGateway.open(broker, "gw")
+            tap = await JobTap.open(broker, "record")
+            source = Source("p1", "g.md", "Fencing", 1.0, PASSAGE, 0, len(PASSAGE))
+            marks = Marks(retrieval=Retrieval(0, "question", "knowledge_base", (source,)))
+            await gateway.publish(prompt(question="What is a fence?", marks=marks))
+            record = await tap.next(limit_s=15)
+            assert isinstance(record, Record)
+            assert record.text == f"{PASSAGE} [1]"
+            await gateway.until(lambda: gateway.text(KEY) == record.text)
+            assert 'parley_jobs_total{outcome="done",stage="generate"} 1.0' in (await client.get("/metrics")).text
+            assert (await client.get("/statusz")).json()["engines"][0]["name"] == "extractive"
+        child.send_signal(signal.SIGTERM)
+        await _until(child, "stopped")
+        assert await asyncio.wait_for(child.wait(), 10) == 0
+    await gateway.close()
+    await broker.close()
+    await store.aclose()
+
+
+async def test_a_refused_password_ends_the_process_with_78(vhost: str, tmp_path: Path) -> None:
+    url = vhost.replace("guest:guest", "guest:wrong")
+    async with _running(AMQP_URL=url, PARLEY_STORE=f"sqlite+aiosqlite:///{tmp_path}/parley.db") as child:
+        _, written = await asyncio.wait_for(child.communicate(), 30)
+    assert child.returncode == 78
+    assert b"AMQP_URL" in written
+    assert b"wrong" not in written
