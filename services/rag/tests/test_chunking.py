@@ -103,6 +103,10 @@ def test_headings_alone_still_make_a_passage() -> None:
     assert passages("# Only a heading") == ["Only a heading"]
 
 
+def test_a_heading_without_text_is_not_lost() -> None:
+    assert passages("# Ports\n\n## 8000 HTTP\n\n## 5672 AMQP\n\n# End\n\ntext") == ["8000 HTTP", "5672 AMQP", "text"]
+
+
 def test_ids_are_stable_and_depend_on_place_and_content() -> None:
     found = extract("a.md", "", b"# A\n\none\n\n# B\n\none")
     first, second = chunk(found, kb="k", path="a.md")

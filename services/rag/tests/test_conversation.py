@@ -76,6 +76,10 @@ def test_standalone_questions_are_left_alone(question: str) -> None:
     assert rewrite(question, history) == (Query(question), False)
 
 
+def test_a_long_text_names_its_own_subject() -> None:
+    assert not leans("why? " * 100)
+
+
 def test_without_a_conversation_nothing_leans() -> None:
     assert rewrite("why?", []) == (Query("why?"), False)
 

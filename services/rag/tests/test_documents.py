@@ -10,6 +10,7 @@ from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen import canvas
 
 from parley_rag.documents import BlockKind, Extracted, Limits, choose, extract
+from parley_rag.documents.builder import TextBuilder
 from parley_runtime.errors import Invalid
 
 pytestmark = pytest.mark.unit
@@ -128,6 +129,20 @@ def test_html_drops_what_is_no_content() -> None:
         (("Main x", "Sub"), "loose text"),
         (("Main x", "Sub"), "中文换行"),
     ]
+
+
+def test_boxes_beside_the_text_are_content() -> None:
+    page = b'<body><p>x</p><div class="sidebar"><p>BACK TO BASICS</p></div><div class="navheader">Prev</div></body>'
+    assert extract("p.html", "", page).text == "x\n\nBACK TO BASICS"
+
+
+def test_what_no_encoding_can_hold_is_replaced() -> None:
+    builder = TextBuilder(Limits())
+    builder.heading(1, "a\ud835")
+    builder.block("\ud83d\ude00 \udc00\x00\x0bend")
+    found = builder.build("t\ud800")
+    assert found.text.encode() == "a\ufffd\n\n😀 \ufffdend".encode()
+    assert found.title == "t\ufffd"
 
 
 def test_html_nested_without_end_is_read_without_recursion() -> None:

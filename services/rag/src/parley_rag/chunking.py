@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import msgspec
 
@@ -47,17 +48,21 @@ class _Piece:
 
 
 def chunk(extracted: Extracted, *, kb: str, path: str) -> list[Passage]:
-    """Passages in reading order. Ids depend on base, path, place and content alone."""
+    """Passages in reading order, at least one. Ids depend on base, path, place and content alone.
+
+    A heading with neither text nor headings below it is a passage itself, so that nothing is lost.
+    """
     passages = []
-    for section in extracted.sections:
-        title = SEPARATOR.join(section.path) or extracted.title
+    for section, after in pairwise((*extracted.sections, None)):
+        assert section is not None
         blocks = section.blocks
-        if not blocks and len(extracted.sections) == 1:
+        if not blocks and (after is None or after.path[: len(section.path)] != section.path):
             blocks = (Block(section.start, section.end),)
+        title = SEPARATOR.join(section.path) or extracted.title
         for start, end in _spans(extracted.text, blocks):
             text = extracted.text[start:end]
             passages.append(Passage(id=passage_id(kb, path, start, text), title=title, text=text, start=start, end=end))
-    return passages or _headings_only(extracted, kb, path)
+    return passages
 
 
 def passage_id(kb: str, path: str, start: int, text: str) -> str:
@@ -67,13 +72,6 @@ def passage_id(kb: str, path: str, start: int, text: str) -> str:
         digest.update(part.encode("utf-8", "surrogatepass"))
         digest.update(b"\0")
     return digest.hexdigest()
-
-
-def _headings_only(extracted: Extracted, kb: str, path: str) -> list[Passage]:
-    start, end = extracted.sections[0].start, extracted.sections[-1].end
-    text = extracted.text[start:end][: TARGET * 2]
-    end = start + len(text)
-    return [Passage(id=passage_id(kb, path, start, text), title=extracted.title, text=text, start=start, end=end)]
 
 
 def _target(text: str) -> int:

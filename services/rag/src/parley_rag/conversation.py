@@ -41,6 +41,8 @@ MANY_WORDS = 4
 """A question with more content words than this names its own subject, whatever pronouns it holds."""
 MANY_WIDE = 8
 """The same in Chinese characters."""
+LONG = 300
+"""A longer question, in code points, names its own subject."""
 LOOK_BACK = 3
 """Turns looked through for one that names its subject."""
 SALIENT = 6
@@ -56,6 +58,8 @@ def _weight(text: str) -> int:
 
 def leans(question: str) -> bool:
     """Whether the question depends on something said before. Judged on the question alone."""
+    if len(question) > LONG:
+        return False
     wide = is_wide(question)
     weight = _weight(question)
     if weight == 0:

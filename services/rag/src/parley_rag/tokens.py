@@ -65,7 +65,7 @@ def terms(text: str) -> Iterator[Term]:
     for match in _TOKEN.finditer(fold(text)):
         run = match.group("cjk")
         if run is None:
-            yield from _word(match.group("word"))
+            yield from _parts(match.group("word"))
             continue
         previous = ""
         for char in run:
@@ -73,6 +73,10 @@ def terms(text: str) -> Iterator[Term]:
                 yield Term(previous + char, unit=False)
             yield Term(char, unit=True)
             previous = char
+
+
+def _parts(word: str) -> tuple[Term, ...]:
+    return _word(word) if len(word) <= MAX_WORD else _word.__wrapped__(word)  # nothing large stays in the cache
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -102,7 +106,7 @@ def _without_stops(text: str) -> Iterator[Term]:
     for match in _TOKEN.finditer(text):
         word = match.group("word")
         if word is not None and _POSSESSIVE.sub("", word).lower() not in STOP_WORDS:
-            yield from _word(word)
+            yield from _parts(word)
 
 
 def is_wide(text: str) -> bool:

@@ -6,6 +6,7 @@ from parley_rag.documents.model import Block, BlockKind, Extracted, Limits, Sect
 from parley_runtime.errors import Invalid
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile(r"[ \t\r\f\v\u00a0\u3000]*\n[ \t\r\f\v\u00a0\u3000]*|[ \t\r\f\v\u00a0]+")
 _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
 _WIDE_BREAK = re.compile(rf"(?<={_WIDE})\n(?={_WIDE})")
@@ -21,7 +22,9 @@ def flow(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Line ends as LF, without control characters."""
+    """Line ends as LF, without control characters; halves of surrogate pairs (some PDF fonts) as U+FFFD."""
+    if _SURROGATE.search(text):
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -50,7 +53,7 @@ class TextBuilder:
     def mark(self, level: int, label: str) -> None:
         """Begin a section whose heading is not in the text (a page)."""
         self._close()
-        self._open(level, label)
+        self._open(level, flow(clean(label)))
         self._start = self._size
 
     def block(self, text: str, kind: BlockKind = BlockKind.PARAGRAPH) -> None:
@@ -69,7 +72,9 @@ class TextBuilder:
         self._close()
         if not self._sections:
             raise Invalid("the document holds no text; nothing was ingested")
-        return Extracted(title or self.first_heading, "".join(self._parts), tuple(self._sections))
+        return Extracted(
+            flow(clean(title))[:MAX_HEADING] or self.first_heading, "".join(self._parts), tuple(self._sections)
+        )
 
     def _open(self, level: int, label: str) -> None:
         while self._path and self._path[-1][0] >= level:

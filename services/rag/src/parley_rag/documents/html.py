@@ -13,7 +13,7 @@ from parley_runtime.errors import Invalid
 _DROP = (
     "script, style, noscript, template, nav, footer, aside, form, iframe, svg, canvas, object, button, select,"
     " [hidden], [aria-hidden=true], [role=navigation], [role=banner], [role=contentinfo], [role=search],"
-    " .navheader, .navfooter, .docnav, .toc, .breadcrumb, .breadcrumbs, .navbar, .sidebar, .related, .headerlink,"
+    " .navheader, .navfooter, .docnav, .toc, .breadcrumb, .breadcrumbs, .navbar, .sphinxsidebar, .related, .headerlink,"
     " #banner, #navbar, #toc, #footer, #sidebar"
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
