@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 from collections.abc import AsyncIterator
 
 import pytest
 
+from parley_protocol.routes import QueueSpec
 from parley_runtime.amqp import AmqpBroker, subscriber
 from parley_runtime.amqp.subscriber import AmqpSubscription
 from parley_runtime.amqp.wire import silence_limit_s
 from parley_runtime.errors import OutcomeUnknown, Unavailable
-from parley_runtime.ports import LinkState, Message
+from parley_runtime.ports import Delivery, Link, LinkState, Message
 from parley_runtime.telemetry import metrics, names
 from parley_testkit.contracts import RabbitUnderTest
 from parley_testkit.contracts.lab import Lab, Taken, eventually
@@ -250,3 +252,76 @@ async def test_links_are_measured(under_test: RabbitUnderTest, proxy: CuttablePr
         await taken.until(2)
         assert metrics.value(names.DELIVERIES, queue.name, "yes") == 1
     assert metrics.value(names.LINK_STATE, purpose) == 0
+
+
+async def test_consumers_return_while_the_broker_still_believes_in_the_old_connection(
+    under_test: RabbitUnderTest, proxy: CuttableProxy
+) -> None:
+    """A queue of its own name that was exclusive would be locked (405) until the broker notices the dead peer."""
+    lab, private, shared = Lab(under_test), Taken(), Taken()
+    queue = lab.queue()
+    epochs = itertools.count()
+
+    def factory() -> QueueSpec:
+        spec = lab.spec("epoch", expires=60_000)
+        return QueueSpec(f"{spec.name}.{next(epochs)}", spec.arguments, spec.bindings)
+
+    async with connected(lab, proxy) as broker:
+        link = await broker.open("test")
+        mine = await link.subscribe(factory, private, prefetch=5, replaces=True)
+        await mine.wait_consuming(5)
+        ours = await lab.take(link, queue, shared)
+        proxy.orphan()
+        await eventually(lambda: (mine.consuming, ours.consuming), (False, False))
+        await mine.wait_consuming(3)
+        await ours.wait_consuming(3)
+        await lab.put(link, "epoch", "new")
+        await private.until(1)
+        await eventually(lambda: link.depth(f"{lab.prefix}.epoch.0"), None)
+        # Two messages, two believed consumers: the dead one's share returns when its heartbeat runs out.
+        await lab.put(link, "q", "a", "b")
+        await shared.until(2)
+        assert sorted(shared.bodies) == ["a", "b"]
+
+
+async def test_nothing_confirmed_is_lost_on_a_bad_network(under_test: RabbitUnderTest, proxy: CuttableProxy) -> None:
+    lab, taken = Lab(under_test), Taken()
+    queue = lab.queue()
+    confirmed: set[str] = set()
+    stop = asyncio.Event()
+
+    def consume(delivery: Delivery) -> None:
+        taken(delivery)
+        acks.create_task(delivery.ack())
+
+    async def publish(link: Link, worker: int) -> None:
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            name = f"{worker}.{number}"
+            while name not in confirmed:
+                try:
+                    await lab.put(link, "q", name)
+                    confirmed.add(name)
+                except OutcomeUnknown:
+                    pass  # publish it again
+
+    async with connected(lab, proxy) as broker:
+        publisher, consumer = await broker.open("publish"), await broker.open("consume")
+        async with asyncio.timeout(60), asyncio.TaskGroup() as acks:
+            subscription = await consumer.subscribe(lambda: queue, consume, prefetch=50)
+            workers = [acks.create_task(publish(publisher, worker)) for worker in range(20)]
+            for round_ in range(12):
+                await asyncio.sleep(0.05 + 0.02 * round_)
+                if round_ % 4 == 3:
+                    await proxy.refuse()
+                    await asyncio.sleep(0.3)
+                    await proxy.restore()
+                else:
+                    proxy.cut()
+            stop.set()
+            await asyncio.gather(*workers)
+            await subscription.wait_consuming(10)
+            await eventually(lambda: confirmed <= set(taken.bodies), True)
+            await eventually(lambda: publisher.depth(queue.name), (0, 1))
+    assert len(confirmed) > 20

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from parley_testkit.contracts.lab import eventually
 from parley_testkit.proxy import CuttableProxy
 
 pytestmark = pytest.mark.unit
@@ -84,6 +85,31 @@ async def test_a_black_hole_keeps_connections_and_lets_nothing_through() -> None
                 await asyncio.wait_for(silent.read(1), 0.2)
         await proxy.restore()
         assert await asyncio.wait_for(reader.readexactly(1), 5) == b"b"
+
+
+async def test_an_orphan_is_gone_for_the_client_only() -> None:
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with (
+        CuttableProxy("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy,
+        client(proxy) as (reader, _),
+    ):
+        await eventually(lambda: proxy.connections, 1)
+        proxy.orphan()
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ended.wait(), 0.2)
+        assert proxy.connections == 1
+    await asyncio.wait_for(ended.wait(), 5)
+    server.close()
 
 
 async def test_latency_delays_without_reordering() -> None:

@@ -42,6 +42,11 @@ class CuttableProxy:
         for pipe in tuple(self._pipes):
             pipe.abort()
 
+    def orphan(self) -> None:
+        """Reset the client's side only: the server goes on believing in the connection."""
+        for pipe in tuple(self._pipes):
+            pipe.orphan()
+
     async def refuse(self) -> None:
         """Reset every connection and refuse new ones."""
         if self._server is not None:
@@ -107,6 +112,11 @@ class _Pipe:
         self._proxy = proxy
         self._writers = (near, far)
         self._aborted = False
+        self._orphaned = False
+
+    def orphan(self) -> None:
+        self._orphaned = True
+        self._writers[0].transport.abort()
 
     def abort(self) -> None:
         self._aborted = True
@@ -122,13 +132,14 @@ class _Pipe:
             with suppress(OSError):
                 while data := await reader.read(CHUNK):
                     await queue.put((loop.time() + self._proxy.latency_s, data))
-            if not self._aborted:
+            if not self._aborted and not self._orphaned:
                 # The end of a connection is silenced as well.
                 await queue.put((0.0, b""))
                 await sender
         finally:
             sender.cancel()
-            self.abort()
+            if not self._orphaned:
+                self.abort()
 
     async def _send(self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()

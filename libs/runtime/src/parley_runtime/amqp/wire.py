@@ -120,8 +120,11 @@ class Wire(Connection):
 
     async def open_channel(self, *, confirms: bool = False) -> Channel:
         """A channel of its own; a cancelled call leaves none behind. Raises WireError."""
-        with wire_errors():
-            channel = await self.channel(publisher_confirms=confirms, frame_buffer_size=CHANNEL_FRAMES)
+        try:
+            with wire_errors():
+                channel = await self.channel(publisher_confirms=confirms, frame_buffer_size=CHANNEL_FRAMES)
+        except RuntimeError:
+            raise WireError("the connection has closed") from None
         assert isinstance(channel, Channel)
         return channel
 
