@@ -18,7 +18,7 @@ from parley_gateway.app import Gateway, compose
 from parley_gateway.config import AccessSettings, GatewaySettings, LimitSettings, ServerSettings, TurnSettings
 from parley_protocol import codec
 from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
-from parley_protocol.events import Batch, Delta, Event, Snapshot, Status, Terminal, TurnEvents, TurnStatus
+from parley_protocol.events import Batch, Delta, Event, Status, Terminal, TurnEvents, TurnStatus
 from parley_protocol.routes import EVENTS, stage_queue, topology
 from parley_protocol.work import Job, Record, Retrieve
 from parley_runtime.control import ControlPlane
@@ -213,7 +213,7 @@ class Seen:
 class House:
     """One broker, one store, one worker, as many gateways as the test opens."""
 
-    broker: MemoryBroker
+    broker: Any
     store: Store
     worker: Worker
     folder: Path
@@ -253,14 +253,24 @@ class House:
             yield client
 
 
+async def _open(broker: Any, folder: Path, stack: AsyncExitStack) -> House:
+    store = await open_store(f"sqlite+aiosqlite:///{folder / 'parley.db'}")
+    stack.push_async_callback(store.aclose)
+    return House(broker, store, await _worker(broker.process("worker-1"), store, stack), folder, stack)
+
+
+@pytest.fixture
+def open_house() -> Callable[[Any, Path, AsyncExitStack], Awaitable[House]]:
+    """A house on any broker whose ``process(name)`` is a broker."""
+    return _open
+
+
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
-        store = await open_store(f"sqlite+aiosqlite:///{tmp_path / 'parley.db'}")
-        stack.push_async_callback(store.aclose)
         broker = MemoryBroker(topology())
         stack.push_async_callback(broker.close)
-        yield House(broker, store, await _worker(broker.process("worker-1"), store, stack), tmp_path, stack)
+        yield await _open(broker, tmp_path, stack)
 
 
 async def _worker(broker: Broker, store: Store, stack: AsyncExitStack) -> Worker:
@@ -283,7 +293,3 @@ async def _consume(link: Link, queue: str, handler: Callable[[Delivery], None]) 
     subscription = await link.subscribe(lambda: spec, handler, prefetch=50)
     await subscription.wait_consuming(5)
     return subscription
-
-
-Snap = Callable[[Job, str], Awaitable[None]]
-__all__ = ["Client", "House", "Seen", "Snapshot", "Worker"]

@@ -3,11 +3,10 @@ that supersede each other, cancels, clients that go and come back. Whatever happ
 contiguous, its text equals the stored one, and ``done`` comes once.
 """
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-import pytest
 
 from parley_gateway.core import effects as fx
 from parley_gateway.core import flow

@@ -233,15 +233,32 @@ async def _raw(port, dice):
 
 async def _nonsense(socket, dice):
     """Well-formed frames with anything inside."""
-    words = ["type", "turn.start", "hello", "turn", "a", None, 7, [], {}, "session", "pending", "position", "ping", "text"]
+    words = [
+        "type",
+        "turn.start",
+        "hello",
+        "turn",
+        "a",
+        None,
+        7,
+        [],
+        {},
+        "session",
+        "pending",
+        "position",
+        "ping",
+        "text",
+    ]
     for _ in range(dice.randrange(1, 12)):
         if dice.random() < 0.5:
             fields = {str(dice.choice(words)): dice.choice(words) for _ in range(dice.randrange(5))}
             fields.setdefault("type", dice.choice(["hello", "turn.start", "turn.cancel", "ack", "ping", "audio.stop"]))
             data = json.dumps(fields)
         else:
-            data = dice.randbytes(dice.randrange(40)) if dice.random() < 0.5 else "".join(
-                chr(dice.randrange(1, 0xD7FF)) for _ in range(dice.randrange(40))
+            data = (
+                dice.randbytes(dice.randrange(40))
+                if dice.random() < 0.5
+                else "".join(chr(dice.randrange(1, 0xD7FF)) for _ in range(dice.randrange(40)))
             )
         try:
             await socket.send(data)

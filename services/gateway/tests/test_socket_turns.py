@@ -130,9 +130,7 @@ async def test_resume_on_another_gateway(house):
         welcome = await second.hello(session=first.session, position=first.position, pending=["one"])
         attach = await house.worker.heard.get(Attach)
         assert (attach.gateway, attach.keys) == ("gateway-2", (job.key,))
-        await house.worker.emit(
-            _to(job, "gateway-2"), Snapshot(2, M(), "one two "), Delta(2, 8, "three")
-        )
+        await house.worker.emit(_to(job, "gateway-2"), Snapshot(2, M(), "one two "), Delta(2, 8, "three"))
         await second.until_text("one", "one two three")
         await house.worker.finish(_to(job, "gateway-2"), "one two three", 3)
         await second.until("turn.done")

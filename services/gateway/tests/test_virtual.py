@@ -9,7 +9,7 @@ from parley_gateway.identity import ANONYMOUS, Identity
 from parley_gateway.virtual import ask
 from parley_protocol import codec
 from parley_protocol.client import Accepted, AnswerDelta, Done
-from parley_protocol.events import Delta, Reply
+from parley_protocol.events import Delta, Fault, Reply
 from parley_protocol.routes import EVENTS, stage_queue, topology
 from parley_protocol.work import DocumentInfo, KnowledgeReply, ListDocuments
 from parley_runtime.errors import Conflict, Invalid, Overloaded, UnknownBase
@@ -103,20 +103,16 @@ def listing(call, reply_to):
 
 
 async def test_a_command_is_answered(house):
-    import msgspec
-
     document = DocumentInfo(path="a.md", title="A", digest="d", size=1, passages=1, updated_at="now")
     gateway = await house.gateway()
     await knowledge_worker(
-        house, lambda command: Reply(command.call, msgspec.Raw(codec.pack(KnowledgeReply(documents=(document,)))))
+        house, lambda command: Reply(command.call, codec.pack(KnowledgeReply(documents=(document,))))
     )
     reply = await gateway.hub.calls.knowledge(listing)
     assert reply.documents == (document,)
 
 
 async def test_a_fault_is_raised_as_an_error_of_the_tree(house):
-    from parley_protocol.events import Fault
-
     gateway = await house.gateway()
     await knowledge_worker(house, lambda command: Reply(command.call, fault=Fault("unknown_kb", "no such base")))
     with pytest.raises(UnknownBase, match="no such base"):

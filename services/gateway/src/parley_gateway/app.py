@@ -99,7 +99,9 @@ async def compose(process: Process, settings: GatewaySettings, broker: Broker, s
         process.add_figures(lambda: Figures(sockets=len(hub.connections), sessions=len(hub.registry.sessions)))
         stack.push_async_callback(Pulse(hub).close)
         app = front(hub)
-        await stack.enter_async_context(serving(app, settings.server, listener))
+        await stack.enter_async_context(
+            serving(app, settings.server, listener, lambda error: process.fail("server", error))
+        )
         port = listener.getsockname()[1]
         log.info("listening", host=settings.server.host, port=port, tokens=hub.auth.required)
         yield Gateway(hub, port)

@@ -5,8 +5,6 @@ import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
-import msgspec
-
 from parley_protocol import codec
 from parley_protocol.control import Audience, Hail, Presence
 from parley_protocol.events import Reply
@@ -83,7 +81,7 @@ class Calls:
             del self._pending[call]
         if reply.fault is not None:
             raise _ERRORS.get(reply.fault.code, Fatal)(reply.fault.message)
-        return codec.unpack(bytes(reply.body), KnowledgeReply)
+        return codec.unpack(reply.body, KnowledgeReply)
 
     async def hail(self, *, wait_s: float = HAIL_S) -> list[Presence]:
         """Whoever answers within ``wait_s``, by role and id."""
@@ -98,10 +96,10 @@ class Calls:
         return sorted(found, key=lambda presence: (presence.role, presence.id))
 
     def on_reply(self, reply: Reply) -> bool:
-        """A reply from the event queue; False where nobody waits for it."""
+        """A reply from the event queue; False where nobody waits for it. Raises ProtocolError on a broken presence."""
         found = self._hails.get(reply.call)
         if found is not None:
-            found.append(msgspec.msgpack.decode(reply.body, type=Presence))
+            found.append(codec.unpack(reply.body, Presence))
             return True
         future = self._pending.get(reply.call)
         if future is None or future.done():

@@ -17,7 +17,7 @@ from parley_gateway.dispatch import Dispatch, touch
 from parley_gateway.registry import Registry
 from parley_protocol.codec import unpack_gateway
 from parley_protocol.control import Leave
-from parley_protocol.events import Batch, Delta, Reply, Terminal, TurnEvents
+from parley_protocol.events import Batch, Delta, GatewayMessage, Terminal, TurnEvents
 from parley_protocol.faults import ProtocolError
 from parley_protocol.routes import QueueSpec, event_queue
 from parley_runtime.control import ControlPlane
@@ -92,11 +92,12 @@ class FanIn:
         if self._acks is None:
             self._acks = asyncio.get_running_loop().create_task(self._settle())
         try:
-            message = unpack_gateway(delivery.body)
+            self._take(unpack_gateway(delivery.body))
         except ProtocolError as error:
             counter(names.UNDECODABLE).labels("events").inc()
             log.warning("event message cannot be decoded; dropped", code=error.code.value)
-            return
+
+    def _take(self, message: GatewayMessage) -> None:
         if isinstance(message, Batch):
             self._on_batch(message)
         elif not self._calls.on_reply(message):
@@ -153,6 +154,3 @@ class FanIn:
         self._verdicts["unknown"] += len(part.events)
         if part.sender and not all(isinstance(event, Terminal) for event in part.events):
             self._control.post(part.sender, Leave(part.key, self._dispatch.gateway))
-
-
-__all__ = ["FanIn", "Reply"]

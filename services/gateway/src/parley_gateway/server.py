@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -61,10 +61,12 @@ def bind(settings: ServerSettings) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: Any, settings: ServerSettings, listener: socket.socket) -> AsyncIterator[Server]:
+async def serving(
+    app: Any, settings: ServerSettings, listener: socket.socket, on_end: Callable[[BaseException], None]
+) -> AsyncIterator[Server]:
     """Serve ``app`` on ``listener`` inside the block. Drain sockets before leaving it: leaving closes with 1012.
 
-    Raises whatever ends the server early.
+    Raises what keeps the server from starting; ``on_end`` hears of what ends it before the block does.
     """
     config = uvicorn.Config(
         app,
@@ -93,7 +95,14 @@ async def serving(app: Any, settings: ServerSettings, listener: socket.socket) -
         listening.cancel()
         if task.done():
             await task
+        task.add_done_callback(lambda done: _ended(done, server, on_end))
         yield server
     finally:
         server.should_exit = True
         await asyncio.wait({task}, timeout=STOP_S + 2)
+
+
+def _ended(task: "asyncio.Task[None]", server: Server, on_end: Callable[[BaseException], None]) -> None:
+    if not server.should_exit:
+        error = None if task.cancelled() else task.exception()
+        on_end(error or RuntimeError("the server ended by itself"))
