@@ -286,7 +286,13 @@ def test_two_passages_each_have_their_citation() -> None:
 
 
 def test_two_passages_with_lists_are_set_apart() -> None:
-    ways = "Ways to stop the gateway:\n\n- press Ctrl-C\n- send SIGTERM"
-    worker = "The worker stops at the end of its drain."
-    text = answer("Which ways stop the gateway, and does the worker drain at its end?", sources(ways, worker))
-    assert text == f"{ways} [1]\n\n{worker} [2]"
+    gateway = "Ways to stop the gateway:\n\n- press Ctrl-C\n- send SIGTERM"
+    worker = "Ways to drain the worker:\n\n- send SIGINT\n- close its queue"
+    text = answer("Which ways stop the gateway, and which ways drain the worker?", sources(gateway, worker))
+    assert text == f"{gateway} [1]\n\n{worker} [2]"
+
+
+def test_half_of_a_long_sentence_ends_with_a_full_stop() -> None:
+    half = "网关" + "把事件逐个写入套接字" * 8
+    assert answer("网关做什么？", sources(half + "；数据库保存记录。")).startswith(half)
+    assert "；[1]" not in answer("网关做什么？", sources(half + "；数据库保存记录。"))

@@ -75,6 +75,9 @@ def _group(picked: list[Candidate], number: int) -> str:
         else:
             text += ("\n\n" if last is Kind.SENTENCE else "\n") + line
         last = unit.kind
+    if text.endswith("；"):
+        # Half of a long sentence: nothing follows here.
+        text = text[:-1] + "。"
     if last is Kind.CODE:
         return f"{text}\n\n[{number}]"
     return f"{text}{'' if _closes_wide(text) else ' '}[{number}]"

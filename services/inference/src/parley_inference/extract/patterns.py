@@ -41,6 +41,7 @@ LEANS = _either(
     "^(?:它|这|该|此|其|因此|所以|但|然而|否则|同时|另外|并且|而且)",
 )
 """A sentence that leans on the one before it."""
+ENDS = re.compile(r"[.!?:。！？；：…][\"'”’」』）)\]]*$")
 LEADS_ON = re.compile(r"[:：]$")
 """A sentence that leads on to a list or a block of code."""
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from parley_inference.extract.blocks import Kind, Unit, units
-from parley_inference.extract.patterns import DEFINES, LEADS_ON, LEANS, fits
+from parley_inference.extract.patterns import DEFINES, ENDS, LEADS_ON, LEANS, fits
 from parley_inference.extract.questions import Asks, Question
-from parley_inference.extract.terms import is_chinese, terms, words
+from parley_inference.extract.terms import STOP_STEMS, is_chinese, terms, words
 from parley_protocol.events import Source
 
 K1, B = 1.2, 0.4
@@ -51,7 +51,7 @@ class Candidate:
     found: frozenset[str]
     """Terms of the question in the unit or its heading."""
     bag: frozenset[str] = frozenset()
-    """All terms of the unit."""
+    """Terms of the unit, without stop words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +151,8 @@ def _rank(question: Question, sources: Sequence[Source], corpus: _Corpus, weight
         score *= _passage_factor(place, sources[place].score, best_score) * _unit_factor(question, line, bool(own))
         if line.unit.index < OPENING:
             # Under a heading that is the question itself, the answer comes at once.
-            score *= 1 + 0.6 * titled / total if total else 1.0
-        ranked.append(Candidate(place, line.unit, score, own | heading | above, line.bag))
+            score *= 1 + 0.8 * titled / total if total else 1.0
+        ranked.append(Candidate(place, line.unit, score, own | heading | above, line.bag - STOP_STEMS))
     ranked.sort(key=lambda candidate: (-candidate.score, candidate.source, candidate.unit.index))
     return ranked
 
@@ -167,9 +167,9 @@ def _saturated(count: int, length: float) -> float:
 
 
 def _passage_factor(place: int, score: float, best: float) -> float:
-    """Between 1 and 0.6: retrieval has seen more of the passage than one unit shows."""
+    """Between 1 and 0.4: retrieval has seen more of the passage than one unit shows."""
     relative = score / best if best > 0 else 1.0
-    return 0.6 + 0.4 * max(0.0, min(1.0, relative)) * (0.97**place)
+    return 0.4 + 0.6 * max(0.0, min(1.0, relative)) * (0.97**place)
 
 
 def _unit_factor(question: Question, line: _Line, own: bool) -> float:
@@ -182,7 +182,10 @@ def _unit_factor(question: Question, line: _Line, own: bool) -> float:
     if len(text) < (SHORT_CJK if line.chinese else SHORT_LATIN):
         factor *= 0.85
     if LEANS.search(text):
-        factor *= 0.85
+        factor *= 0.7
+    if line.unit.kind is Kind.SENTENCE and not ENDS.search(text):
+        # A caption or a label.
+        factor *= 0.7
     if not own:
         factor *= 0.8
     if line.last and LEADS_ON.search(text):

@@ -101,3 +101,7 @@ def stem(word: str) -> str:
     if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "lsz":
         return word[:-1]
     return word[:-1] if len(word) > 3 and word.endswith("e") else word
+
+
+STOP_STEMS = frozenset(stem(word) for word in STOP)
+"""Stop words as :func:`terms` gives them."""
