@@ -54,5 +54,5 @@ class Ticker:
             if entry.due() <= now:
                 self._on_due(entry, now)
             self.promise(entry)
-        if self._heap and self._handle is None:
+        if self._heap:  # a promise made above armed the timer for its own time only
             self._arm(self._heap[0][0])
