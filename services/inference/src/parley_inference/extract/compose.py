@@ -8,7 +8,7 @@ from parley_inference.extract import phrases
 from parley_inference.extract.blocks import Kind
 from parley_inference.extract.patterns import LEADS_ON
 from parley_inference.extract.questions import read_question
-from parley_inference.extract.ranking import ENOUGH, Candidate, choose
+from parley_inference.extract.ranking import ENOUGH_CJK, ENOUGH_LATIN, Candidate, choose
 from parley_inference.extract.terms import is_chinese, is_cjk
 from parley_protocol.events import Source
 from parley_protocol.work import ChatMessage
@@ -40,7 +40,7 @@ def answer(
     choice = choose(asked, sources)
     if not choice.picked:
         return phrases.nothing_found(asked.chinese)
-    if choice.coverage < ENOUGH:
+    if choice.coverage < (ENOUGH_CJK if asked.chinese else ENOUGH_LATIN):
         nearest = max(choice.picked, key=lambda candidate: candidate.score)
         return phrases.nearest(asked.chinese) + _write([nearest])
     return _write(choice.picked)

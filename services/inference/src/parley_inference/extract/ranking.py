@@ -37,8 +37,9 @@ OPENING = 2
 """Units at the start of a passage that a heading speaks for."""
 SEPARATOR = " › "
 """Between the headings of a title."""
-ENOUGH = 0.3
-"""Below this part of the question's weight the answer is only the nearest passage."""
+ENOUGH_LATIN, ENOUGH_CJK = 0.3, 0.2
+"""Below this part of the question's weight the answer is only the nearest passage. Lower for Chinese, where pairs that
+straddle two words match nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _STOP_PHRASES = """
 怎么办 会怎样 怎么 怎样 哪些 哪个 哪里 在哪儿 在哪 多少 多久 多大 多长 几个 是否 能否 可以 能不能 是不是
 有没有 会不会 需要 应该 如果 一下 介绍 解释 说明 以及 或者 还是
 """
-_STOP_CHARS = "的了吗呢吧啊呀么我你您他她它们这那有是在和与及或把被会能要就都也很请为"
+_STOP_CHARS = "的了吗呢吧啊呀么我你您他她它们这那有是在和与及或把被会能要就都也很请为做"
 STOP_CJK = re.compile("|".join([*sorted(_STOP_PHRASES.split(), key=len, reverse=True), f"[{_STOP_CHARS}]"]))
 
 
