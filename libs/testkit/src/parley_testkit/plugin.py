@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+import uvloop
 
 from parley_testkit.clock import VirtualClock, VirtualLoop
 from parley_testkit.postgres import postgres_server, postgres_url, store_url
@@ -44,9 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """A virtual loop for tests marked ``virtual_time``, asyncio's own for the others."""
+    """A virtual loop for tests marked ``virtual_time``, production's uvloop for ``rabbit``, else asyncio's own."""
     if item.get_closest_marker("virtual_time"):
         return {"virtual": VirtualLoop}
+    if item.get_closest_marker("rabbit"):
+        return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
 
 

@@ -36,6 +36,10 @@ disk_free_limit.absolute = 64MB
 """
 
 
+# Read by testcontainers when it is imported: its reaper is one more image, and these containers end with the session.
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+
+
 class RealBroker(Protocol):
     """A running RabbitMQ."""
 
@@ -171,7 +175,6 @@ class RabbitImage:
     def __init__(self, image: str) -> None:
         from testcontainers.core.container import DockerContainer
 
-        os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
         self._container = DockerContainer(image).with_exposed_ports(5672)
         self._container.start()
         try:
