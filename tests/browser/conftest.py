@@ -7,7 +7,8 @@ browser is Debian's; `PARLEY_CHROMIUM` names another executable.
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +16,14 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 
+from parley_testkit.rabbit import RabbitNode
+
 from .scripted import ScriptedGateway, serving
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))  # its harness, under importlib mode
+
+from harness import Lab, Stack  # noqa: E402 - after the path it is found by
 
 CHROMIUM = os.environ.get("PARLEY_CHROMIUM", "/usr/bin/chromium")
 SHOTS = Path(__file__).parent / "shots"
@@ -98,6 +106,7 @@ async def open_page(browser: Browser, watch: Watch) -> AsyncIterator[OpenPage]:
         dark: bool = False,
         locale: str = "en-US",
         touch: bool = False,
+        before: Callable[[Page], None] | None = None,
     ) -> Page:
         context = await browser.new_context(
             viewport={"width": width, "height": height},
@@ -111,6 +120,8 @@ async def open_page(browser: Browser, watch: Watch) -> AsyncIterator[OpenPage]:
         page = await context.new_page()
         page.set_default_timeout(WAIT_MS)
         watch.attach(page, url)
+        if before is not None:
+            before(page)
         await page.goto(url)
         return page
 
@@ -138,3 +149,11 @@ async def gateway() -> AsyncIterator[ScriptedGateway]:
     async with serving(scripted.app()) as url:
         scripted.url = url
         yield scripted
+
+
+@pytest.fixture(scope="session")
+def stack(rabbit: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole installation of real processes, with answers slow enough to be interrupted."""
+    lab = Lab(rabbit, tmp_path_factory.mktemp("browser"))
+    with lab.stack("real", PARLEY_ENGINE="extractive", PARLEY_EXTRACTIVE_PACE_MS="40") as running:
+        yield running
