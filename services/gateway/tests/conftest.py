@@ -65,9 +65,11 @@ class Worker:
     record: bool = True
     """Whether records are stored and told of; off: they are only received."""
     records: Inbox = field(default_factory=Inbox)
+    headers: list[dict[str, Any]] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def on_delivery(self, delivery: Delivery) -> None:
+        self.headers.append(dict(delivery.headers))
         task = asyncio.create_task(self._take(delivery))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -204,9 +204,8 @@ class Dispatch:
             except ParleyError as error:
                 log.warning("forced record not confirmed; again", status=status.value, cause=type(error).__name__)
                 await asyncio.sleep(pause)
-                if entry.ended:
-                    return
-                continue
+                if not entry.ended:
+                    continue
             break
         self._control.post(Audience.WORKERS.value, Stop(entry.turn.key, 0))
 

@@ -1,0 +1,201 @@
+"""Promises around turns: gaps are said, several sockets follow, drain waits, traces join, tokens stay out of logs."""
+
+import asyncio
+import json
+import logging
+
+import msgspec
+import pytest
+
+from parley_gateway.config import TurnSettings
+from parley_protocol.control import Audience, Begin, Leave, Stop
+from parley_protocol.events import Delta, Fault, Marks, Refusal, Retrieval, Snapshot, Source, Status
+from parley_protocol.position import Position, encode_position
+from parley_runtime.settings import CommonSettings
+from parley_runtime.telemetry import tracing
+
+pytestmark = pytest.mark.unit
+
+
+async def test_an_unknown_position_is_a_gap(house):
+    gateway = await house.gateway()
+    async with house.client(gateway) as first:
+        pass
+    lost = encode_position(Position("nobody", 4, 1, 4, 10, 77))
+    for position in (lost, "nonsense"):
+        async with house.client(gateway, greet=False) as second:
+            welcome = await second.hello(session=first.session, position=position)
+            assert (welcome["resumed"], welcome["gap"]) == (True, True)
+
+
+async def test_turns_after_the_position_are_replayed(house):
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        await first.start("a")
+        await house.worker.answer(await house.worker.jobs.get(), "first")
+        await first.until("turn.done", "a")
+        position = first.position
+        await first.start("b")
+        await house.worker.answer(await house.worker.jobs.get(), "second")
+        await first.until("turn.done", "b")
+    async with house.client(two, greet=False) as second:
+        welcome = await second.hello(session=first.session, position=position)
+        done = await second.until("turn.done")
+    assert not welcome["gap"]
+    assert (done["turn"], done["text"]) == ("b", "second")
+    assert "a" not in second.seen
+
+
+async def test_two_sockets_follow_one_session(house):
+    gateway = await house.gateway()
+    async with house.client(gateway) as one, house.client(gateway, greet=False) as two:
+        await two.hello(session=one.session)
+        await one.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.answer(job, "for ", "both")
+        assert (await one.until("turn.done"))["text"] == (await two.until("turn.done"))["text"] == "for both"
+        async with house.client(gateway, greet=False) as late:
+            await late.hello(session=one.session, pending=["a"])
+            assert (await late.until("turn.done"))["text"] == "for both"
+
+
+async def test_a_turn_that_never_reached_a_worker_is_published_by_the_next_gateway(house):
+    gateway = await house.gateway()
+    session = gateway.hub.sessions.make(_anonymous())
+    async with house.client(gateway, greet=False) as client:
+        await client.hello(session=session, pending=["a"])
+        await client.start("a")
+        job = await house.worker.jobs.get()
+        assert job.again
+        await client.until("turn.accepted")
+        await house.worker.emit(job, Snapshot(0, Marks(), None))
+        await house.worker.answer(job, "here")
+        await client.until("turn.done")
+
+
+def _anonymous():
+    from parley_gateway.identity import ANONYMOUS
+
+    return ANONYMOUS
+
+
+async def test_sources_and_faults_reach_the_client(house):
+    source = Source("p1", "a.md", "A", 1.5, "text", 0, 4, "test")
+    gateway = await house.gateway()
+    async with house.client(gateway) as client:
+        await client.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Status(0, "routing"), Retrieval(1, "question", "kb", (source,)))
+        found = await client.until("retrieval")
+        assert found["sources"][0] == json.loads(msgspec.json.encode(source))
+        await house.worker.emit(job, Refusal(job.submission, Fault("conflict", "another text")))
+        error = await client.until("error")
+    assert (error["code"], error["turn"]) == ("conflict", "a")
+
+
+async def test_late_workers_are_told(house):
+    gateway = await house.gateway()
+    async with house.client(gateway) as client:
+        await client.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.answer(job, "over")
+        await client.until("turn.done")
+        await house.worker.emit(job, Delta(2, 4, "more"), fence=2)
+        assert (await house.worker.heard.get(Stop)).fence == 0
+        await house.worker.control.broadcast(Audience.GATEWAYS, Begin(job.key, 3, "worker-1"))
+        assert (await house.worker.heard.get(Stop)).key == job.key
+        stranger = msgspec.structs.replace(job, key=msgspec.structs.replace(job.key, turn="nobody"))
+        await house.worker.emit(stranger, Delta(0, 0, "x"))
+        leave = await house.worker.heard.get(Leave)
+    assert (leave.key.turn, leave.gateway) == ("nobody", "gateway-1")
+
+
+async def test_drain_lets_a_running_turn_end(house):
+    gateway = await house.gateway()
+    async with house.client(gateway) as client, house.client(gateway) as idle:
+        await client.start("a")
+        job = await house.worker.jobs.get()
+        await client.until("turn.accepted")
+        drain = asyncio.create_task(gateway.drain(10))
+        await client.until("draining")
+        assert await idle.closed() == 4001
+        await client.start("b")
+        assert (await client.until("error"))["code"] == "overloaded"
+        await house.worker.answer(job, "in time")
+        await client.until("turn.done")
+        assert await client.closed() == 4001
+        await drain
+
+
+async def test_a_drain_that_takes_too_long_leaves_the_turn_to_the_next_gateway(house):
+    gateway, other = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(gateway) as client:
+        await client.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "half "))
+        await client.until_text("a", "half ")
+        await gateway.drain(0.5)
+        assert await client.closed() == 4001
+    async with house.client(other, greet=False, known=client.seen) as again:
+        await again.hello(session=client.session, position=client.position, pending=["a"])
+        await house.worker.finish(job, "half done", 2)
+        assert (await again.until("turn.done"))["text"] == "half done"
+    assert again.seen["a"].restarts == 0
+
+
+async def test_a_cancel_that_the_broker_does_not_confirm_is_repeated(house):
+    gateway = await house.gateway(turns=TurnSettings(publish_s=0.1))
+    async with house.client(gateway) as client:
+        await client.start("a")
+        await house.worker.jobs.get()
+        await client.until("turn.accepted")
+        house.broker.lose_confirms(2)
+        await client.send(type="turn.cancel", turn="a")
+        done = await client.until("turn.done")
+        await house.worker.heard.get(Stop)
+    assert done["status"] == "cancelled"
+
+
+async def test_a_pause_of_the_loop_is_followed_by_a_watch(house):
+    from parley_protocol.control import Attach
+
+    gateway = await house.gateway()
+    async with house.client(gateway) as client:
+        await client.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "x"))
+        await client.until_text("a", "x")
+        gateway.hub.dispatch.watch_all("pause")
+        attach = await house.worker.heard.get(Attach)
+    assert attach.keys == (job.key,)
+
+
+async def test_one_trace_from_the_socket_to_the_job(house, tmp_path):
+    file = tmp_path / "spans.jsonl"
+    tracing.setup("gateway", "g", CommonSettings(trace_file=str(file)))
+    try:
+        gateway = await house.gateway()
+        async with house.client(gateway) as client:
+            await client.start("a")
+            await house.worker.answer(await house.worker.jobs.get(), "so")
+            await client.until("turn.done")
+    finally:
+        await tracing.shutdown(2.0)
+    spans = {span["name"]: span for span in map(json.loads, file.read_text().splitlines())}
+    assert {"turn", "deliver"} <= set(spans)
+    assert spans["deliver"]["parent_id"] == spans["turn"]["span_id"]
+    job = next(headers for headers in house.worker.headers if headers["parley-kind"] == "retrieve")
+    assert spans["turn"]["trace_id"] in job["traceparent"]
+
+
+async def test_a_token_in_the_address_reaches_no_log(house, caplog):
+    from websockets.asyncio.client import connect
+
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    gateway = await house.gateway()
+    caplog.clear()
+    async with connect(f"ws://127.0.0.1:{gateway.port}/v1/connect?token=very-secret") as socket:
+        await socket.send('{"type":"hello"}')
+        await socket.recv()
+    assert "very-secret" not in caplog.text
