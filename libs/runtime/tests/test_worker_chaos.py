@@ -75,18 +75,17 @@ QUICK = WorkerOptions(
 
 async def disturb(house: House, dice: random.Random) -> None:
     """Three workers, one of which is harmed every few milliseconds; a killed one is replaced."""
-    alive = ["w0", "w1", "w2"]
+    workers = {f"w{index}": await house.worker(*STAGES, name=f"w{index}", options=QUICK) for index in range(3)}
     for made in range(3, 15):
         await asyncio.sleep(dice.uniform(0.01, 0.08))
-        victim = dice.choice(alive)
+        victim = dice.choice(sorted(workers))
         match dice.choice(("cut", "kill", "confirms")):
             case "cut":
                 house.broker.cut(victim)
             case "kill":
                 house.broker.kill(victim)
-                alive.remove(victim)
-                alive.append(f"w{made}")
-                await house.worker(*STAGES, name=alive[-1], options=QUICK)
+                await workers.pop(victim).aclose()
+                workers[f"w{made}"] = await house.worker(*STAGES, name=f"w{made}", options=QUICK)
             case _:
                 house.broker.lose_confirms(2)
 
@@ -106,8 +105,6 @@ async def test_every_turn_ends_once_whatever_happens_to_its_workers(house: House
     dice = random.Random(seed)
     recorder = Recorder(house, await house.tap(Stage.RECORD))
     recording = asyncio.create_task(recorder.run())
-    for index in range(3):
-        await house.worker(*STAGES, name=f"w{index}", options=QUICK)
     trouble = asyncio.create_task(disturb(house, dice))
     keys = [TurnKey("default", "s1", f"t{index}") for index in range(TURNS)]
     for key in keys:

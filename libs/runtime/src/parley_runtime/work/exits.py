@@ -60,7 +60,7 @@ class Exits:
         assert run.end is not None
         run.leaving = True
         if run.end is End.HANDED_OVER:
-            return await self._hand_over(run)
+            return await self.hand_over(run)
         waited = self._desk.clock.monotonic() - run.ended_at
         histogram(names.CANCEL_SECONDS).labels(run.stage).observe(waited)
         await run.lease.ack()
@@ -104,7 +104,9 @@ class Exits:
             run.done.set_result(True)
         return taken
 
-    async def _hand_over(self, run: AnyRun) -> str:
+    async def hand_over(self, run: AnyRun) -> str:
+        """The job ``again`` to its own stage, for another process."""
+        run.leaving = True
         if not await self._publish(run, repeat(run, tries=run.job.tries)):
             return "unpublished"
         await run.lease.ack()

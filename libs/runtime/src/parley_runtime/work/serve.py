@@ -112,8 +112,18 @@ class Server:
             delivery_count=delivery.delivery_count,
         )
         decision = await self._decide(run, step)
+        if decision is None:
+            return "lost"
         if not isinstance(decision, Go):
             return await self._decline(run, decision)
+        return await self._enter(run, delivery, step, decision)
+
+    async def _enter(self, run: AnyRun, delivery: Delivery, step: Step, decision: Go) -> str:
+        """The fence is ours."""
+        if step is not Step.GO and not run.lease.held():
+            # The job may be with another process that claimed before us and will give way to our fence: unless a
+            # message stands for that fence, nobody would be left to close the turn.
+            return await self._exits.hand_over(run)
         twin = self._desk.runs.twin(self.spec.stage, run.job, first=self.spec.first)
         if twin is not None and not twin.leaving and decision.fence > twin.fence:
             self._desk.asks.announce(run.key, decision.fence)
@@ -123,18 +133,27 @@ class Server:
         return await self._run(run)
 
     async def _published(self, twin: AnyRun, run: AnyRun) -> bool:
-        """The run before is publishing what ends it: wait for that instead of running the job again. Only a run that
-        is still at work may be given a higher fence, since what is being published carries the lower one.
+        """The run before is publishing what ends it: wait for that, and see whether it still speaks for the turn.
+
+        Only a run at work may be given a higher fence, since what is being published carries the lower one. And what
+        was published counts only while no claim came in between: this very job may have been elsewhere meanwhile.
         """
         await asyncio.wait({twin.done}, timeout=run.remaining_s())
-        return twin.done.done() and twin.done.result()
+        if not (twin.done.done() and twin.done.result()):
+            return False
+        for row in await self._desk.store.rows([run.key]):
+            return row.closed or (row.base == twin.job.base if twin.first else row.fence == twin.fence)
+        return True
 
-    async def _decide(self, run: AnyRun, step: Step) -> Verdict:
+    async def _decide(self, run: AnyRun, step: Step) -> Verdict | None:
+        """None: the delivery is no longer ours, so nothing was claimed for it."""
         job: Job = run.job
         if step is Step.GO:
             return Go(job.base, job.fence)
         if step is Step.ASK_THEN_CLAIM_FIRST and await self._alive(run):
             return Drop()
+        if not run.lease.held():
+            return None
         claim: FirstClaim | LaterClaim
         if isinstance(job, Retrieve) and self.spec.first:
             claim = await self._desk.store.claim_first(
