@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 LIMIT_S = 20.0
 
@@ -100,9 +101,10 @@ class Socket:
 
     async def closed(self) -> tuple[int, str]:
         """Close code and reason; frames before it are read."""
-        async with asyncio.timeout(LIMIT_S):
-            async for data in self.ws:
-                self.frames.append(json.loads(data))
+        with suppress(ConnectionClosed):
+            async with asyncio.timeout(LIMIT_S):
+                async for data in self.ws:
+                    self.frames.append(json.loads(data))
         assert self.ws.close_code is not None
         return self.ws.close_code, self.ws.close_reason or ""
 
