@@ -22,8 +22,11 @@ def overlapping(text: str) -> set[str]:
     [
         ("Running queues", ["run", "queue"], set()),
         ("don't user's", ["don", "user"], set()),
-        ("apt-get", ["apt", "get"], {"apt-get"}),
-        ("max_delivery_count", ["max", "deliveri", "count"], {"max_delivery_count"}),
+        ("apt-get", ["apt", "get"], {"aptget"}),
+        ("max_delivery_count", ["max", "deliveri", "count"], {"maxdeliverycount"}),
+        ("maxDeliveryCount", ["max", "deliveri", "count"], {"maxdeliverycount"}),
+        ("meta-packages", ["meta", "packag"], {"metapackag"}),
+        ("metapackage", ["metapackag"], set()),
         ("HTTPServerError", ["http", "server", "error"], {"httpservererror"}),
         ("sources.list", ["sourc", "list"], {"sources.list"}),
         ("/etc/apt/sources.list.d", ["etc", "apt", "sourc", "list", "d"], {"etc/apt/sources.list.d"}),

@@ -63,7 +63,14 @@ class RagSettings:
         "PARLEY_MAX_DOCUMENT", 12 * 1024 * 1024, "Largest document", unit="bytes", minimum=1, maximum=100 * 1024 * 1024
     )
     max_pages: int = setting("PARLEY_MAX_PAGES", 5_000, "Pages of a PDF", unit="pages", minimum=1)
-    read_s: float = setting("PARLEY_READ_S", 60.0, "Time to read one document", unit="seconds", minimum=1, maximum=3600)
+    read_s: float = setting(
+        "PARLEY_READ_S",
+        180.0,
+        "Time to read one document; a PDF needs about 0.15 a page",
+        unit="seconds",
+        minimum=1,
+        maximum=1500,
+    )
     read_memory: int = setting(
         "PARLEY_READ_MEMORY",
         2 * 1024**3,

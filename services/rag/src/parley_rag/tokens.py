@@ -86,7 +86,9 @@ def _word(word: str) -> tuple[Term, ...]:
     parts = [piece for part in _PART.findall(bare) for piece in _CAMEL.split(part)]
     result = [Term(stem(part.lower()[:MAX_WORD]), unit=True) for part in parts]
     if len(parts) > 1 or tail:
-        result.append(Term(bare.strip("_").lower()[:MAX_WORD] + tail, unit=False))
+        # meta-package is metapackage, max_size is maxSize; 3.10 and a/b stay as they stand.
+        whole = bare.lower().strip("_") if any(mark in bare for mark in "./:@") else stem("".join(parts).lower())
+        result.append(Term(whole[:MAX_WORD] + tail, unit=False))
     return tuple(result)
 
 

@@ -30,7 +30,7 @@ class Tuning:
     title: float = 3.0
     lead: float = 2.0
     unigram: float = 0.1
-    compound: float = 0.6
+    compound: float = 0.4
     proximity: float = 0.1
     context: float = 0.4
     candidates: int = 64
