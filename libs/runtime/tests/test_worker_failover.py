@@ -9,13 +9,14 @@ import pytest
 
 from parley_protocol.control import Alive, Attach, Audience, Begin, Leave, Running, Stop
 from parley_protocol.events import Delta, Snapshot, Status, TurnStatus
+from parley_protocol.ids import TurnKey
 from parley_protocol.routes import Stage
 from parley_protocol.work import Generate, Record, Retrieve
 from parley_runtime.control import ControlPlane
 from parley_runtime.errors import EngineRejected, Unavailable
 from parley_runtime.settings import CommonSettings
 from parley_runtime.stage import Run, StageSpec, following, record
-from parley_runtime.store.ports import Store, TurnStore
+from parley_runtime.store.ports import LaterClaim, Store, Stored, TurnStore
 from parley_runtime.telemetry import metrics, names, tracing
 from parley_runtime.work.options import WorkerOptions
 from parley_runtime.worker import publish_record
@@ -436,3 +437,36 @@ async def test_one_trace_leads_through_all_stages(house: House, tmp_path: Path) 
     assert parents[by_name["send generate"]["parent_id"]] == "process retrieve"
     assert parents[by_name["process generate"]["parent_id"]] == "send generate"
     assert by_name["process generate"]["attributes"]["gen_ai.conversation.id"] == "s1"
+
+
+class SlowStore:
+    """A store whose claims wait for the test."""
+
+    def __init__(self, store: TurnStore) -> None:
+        self._store = store
+        self.entered = asyncio.Event()
+        self.go = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def claim_later(self, key: TurnKey, *, base: int) -> LaterClaim:
+        self.entered.set()
+        await self.go.wait()
+        return await self._store.claim_later(key, base=base)
+
+
+async def test_a_fence_claimed_for_a_lost_delivery_gets_a_message_of_its_own(house: House) -> None:
+    await house.claim()
+    slow = SlowStore(house.store)
+    working, house.store = house.store, cast(Store, slow)
+    records = await house.tap(Stage.RECORD)
+    await house.worker(stage(Script("Hello", permits=99), seats=2))
+    handed = metrics.value(names.JOBS, "generate", "handed_over")
+    await house.gateway.publish(prompt(again=True))
+    await slow.entered.wait()
+    house.broker.cut("w1")
+    slow.go.set()
+    while not isinstance(await working.close(cast(Record, await records.next(len(records.jobs) + 1))), Stored):
+        pass
+    assert metrics.value(names.JOBS, "generate", "handed_over") == handed + 1
