@@ -57,7 +57,8 @@ class Supervisor:
         self._task = asyncio.create_task(self._run(), name=f"link {self._purpose}")
         done, _ = await asyncio.wait({self._first}, timeout=wait_s)
         if not done:
-            raise Unavailable(f"RabbitMQ did not answer within {wait_s:g} s: {self._problem}. Is it running?")
+            hint = "Is it running, and is AMQP_URL right?"
+            raise Unavailable(f"RabbitMQ did not answer within {wait_s:g} s: {self._problem}. {hint}")
         self._first.result()
 
     async def connected(self) -> Wire:

@@ -154,7 +154,8 @@ async def dial(address: Address, *, name: str, heartbeat_s: int) -> Wire:
             raise ConfigError(
                 f"RabbitMQ refused {address}: {error}. Check user, password and virtual host in AMQP_URL."
             ) from None
-        raise
+        where = f"{address.host}:{address.port}"
+        raise WireError(f"{where}: {error}", reply_code=error.reply_code, quick=error.quick) from error
     except BaseException:
         wire.cut()
         raise

@@ -5,6 +5,7 @@ import asyncio
 from parley_protocol.routes import Topology
 from parley_runtime.errors import ConfigError, Unavailable
 from parley_runtime.ports import Message
+from parley_testkit.memory.intake import Intake
 from parley_testkit.memory.link import MemoryLink
 from parley_testkit.memory.server import Server
 
@@ -51,10 +52,10 @@ class _Wire:
 
     @property
     def blocked(self) -> bool:
-        return not self._broker.reading.is_set()
+        return self._broker.intake.blocked
 
     def read(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> asyncio.Task[bool]:
-        return self._broker.read(exchange, key, message, mandatory=mandatory)
+        return self._broker.intake.read(exchange, key, message, mandatory=mandatory)
 
 
 class MemoryBroker:
@@ -66,16 +67,13 @@ class MemoryBroker:
     def __init__(self, topology: Topology, *, reconnect_s: float = 0.05) -> None:
         self.server = Server()
         self.refusal = ""
+        self.intake = Intake(self.server)
         self.running = asyncio.Event()
-        self.reading = asyncio.Event()
         self.running.set()
-        self.reading.set()
         self._topology = topology
         self._reconnect_s = reconnect_s
         self._processes: dict[str, MemoryProcess] = {}
         self._returning: asyncio.TimerHandle | None = None
-        self._lost_confirms = 0
-        self._reads: set[asyncio.Task[bool]] = set()
 
     def process(self, name: str, topology: Topology | None = None) -> MemoryProcess:
         """A process's own broker. The same name again is the same process, until it is killed."""
@@ -126,11 +124,11 @@ class MemoryBroker:
 
     def block(self) -> None:
         """A memory alarm: publishes are not read. A link hears of it at its next publish, as with RabbitMQ."""
-        self.reading.clear()
+        self.intake.block()
 
     def unblock(self) -> None:
         """The alarm is over; publishes written meanwhile are read now."""
-        self.reading.set()
+        self.intake.unblock()
         for link in self._links():
             link.unblock()
 
@@ -144,7 +142,7 @@ class MemoryBroker:
 
     def lose_confirms(self, count: int) -> None:
         """The next ``count`` publishes are taken, and their confirms never arrive."""
-        self._lost_confirms = count
+        self.intake.lost_confirms = count
 
     def messages(self, queue: str) -> tuple[bytes, ...]:
         """Bodies of the ready messages, in order; none if the queue does not exist."""
@@ -157,30 +155,8 @@ class MemoryBroker:
             await process.close()
         if self._returning is not None:
             self._returning.cancel()
-        for task in self._reads:
-            task.cancel()
+        self.intake.close()
         self.server.close()
-
-    def read(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> asyncio.Task[bool]:
-        """Take a publish in, whether or not its publisher still waits; False if its confirm is lost."""
-        task = asyncio.create_task(self._read(exchange, key, message, mandatory=mandatory))
-        self._reads.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[bool]) -> None:
-        self._reads.discard(task)
-        if not task.cancelled():
-            task.exception()  # the publisher has it, if it still waits
-
-    async def _read(self, exchange: str, key: str, message: Message, *, mandatory: bool) -> bool:
-        await self.reading.wait()
-        self.server.publish(exchange, key, message, mandatory=mandatory)
-        if self._lost_confirms:
-            self._lost_confirms -= 1
-            return False
-        await asyncio.sleep(0)
-        return True
 
     def _reconnect_soon(self) -> None:
         if self._returning is not None:
