@@ -1,9 +1,13 @@
 """Tokens, session ids, origins, rates, settings."""
 
+import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from parley_gateway.app import check
 from parley_gateway.auth import Authenticator, credential
@@ -165,3 +169,53 @@ def test_addresses_have_buckets_of_their_own():
     assert addresses.take("a", 0.0) == 1.0
     assert addresses.take("b", 0.0) == 0.0
     assert Addresses(0.0, 1).take("a", 0.0) == 0.0
+
+
+@pytest.fixture
+def jwks():
+    """A server of one public key, and the key's private half; counts fetches."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+    body = json.dumps({"keys": [{**public, "kid": "one", "use": "sig", "alg": "RS256"}]}).encode()
+    fetches = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            fetches.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/keys", key, fetches
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+async def test_a_token_signed_with_a_published_key(jwks):
+    url, key, fetches = jwks
+    auth = Authenticator(AccessSettings(auth_jwks=url))
+    claims = {"sub": "ada", "exp": time.time() + 60}
+    good = jwt.encode(claims, key, algorithm="RS256", headers={"kid": "one"})
+    assert (await auth.identify(good)).user == "ada"
+    assert (await auth.identify(good)).user == "ada"
+    unknown = jwt.encode(claims, key, algorithm="RS256", headers={"kid": "two"})
+    # A public key used as the secret of a symmetric algorithm, and a key address of the token's own.
+    forged = jwt.encode(claims, "x" * 64, algorithm="HS256", headers={"kid": "one", "jku": "http://evil.example"})
+    for bad in (unknown, unknown, forged):
+        with pytest.raises(ProtocolError):
+            await auth.identify(bad)
+    assert fetches == ["/keys"]
+
+
+async def test_keys_that_cannot_be_fetched_refuse_everybody():
+    auth = Authenticator(AccessSettings(auth_jwks="http://127.0.0.1:9/keys"))
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    with pytest.raises(ProtocolError):
+        await auth.identify(jwt.encode({"sub": "a", "exp": time.time() + 9}, key, algorithm="RS256"))

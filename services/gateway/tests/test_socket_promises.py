@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from parley_gateway.config import TurnSettings
-from parley_protocol.control import Audience, Begin, Leave, Stop
+from parley_protocol.control import Attach, Audience, Begin, Leave, Stop
 from parley_protocol.events import Delta, Fault, Marks, Refusal, Retrieval, Snapshot, Source, Status
 from parley_protocol.position import Position, encode_position
 from parley_runtime.settings import CommonSettings
@@ -157,8 +157,6 @@ async def test_a_cancel_that_the_broker_does_not_confirm_is_repeated(house):
 
 
 async def test_a_pause_of_the_loop_is_followed_by_a_watch(house):
-    from parley_protocol.control import Attach
-
     gateway = await house.gateway()
     async with house.client(gateway) as client:
         await client.start("a")
@@ -199,3 +197,24 @@ async def test_a_token_in_the_address_reaches_no_log(house, caplog):
         await socket.send('{"type":"hello"}')
         await socket.recv()
     assert "very-secret" not in caplog.text
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_cancel_at_another_gateway_keeps_the_text_the_first_one_delivered(house, answered):
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        await first.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "so far"))
+        await first.until_text("a", "so far")
+    async with house.client(two, greet=False, known=first.seen) as second:
+        await second.hello(session=first.session, position=first.position, pending=["a"])
+        await second.send(type="turn.cancel", turn="a")
+        if answered:
+            await house.worker.heard.get(Attach)
+            moved = msgspec.structs.replace(job, reply_to=("gateway-2",))
+            await house.worker.emit(moved, Snapshot(1, Marks(), "so far"))
+        done = await second.until("turn.done")
+    assert done["status"] == "cancelled"
+    assert done["text"] == ("so far" if answered else "")
+    assert second.seen["a"].restarts == (0 if answered else 1)

@@ -44,6 +44,7 @@ class Entry:
     __slots__ = (
         "accepted_at",
         "again",
+        "cancel_by",
         "checking",
         "deadline_at",
         "due_at",
@@ -81,6 +82,8 @@ class Entry:
         self.checking = False
         """The deadline has passed and a fresh read of the row is awaited before the turn is ended by force."""
         self.forced: TurnStatus | None = None
+        self.cancel_by = 0.0
+        """A cancel waits until then to learn what text was delivered; 0: none waits."""
         self.due_at = 0.0
         """When the shell has promised to look at this turn again."""
         self.span: Any = None
@@ -104,4 +107,6 @@ class Entry:
             times.append(self.turn.hold_until)
         if not self.checking and self.forced is None:
             times.append(self.deadline_at)
+        if self.cancel_by and self.forced is None:
+            times.append(self.cancel_by)
         return min(times)

@@ -42,6 +42,9 @@ def _delivered(entry: Entry, event: Event, now: float) -> list[Effect]:
             entry.first_at = now
     if isinstance(event, Snapshot) and event.ending:
         entry.watch.ending(now)
+    if entry.cancel_by and turn.known:
+        session: Session = entry.session
+        return [Touch(entry), *session.force(entry, TurnStatus.CANCELLED, now)]
     return [Touch(entry)]
 
 
@@ -127,6 +130,8 @@ def on_tick(entry: Entry, now: float) -> list[Effect]:
     if held is Verdict.GAP:
         entry.watch.start(now, "gap")
     effects: list[Effect] = []
+    if entry.cancel_by and now >= entry.cancel_by:
+        effects += session.force(entry, TurnStatus.CANCELLED, now)
     if now >= entry.deadline_at and not entry.checking and entry.forced is None:
         entry.checking = True
         effects.append(Watch(entry, "deadline", attach=False))

@@ -16,6 +16,9 @@ from parley_protocol.ids import SessionId, Tenant, TurnId, TurnKey
 FOLLOW_GRACE_S = 60.0
 """A turn begun elsewhere is given this much longer than a budget, since its start is not known here."""
 
+LEARN_S = 0.5
+"""How long a cancel waits for the owner of a turn that was begun elsewhere."""
+
 
 class Session:
     """State of one session at this gateway. ``sinks`` are its sockets, real or virtual."""
@@ -89,7 +92,8 @@ class Session:
         return [Opened(entry), *effects, *self.advance()]
 
     def cancel(self, turn: TurnId, now: float) -> list[Effect]:
-        """End a turn with exactly the text delivered. One that is over already is left as it is.
+        """End a turn with exactly the text delivered. One that is over already is left as it is; one whose text was
+        delivered by another gateway is ended when its owner has told the text, or after :data:`LEARN_S`.
 
         Raises:
             ProtocolError: ``unknown_turn``.
@@ -97,7 +101,11 @@ class Session:
         entry = self.entries.get(turn)
         if entry is None:
             raise ProtocolError(FaultCode.UNKNOWN_TURN, "no such turn in this session; nothing was cancelled")
-        return self.force(entry, TurnStatus.CANCELLED, now)
+        if entry.turn.known or entry.ended:
+            return self.force(entry, TurnStatus.CANCELLED, now)
+        entry.cancel_by = entry.cancel_by or now + LEARN_S
+        entry.watch.start(now, "cancel")
+        return [Touch(entry)]
 
     def follow(self, turn: TurnId, fence: int, now: float, budget_s: float) -> Entry:
         """Hold a turn that was begun at another gateway, in the order of the calls; its text is not known yet."""
