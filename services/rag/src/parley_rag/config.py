@@ -65,7 +65,7 @@ class RagSettings:
     max_pages: int = setting("PARLEY_MAX_PAGES", 5_000, "Pages of a PDF", unit="pages", minimum=1)
     read_s: float = setting(
         "PARLEY_READ_S",
-        180.0,
+        100.0,
         "Time to read one document; a PDF needs about 0.15 a page",
         unit="seconds",
         minimum=1,

@@ -27,7 +27,7 @@ _outcomes: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)
 class Bounds:
     """``seconds``: one document's time; ``memory``: bytes of a child; ``at_once``: documents read side by side."""
 
-    seconds: float = 180.0
+    seconds: float = 100.0
     memory: int = 2 * 1024**3
     at_once: int = 2
 
