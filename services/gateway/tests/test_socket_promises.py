@@ -218,3 +218,17 @@ async def test_a_cancel_at_another_gateway_keeps_the_text_the_first_one_delivere
     assert done["status"] == "cancelled"
     assert done["text"] == ("so far" if answered else "")
     assert second.seen["a"].restarts == (0 if answered else 1)
+
+
+async def test_sockets_that_come_and_go_leave_nothing(house):
+    gateway = await house.gateway()
+    hub = gateway.hub
+    for _ in range(20):
+        async with house.client(gateway) as client:
+            await client.send(type="ping")
+            await client.until("pong")
+    async with asyncio.timeout(5):
+        while hub.connections:
+            hub.left.clear()
+            await hub.left.wait()
+    assert (hub.registry.sessions, hub.registry.turns, hub.per_identity) == ({}, {}, {})

@@ -105,8 +105,9 @@ class Outbox:
             self._mark()
 
     def drop(self) -> None:
-        """The socket is gone."""
+        """The socket is gone: keep nothing, not even the way back to its connection."""
         self._control = self._views = None
+        self._on_slow = _ignore
         if self._stall is not None:
             self._stall.cancel()
 
@@ -162,3 +163,7 @@ class Outbox:
             self._stall = None
         self._flusher.add(self)
         self._dirty = True
+
+
+def _ignore(code: CloseCode, reason: str) -> None:
+    """Nobody is left to be told."""
