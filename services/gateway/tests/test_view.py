@@ -136,3 +136,22 @@ def test_resume_after_done_sends_nothing():
     feed(turn, Terminal(0, TurnStatus.COMPLETED, "a"))
     position = decode_position(frames(first)[-1].position)
     assert frames(resumed(turn, position)) == []
+
+
+def test_resume_elsewhere_repeats_no_mark_that_was_seen():
+    turn = Turn(KEY)
+    first = View(turn, NoSink())
+    found = Retrieval(1, "question", "kb", ())
+    feed(turn, Status(0, "routing"), found, Status(2, "generating"), Delta(3, 0, "ab"))
+    positions = [decode_position(frame.position) for frame in frames(first)]
+    marks = Marks(status="generating", retrieval=found)
+    for events in ([Snapshot(5, marks, "abcd")], [Terminal(5, TurnStatus.COMPLETED, "abcd", marks=marks)]):
+        missed = []
+        for position in positions:
+            other = Turn(KEY, known=False)
+            view = resumed(other, position)
+            feed(other, *events)
+            missed.append([type(frame).__name__ for frame in frames(view)][:3])
+        assert missed[0][:3] == ["RetrievalFrame", "StatusFrame", "AnswerDelta"]
+        assert missed[1][:2] == ["StatusFrame", "AnswerDelta"]
+        assert missed[2][0] == missed[3][0] == "AnswerDelta"

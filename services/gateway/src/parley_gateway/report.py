@@ -43,7 +43,8 @@ def ended(entry: Entry, *, taken: bool) -> None:
     terminal = entry.turn.terminal
     status = terminal.status.value if taken and terminal is not None else "refused"
     latency = entry.turn.latency
-    counter(names.TURNS).labels(status).inc()
+    if entry.request is not None:
+        counter(names.TURNS).labels(status).inc()
     if latency is not None and entry.request is not None:
         if latency.first_token_ms:
             histogram(names.FIRST_TOKEN_SECONDS).observe(latency.first_token_ms / 1000)
@@ -54,6 +55,7 @@ def ended(entry: Entry, *, taken: bool) -> None:
         turn=entry.turn.key.turn,
         status=status,
         fence=entry.turn.fence,
+        followed=entry.request is None,
         characters=len(entry.turn.text),
         accepted_ms=latency.accepted_ms if latency else 0,
         first_token_ms=latency.first_token_ms if latency else 0,

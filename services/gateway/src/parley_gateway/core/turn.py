@@ -142,7 +142,7 @@ class Turn:
         """The row's word: rule 2 without waiting for missing items. The first call counts."""
         if self.closed:
             return
-        self._mark_all(terminal.marks, max(0, terminal.n - 1))
+        self._mark_all(terminal.marks, terminal.n, spoken=True)
         if terminal.text is not None:
             self._replace(terminal.text)
         self.known = True
@@ -178,7 +178,7 @@ class Turn:
         if fence == self.fence and event.n < self.n and self.known:
             return Verdict.DUPLICATE
         self._raise(fence, event.n)
-        self._mark_all(event.marks, max(0, event.n - 1))
+        self._mark_all(event.marks, event.n, spoken=bool(event.text))
         if event.text is not None:
             self._replace(event.text)
             self.known = True
@@ -253,9 +253,13 @@ class Turn:
             self.restarts += 1
         self.text = text
 
-    def _mark_all(self, marks: Marks, n: int) -> None:
-        """Deliver those that differ from the last of their kind."""
+    def _mark_all(self, marks: Marks, end: int, *, spoken: bool) -> None:
+        """Deliver those that differ from the last of their kind. ``end`` is the number after the last item; once there
+        is text, the last status came right after the retrieval, which carries its own number: a client that has read
+        on from there has seen it.
+        """
         last = self.last
+        n = marks.retrieval.n + 1 if spoken and marks.retrieval is not None else max(0, end - 1)
         if marks.transcript and marks.transcript != last.transcript:
             self._mark(Transcript(n, marks.transcript, final=True))
         if marks.retrieval is not None and not _same(marks.retrieval, last.retrieval):
