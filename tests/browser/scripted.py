@@ -142,10 +142,10 @@ class Peer:
 
 
 class ScriptedGateway:
-    """Serves the page and hands each socket to the test. `refuse_with` closes new sockets with that code."""
+    """Hands each socket of the page to the test. `refuse_with` closes new sockets with that code."""
 
-    def __init__(self) -> None:
-        self.url = ""
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.kb_status = 200
         self.refuse_with: int | None = None
         self._peers: asyncio.Queue[Peer] = asyncio.Queue()
@@ -181,9 +181,25 @@ class ScriptedGateway:
         names = [("default", 12, 140), ("test", 12, 140)]
         return JSONResponse({"bases": [{"name": n, "documents": d, "passages": p} for n, d, p in names]})
 
+
+class Switch:
+    """Serves the page at one address, and there one scripted gateway after another."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.gateway: ScriptedGateway | None = None
+
     def app(self) -> Starlette:
-        own = [Route("/v1/kb", self.bases), WebSocketRoute("/v1/connect", self.connect)]
+        own = [Route("/v1/kb", self._bases), WebSocketRoute("/v1/connect", self._connect)]
         return Starlette(routes=[*own, *page.routes()])
+
+    async def _bases(self, request: Any) -> Response:
+        assert self.gateway is not None
+        return await self.gateway.bases(request)
+
+    async def _connect(self, ws: WebSocket) -> None:
+        assert self.gateway is not None
+        await self.gateway.connect(ws)
 
 
 class QuietServer(uvicorn.Server):

@@ -151,7 +151,7 @@ async def test_the_keyboard_alone_is_enough(gateway, open_page):
 
 
 async def test_enter_belongs_to_the_input_method_while_it_composes(gateway, open_page):
-    page = await open_page(gateway.url)
+    page = await open_page(gateway.url, own=True)
     peer = await gateway.peer()
     cdp = await page.context.new_cdp_session(page)
     await cdp.send("Input.imeSetComposition", {"text": "nihao", "selectionStart": 5, "selectionEnd": 5})
@@ -195,7 +195,7 @@ async def test_screen_readers_hear_whole_sentences_once(gateway, open_page):
 
 async def test_a_refused_token_is_asked_for_and_never_in_an_address(gateway, open_page, shot):
     gateway.refuse_with = 4101
-    page = await open_page(gateway.url)
+    page = await open_page(gateway.url, own=True)
     asked = []
     page.on("websocket", lambda ws: asked.append(ws.url))
     assert (await gateway.refused()).hello.token is None
@@ -291,7 +291,7 @@ async def test_a_new_conversation_has_a_session_of_its_own(gateway, open_page):
 
 
 async def test_two_tabs_keep_two_conversations(gateway, open_page):
-    page = await open_page(gateway.url)
+    page = await open_page(gateway.url, own=True)
     first = await gateway.peer()
     await converse(page, first, "In the first tab", "Yes.")
     other = await page.context.new_page()
@@ -302,7 +302,7 @@ async def test_two_tabs_keep_two_conversations(gateway, open_page):
 
 
 async def test_an_answer_can_be_copied(gateway, open_page):
-    page = await open_page(gateway.url)
+    page = await open_page(gateway.url, own=True)
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     peer = await gateway.peer()
     await converse(page, peer, "Copy", "**Bold** words [1].")
@@ -319,14 +319,14 @@ async def test_a_reader_who_scrolled_up_is_left_there(gateway, open_page):
     _, turn = await peer.turn()
     await turn.accepted()
     await turn.delta("\n\n".join(f"Paragraph {n}." for n in range(40)))
-    await expect(page.get_by_text("Paragraph 39.")).to_be_in_viewport()
+    await expect(page.locator(".answer").get_by_text("Paragraph 39.")).to_be_in_viewport()
     await page.locator("#scroll").evaluate("scroll => { scroll.scrollTop = 0 }")
     await expect(page.locator("#latest")).to_be_visible()
     await turn.delta("\n\nThe very end.")
     await expect(page.locator(".answer")).to_contain_text("The very end.")
     assert await page.locator("#scroll").evaluate("scroll => scroll.scrollTop") == 0
     await page.get_by_role("button", name="Latest").click()
-    await expect(page.get_by_text("The very end.")).to_be_in_viewport()
+    await expect(page.locator(".answer").get_by_text("The very end.")).to_be_in_viewport()
     await expect(page.locator("#latest")).to_be_hidden()
 
 

@@ -5,18 +5,26 @@ import asyncio
 import pytest
 import pytest_asyncio
 
+from .pages import Look, Pages, Watch
+
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def run(gateway, open_page):
-    """`await run("connection", "m => m.backoff(0, 1)")`: calls the function with the module."""
-    page = await open_page(gateway.url)
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def run(switch, browser):
+    """`await run("connection", "m => m.backoff(0, 1)")`: calls the function with the module.
+
+    All tests share one page, an asset and not the chat itself: the modules tested here keep no state.
+    """
+    watch, pages = Watch(), Pages(browser)
+    page = await pages.take(f"{switch.url}/assets/icon.svg", watch, Look(), own=True)
 
     async def call(module: str, function: str):
         return await page.evaluate(f"import('/assets/{module}.js').then({function})")
 
-    return call
+    yield call
+    await pages.give_back()
+    watch.check()
 
 
 async def test_backoff_doubles_from_200_ms_to_10_s_and_is_spread(run):

@@ -97,7 +97,7 @@ QUESTIONS = [
 async def test_a_typed_question_gets_an_answer_whose_citations_hold(
     installation, open_page, shot, request, tap, question, document, words
 ):
-    page = await open_page(installation.url, before=tap.attach)
+    page = await open_page(installation.url, own=True, before=tap.attach)
     await expect(page.locator("select#kb")).to_have_value("default")
     await ask(page, question)
     await settled(page, "completed")
@@ -126,7 +126,7 @@ async def test_a_typed_question_gets_an_answer_whose_citations_hold(
 
 
 async def test_the_stop_button_ends_the_turn_with_the_text_that_is_there(installation, open_page, tap):
-    page = await open_page(installation.url, before=tap.attach)
+    page = await open_page(installation.url, own=True, before=tap.attach)
     await ask(page, "What happens when a worker dies in the middle of an answer?")
     await expect(page.locator(".answer")).to_contain_text(re.compile(r"\w+ \w+ \w+"))
     await page.locator("#stop").click()
@@ -142,7 +142,7 @@ async def test_the_stop_button_ends_the_turn_with_the_text_that_is_there(install
 
 async def test_a_gateway_killed_in_mid_answer_is_resumed_on_its_return(installation, open_page, watch, tap, shot):
     watch.allow("ERR_CONNECTION_REFUSED|WebSocket connection to .* failed")
-    page = await open_page(installation.url, before=tap.attach)
+    page = await open_page(installation.url, own=True, before=tap.attach)
     await ask(page, "What happens when a worker dies in the middle of an answer?")
     await expect(page.locator(".answer")).to_contain_text(re.compile(r"\w+ \w+ \w+"))
     installation.gateway.end(signal.SIGKILL)
