@@ -54,6 +54,10 @@ class Topology(msgspec.Struct, frozen=True):
     exchanges: tuple[ExchangeSpec, ...]
     queues: tuple[QueueSpec, ...]
 
+    def queue(self, name: str) -> QueueSpec:
+        """The queue of that name. Raises KeyError where there is none."""
+        return {queue.name: queue for queue in self.queues}[name]
+
 
 def stage_queue(stage: str) -> str:
     """Name of a stage's queue."""

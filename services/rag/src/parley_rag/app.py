@@ -75,6 +75,7 @@ async def assemble(
     """The service on a given store and broker, which stay open. Yields once it is consuming and its index is level
     with the store.
     """
+    declared = topology(settings.common.admission)
     retriever = EmbeddedRetriever()
     process.engines.append(EngineInfo("retrieve", "embedded", "the default: needs no server", "BM25F with proximity"))
     follower = IndexFollower(store, retriever, process.clock, poll_s=settings.poll_s)
@@ -91,12 +92,19 @@ async def assemble(
         )
         worker = await stack.enter_async_context(
             open_worker(
-                (stage,), broker=broker, store=store, control=control, options=settings.worker, clock=process.clock
+                (stage,),
+                broker=broker,
+                store=store,
+                control=control,
+                topology=declared,
+                options=settings.worker,
+                clock=process.clock,
             )
         )
         process.checks.add("worker", worker.check)
         process.add_figures(lambda: Figures(seats=worker.seats, busy=worker.busy))
-        knowledge = KnowledgeService(KnowledgeDesk(store, retriever, follower, _reader(settings)), worker.link)
+        desk = KnowledgeDesk(store, retriever, follower, _reader(settings))
+        knowledge = KnowledgeService(desk, worker.link, declared)
         recorder = Recorder(broker, store, worker.sink, settings.intake)
         parker = Parker(broker, store, worker.link, settings.intake)
         await _consume(process, stack, broker, knowledge=knowledge, recorder=recorder, parker=parker)

@@ -14,7 +14,8 @@ import msgspec
 from parley_protocol import codec
 from parley_protocol.events import Fault, Reply
 from parley_protocol.faults import ProtocolError
-from parley_protocol.routes import EVENTS, QueueSpec, Stage, stage_queue, topology
+from parley_protocol.routes import EVENTS, Stage, Topology, stage_queue
+from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import (
     DeleteDocument,
     DocumentInfo,
@@ -131,8 +132,10 @@ class KnowledgeDesk:
 class KnowledgeService:
     """Consumes the knowledge queue on a link of its own."""
 
-    def __init__(self, desk: KnowledgeDesk, replies: Link) -> None:
+    def __init__(self, desk: KnowledgeDesk, replies: Link, declared: Topology | None = None) -> None:
+        """``declared``: the broker's, where it is not the default one (the admission limit is in its arguments)."""
         self._desk = desk
+        self._queue = (declared or default_topology()).queue(stage_queue(Stage.KNOWLEDGE))
         self._replies = replies
         self._link: Link | None = None
         self._subscription: Subscription | None = None
@@ -141,7 +144,7 @@ class KnowledgeService:
     async def start(self, broker: Broker, *, wait_s: float = 30.0) -> None:
         """Raises Unavailable unless commands are being consumed within ``wait_s``."""
         self._link = await broker.open(f"consume:{Stage.KNOWLEDGE.value}", wait_s=wait_s)
-        self._subscription = await self._link.subscribe(_queue, self._take, prefetch=PREFETCH)
+        self._subscription = await self._link.subscribe(lambda: self._queue, self._take, prefetch=PREFETCH)
         await self._subscription.wait_consuming(wait_s)
 
     def check(self) -> str | None:
@@ -218,7 +221,3 @@ def _check_path(path: str) -> None:
     if not path or len(path) > MAX_PATH or any(not char.isprintable() for char in path):
         raise Invalid(f"a document's path has 1 to {MAX_PATH} printable characters")
 
-
-def _queue() -> QueueSpec:
-    wanted = stage_queue(Stage.KNOWLEDGE)
-    return next(queue for queue in topology().queues if queue.name == wanted)

@@ -20,7 +20,6 @@ from parley_protocol.routes import DEAD_QUEUE, EVENTS, Stage, stage_queue
 from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import DeadInfo, Job, Record
 from parley_rag.intake import BACK_OFF_S, Intake, IntakeOptions, StoreGate
-from parley_rag.recorder import queue_named
 from parley_runtime.errors import ParleyError, Retryable
 from parley_runtime.ports import Broker, Delivery, Headers, Link, Message
 from parley_runtime.store.ports import TurnStore
@@ -77,7 +76,7 @@ class Parker:
         options = options or IntakeOptions()
         self._store = store
         self._link = link
-        queue = queue_named(default_topology(), DEAD_QUEUE)
+        queue = default_topology().queue(DEAD_QUEUE)
         self._intake = Intake(broker, queue, self._serve, prefetch=options.dead)
         self._gate = StoreGate(self._intake, hold_s=options.hold_s)
 

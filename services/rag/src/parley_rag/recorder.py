@@ -9,7 +9,7 @@ from typing import assert_never
 
 from parley_protocol import codec
 from parley_protocol.faults import ProtocolError
-from parley_protocol.routes import QueueSpec, Stage, Topology, stage_queue
+from parley_protocol.routes import Stage, stage_queue
 from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import Record
 from parley_rag.intake import Intake, IntakeOptions, StoreGate
@@ -32,7 +32,7 @@ class Recorder:
         options = options or IntakeOptions()
         self._store = store
         self._sink = sink
-        queue = queue_named(default_topology(), stage_queue(Stage.RECORD))
+        queue = default_topology().queue(stage_queue(Stage.RECORD))
         self._intake = Intake(broker, queue, self._serve, prefetch=options.records)
         self._gate = StoreGate(self._intake, hold_s=options.hold_s)
 
@@ -114,8 +114,3 @@ class Recorder:
 
     def _count(self, outcome: str) -> None:
         counter(names.RECORDS).labels(outcome).inc()
-
-
-def queue_named(declared: Topology, name: str) -> QueueSpec:
-    """The queue of that name. Raises KeyError where the topology has none."""
-    return {queue.name: queue for queue in declared.queues}[name]
