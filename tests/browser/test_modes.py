@@ -7,6 +7,8 @@ from playwright.async_api import Page, expect
 
 from parley_protocol import client as wire
 
+from .scripted import LIMITS
+
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 LONG = (
@@ -234,11 +236,82 @@ async def test_questions_wait_while_the_server_drains(gateway, open_page):
     await expect(page.locator("#link-text")).to_contain_text("Server restarting")
     await page.locator("#question").fill("Now?")
     await page.keyboard.press("Enter")
-    await expect(page.locator(".stages .now")).to_have_text("Waiting for the connection")
+    await expect(page.locator(".stages .now")).to_have_text("Waiting to be sent")
+    await peer.close(4001)
     again = await gateway.peer()
     assert (again.hello.session, again.hello.pending) == ("s-1", ())
     assert (await again.turn())[0].text == "Now?"
     assert peer.frames(wire.TurnStart) == []
+
+
+async def test_an_answer_ends_on_the_socket_of_a_draining_server(gateway, open_page):
+    page = await open_page(gateway.url)
+    peer = await gateway.peer()
+    await page.locator("#question").fill("In time?")
+    await page.keyboard.press("Enter")
+    _, turn = await peer.turn()
+    await turn.accepted()
+    await peer.send(wire.Draining(reconnect_in_ms=1))
+    await expect(page.locator("#link-text")).to_contain_text("Server restarting")
+    await turn.delta("Yes.")
+    await turn.done("Yes.")
+    await expect(page.locator(".turn")).to_have_attribute("data-state", "completed")
+    assert not peer.gone.is_set()
+    await peer.close(4001)
+    assert (await gateway.peer()).hello.session == "s-1"
+
+
+async def test_a_question_that_a_draining_server_refuses_goes_to_the_next(gateway, open_page):
+    page = await open_page(gateway.url)
+    peer = await gateway.peer()
+    await page.locator("#question").fill("Too late?")
+    await page.keyboard.press("Enter")
+    start, _ = await peer.turn()
+    await peer.send(wire.Draining(reconnect_in_ms=100))
+    error = {"code": "overloaded", "message": "This gateway is going away.", "retryable": True, "turn": start.turn}
+    await peer.send(wire.ErrorFrame(**error))
+    await expect(page.locator(".stages .now")).to_have_text("Waiting to be sent")
+    await peer.close(4001)
+    second, turn = await (await gateway.peer()).turn()
+    assert second.turn == start.turn
+    await turn.whole("Not at all.")
+    await expect(page.locator(".turn")).to_have_attribute("data-state", "completed")
+
+
+async def test_no_more_questions_are_sent_than_the_server_queues(gateway, open_page):
+    page = await open_page(gateway.url)
+    peer = await gateway.peer()
+    for number in range(10):
+        await page.locator("#question").fill(f"Question {number}")
+        await page.keyboard.press("Enter")
+    started = [await peer.turn() for _ in range(LIMITS.queued_turns)]
+    await expect(page.locator(".stages .now").last).to_have_text("Waiting to be sent")
+    await started[0][1].whole("One.")
+    assert (await peer.turn())[0].text == "Question 8"
+    assert len(peer.frames(wire.TurnStart)) == LIMITS.queued_turns + 1
+    await peer.close(4001)
+    again = await gateway.peer()
+    assert again.hello.pending == tuple(start.turn for start in peer.frames(wire.TurnStart)[1:])
+
+
+async def test_a_gap_is_said_only_where_something_is_missing(gateway, open_page):
+    page = await open_page(gateway.url)
+    peer = await gateway.peer()
+    await converse(page, peer, "Old", "Answered.")
+    await peer.close(4001)
+    peer = await gateway.peer(gap=True)
+    await page.locator("#question").fill("New")
+    await page.keyboard.press("Enter")
+    _, turn = await peer.turn()
+    await turn.accepted()
+    await turn.delta("one ")
+    await expect(page.locator(".answer").last).to_have_text("one")
+    await expect(page.locator(".toast")).to_have_count(0)
+    await peer.close(4001)
+    again = await gateway.peer(gap=True)
+    await expect(page.locator(".toast")).to_contain_text("no longer held by the server")
+    await type(turn)(again, turn.turn).whole("one two")
+    await expect(page.locator(".answer").last).to_have_text("one two")
 
 
 async def test_a_degraded_broker_is_said_until_it_is_back(gateway, open_page, shot):

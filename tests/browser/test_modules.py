@@ -95,7 +95,9 @@ async def test_a_drain_names_the_moment_whenever_the_close_comes(run):
         ["connecting", ["clear", "connect"]],
     ]
     late = await run("connection", steps(*OPEN, draining, due, closed))
-    assert late[4:] == [["open", ["close"]], ["waiting", ["clear", "timer:retry"]]]
+    assert late[4:] == [["open", ["timer:leave=60000"]], ["waiting", ["clear", "timer:retry"]]]
+    stuck = await run("connection", steps(*OPEN, draining, due, '{type: "timer", name: "leave"}'))
+    assert stuck[-1] == ["open", ["close"]]
 
 
 async def test_a_silent_or_mute_server_is_left(run):
@@ -126,6 +128,29 @@ async def test_nothing_changes_an_ended_turn(run):
       return [turn.state, turn.answer, turn.error, turn.doneAt];
     }"""
     assert await run("turns", script) == ["cancelled", "kept", None, 9]
+
+
+async def test_after_a_gap_a_turn_told_from_its_start_replaces_what_was_there(run):
+    script = """m => [0, 4].map((from) => {
+      const turn = m.create("t", "q", "default", 0);
+      m.apply(turn, {type: "answer.delta", seq: 0, text: "one "}, 1);
+      turn.seq = null;
+      m.apply(turn, {type: "answer.delta", seq: from, text: "two "}, 2);
+      m.apply(turn, {type: "answer.delta", seq: from + 1, text: "three"}, 3);
+      return turn.answer;
+    })"""
+    assert await run("turns", script) == ["two three", "one two three"]
+
+
+async def test_any_event_shows_that_a_refused_turn_runs(run):
+    script = """m => {
+      const turn = {...m.create("t", "q", "default", 0), state: "sent"};
+      m.fail(turn, {code: "unavailable", message: "away", retryable: true}, 1);
+      const refused = turn.state;
+      m.apply(turn, {type: "turn.status", seq: 0, stage: "routing"}, 2);
+      return [refused, turn.state, turn.error];
+    }"""
+    assert await run("turns", script) == ["refused", "accepted", None]
 
 
 async def test_a_forgotten_turn_is_lost_only_if_it_was_accepted(run):

@@ -25,6 +25,11 @@ export class Announcer {
     this.said.set(turn.id, turn.answer.length);
   }
 
+  // A restarted answer is told from its start.
+  forget(turn) {
+    this.said.delete(turn.id);
+  }
+
   say(text) {
     this.region.append(h("p", { lang: langOf(text) }, text));
     while (this.region.children.length > KEPT) this.region.firstChild.remove();

@@ -12,6 +12,8 @@ export const LAST_DELAY_MS = 10_000;
 const WELCOME_MS = 10_000;
 const STABLE_MS = 3_000;
 const DEFAULT_BEAT_MS = 15_000;
+// A draining server that has still not closed after this is left.
+const LEAVE_MS = 60_000;
 
 // Close codes a browser may send; 4000 asks the server to keep the session for the resume.
 const CLOSE_RESUME = 4000;
@@ -145,8 +147,9 @@ function expired(state, name) {
   if ((name === "retry" || name === "drain") && state.phase === "waiting") return connect(state);
   if (name === "welcome" && state.phase === "greeting") return drop(state);
   if (state.phase !== "open") return stay(state);
-  if (name === "silence") return drop(state);
-  if (name === "drain") return drop({ ...state, drainMs: 0 });
+  if (name === "silence" || name === "leave") return drop(state);
+  // The server closes when the turn that runs has ended; until then its answer goes on here.
+  if (name === "drain") return { state: { ...state, drainMs: 0 }, effects: [{ do: "timer", name: "leave", ms: LEAVE_MS }] };
   if (name === "stable") return stay({ ...state, attempt: 0 });
   if (name === "beat") {
     const again = { do: "timer", name: "beat", ms: state.beatMs / 2 };

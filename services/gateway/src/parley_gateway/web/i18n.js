@@ -88,7 +88,7 @@ const EN = {
   stage_retrieving: "Retrieving",
   stage_generating: "Generating",
   stage_recording: "Saving",
-  stage_waiting: "Waiting for the connection",
+  stage_waiting: "Waiting to be sent",
   stage_sent: "Sending",
 };
 
@@ -180,7 +180,7 @@ const ZH = {
   stage_retrieving: "检索",
   stage_generating: "生成",
   stage_recording: "保存",
-  stage_waiting: "等待连接",
+  stage_waiting: "等待发送",
   stage_sent: "发送中",
 };
 

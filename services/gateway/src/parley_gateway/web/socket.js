@@ -42,6 +42,10 @@ export class Connection {
     return accepting(this.state);
   }
 
+  get draining() {
+    return this.state.phase === "open" && this.state.drainMs !== null;
+  }
+
   // True where the frame was handed to an open socket; that says nothing about its arrival.
   send(frame) {
     if (this.state.phase !== "open" || this.socket?.readyState !== WebSocket.OPEN) return false;

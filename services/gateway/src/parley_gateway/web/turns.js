@@ -35,12 +35,13 @@ export function ended(turn) {
 
 // -> "applied" | "duplicate" | "gap"
 export function apply(turn, frame, now) {
-  // Acceptance is the last word, even after a refusal of an earlier submission of the same turn.
-  if (frame.type === "turn.accepted" && turn.state === "refused") revive(turn);
+  // That it runs is the last word, even after a refusal of another submission of the same turn.
+  if (turn.state === "refused") revive(turn);
   if (ended(turn)) return "duplicate";
   if (Number.isInteger(frame.seq)) {
     if (turn.seq !== null && frame.seq < turn.seq) return "duplicate";
     if (turn.seq !== null && frame.seq > turn.seq) return "gap";
+    if (turn.seq === null && frame.seq === 0) restart(turn);
     turn.seq = frame.seq + 1;
   }
   accept(turn);
@@ -52,6 +53,12 @@ function revive(turn) {
   turn.state = "accepted";
   turn.error = null;
   turn.doneAt = null;
+}
+
+// After a gap the server may tell a turn from its start; what came before it is said again.
+function restart(turn) {
+  turn.answer = "";
+  turn.sources = [];
 }
 
 function accept(turn) {
