@@ -15,7 +15,6 @@ from parley_protocol.routes import DEAD, DEAD_QUEUE, WORK, QueueSpec, Stage, eve
 from parley_protocol.work import DeadInfo, DeleteDocument, Generate, Record, Retrieve
 from parley_rag.intake import IntakeOptions
 from parley_rag.parker import Parker
-from parley_rag.recorder import queue_named
 from parley_runtime.errors import Unavailable
 from parley_runtime.ports import Delivery, Link, Message
 from parley_runtime.store import open_store
@@ -58,10 +57,10 @@ class House:
         return arrived
 
     async def records(self) -> "asyncio.Queue[Delivery]":
-        return await self.read(queue_named(topology(), stage_queue(Stage.RECORD)))
+        return await self.read(topology().queue(stage_queue(Stage.RECORD)))
 
     async def rejected(self, stage: Stage, body: bytes) -> None:
-        arrived = await self.read(queue_named(topology(), stage_queue(stage)))
+        arrived = await self.read(topology().queue(stage_queue(stage)))
         await self.link.publish(WORK, stage.value, Message(body))
         await (await asyncio.wait_for(arrived.get(), LIMIT_S)).reject()
 
@@ -176,7 +175,7 @@ async def test_a_trip_through_the_ladder_is_no_expiry(house: House) -> None:
     """The ladder delays by letting messages expire: only the last death counts."""
     records = await house.records()
     parker = await house.parker()
-    generate = await house.read(queue_named(topology(), stage_queue(Stage.GENERATE)))
+    generate = await house.read(topology().queue(stage_queue(Stage.GENERATE)))
     await house.link.publish("parley.retry.0", "generate", Message(pack(GENERATE)))
     back = await asyncio.wait_for(generate.get(), LIMIT_S)
     assert back.death == ("expired", "parley.retry.0")
