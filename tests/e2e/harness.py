@@ -266,11 +266,13 @@ def parley(url: str, *arguments: str, environ: Mapping[str, str] | None = None) 
     )
 
 
-def stored(stack: Stack, turn: str) -> list[dict[str, Any]]:
-    """Rows of the turn, read from the database itself: tenant, session, status, question, text."""
+def stored(stack: Stack, wanted: str, *, by: str = "turn") -> list[dict[str, Any]]:
+    """Rows of a turn or a question, read from the database itself: tenant, session, status, question, text."""
+    value = {"turn": wanted, "question": json.dumps(wanted)}[by]
     path = stack.store.removeprefix("sqlite+aiosqlite:///")
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
-        rows = database.execute("SELECT tenant, session, status, question, text FROM turns WHERE turn = ?", (turn,))
+        query = f"SELECT tenant, session, status, question, text FROM turns WHERE {by} = ?"
+        rows = database.execute(query, (value,))
         return [
             {
                 "tenant": tenant,

@@ -53,7 +53,7 @@ async def test_a_bad_token_is_refused_with_4101_and_reasons(guarded: Service, ba
     (error,) = socket.frames
     assert (error["type"], error["code"], error["retryable"]) == ("error", "unauthorized", False)
     assert words in error["message"]
-    answer = httpx.get(guarded.url + "/v1/kb", headers=headers, trust_env=False)
+    answer = await _get(guarded.url + "/v1/kb", headers)
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert words in answer.json()["error"]["message"]
 
@@ -93,14 +93,14 @@ async def test_a_page_of_a_foreign_origin_gets_403_that_names_the_setting(stack:
                 pass
         assert refused.value.response.status_code == 403
         assert b"PARLEY_ORIGINS" in (refused.value.response.body or b"")
-        answer = httpx.get(gateway.url + "/v1/models", headers={"Origin": "https://evil.example"}, trust_env=False)
+        answer = await _get(gateway.url + "/v1/models", {"Origin": "https://evil.example"})
         assert (answer.status_code, "PARLEY_ORIGINS" in answer.text) == (403, True)
         assert "PARLEY_ORIGINS" in gateway.text()
 
 
 async def test_an_allowed_origin_may_connect(guarded: Service) -> None:
     headers = {"Authorization": f"Bearer {token()}", "Origin": "https://chat.example"}
-    answer = httpx.get(guarded.url + "/v1/models", headers=headers, trust_env=False)
+    answer = await _get(guarded.url + "/v1/models", headers)
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "https://chat.example"
     async with opened(guarded.url, additional_headers=headers):
@@ -148,6 +148,11 @@ async def test_status_and_dead_letters_are_the_owners(guarded: Service) -> None:
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
         assert (await owner.get("/v1/status")).status_code == 200
         assert (await owner.get("/v1/dead")).status_code == 200
+
+
+async def _get(url: str, headers: dict[str, str]) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        return await http.get(url, headers=headers)
 
 
 def _api(gateway: Service, bearer: str) -> httpx.AsyncClient:

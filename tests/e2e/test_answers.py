@@ -6,7 +6,6 @@ import pytest
 from harness import Stack
 
 from parley_client import AnswerDelta, ClientOptions, Done, RetrievalFrame, connect
-from parley_client.api import Api
 from parley_protocol.events import TurnStatus
 from parley_protocol.ids import TurnKey
 from parley_runtime.store import open_store
@@ -55,3 +54,40 @@ async def test_answer_is_cited_streamed_and_stored(
         await store.aclose()
     assert (row.status, row.text, row.question) == (TurnStatus.COMPLETED, done.text, question)
     assert row.sources == done.sources
+
+
+async def test_sources_point_into_the_text_that_was_ingested(stack: Stack, sample: Path) -> None:
+    async with connect(stack.url) as chat:
+        done = await (await chat.ask("Where is the toner of the printer Gutenberg ordered?", kb="handbook")).done()
+    assert "Osnabrueck" in done.text
+    source = next(source for source in done.sources if source.document == "office.txt")
+    text = (sample / "office.txt").read_text(encoding="utf-8")
+    assert text[source.start : source.end] == source.text
+    assert source.id
+
+
+async def test_a_follow_up_question_uses_the_conversation(stack: Stack) -> None:
+    async with connect(stack.url) as chat:
+        await (await chat.ask("When are the tomatoes watered?", kb="handbook")).done()
+        done = await (await chat.ask("And the basil?", kb="handbook")).done()
+        session = chat.session
+    assert "every third day" in done.text
+    # A client that comes back later goes on in the same conversation.
+    async with connect(stack.url, ClientOptions(session=session)) as chat:
+        await (await chat.ask("水温超过多少度要打开增氧机？", kb="handbook")).done()
+        done = await (await chat.ask("那喂食呢？", kb="handbook")).done()
+    assert "两次" in done.text
+
+
+async def test_small_talk_needs_no_documents(stack: Stack) -> None:
+    async with connect(stack.url) as chat:
+        done = await (await chat.ask("Hello!", kb="handbook")).done()
+    assert (done.status, done.sources) == (TurnStatus.COMPLETED, ())
+    assert done.text
+
+
+async def test_nothing_is_known_of_what_no_document_says(stack: Stack) -> None:
+    async with connect(stack.url) as chat:
+        done = await (await chat.ask("Who won the chess olympiad of 1927?", kb="handbook")).done()
+    assert done.status is TurnStatus.COMPLETED
+    assert "[1]" not in done.text

@@ -83,9 +83,7 @@ def _readable(file: Path) -> bool:
         pytest.param((".",), "holds no documents", id="empty folder"),
     ],
 )
-def test_ingest_of_nothing_is_an_error(
-    stack: Stack, tmp_path: Path, arguments: tuple[str, ...], words: str
-) -> None:
+def test_ingest_of_nothing_is_an_error(stack: Stack, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
     done = parley(stack.url, "ingest", str(tmp_path / arguments[0]), "--kb", "nothing")
     assert done.returncode == 1
     assert words in done.stderr

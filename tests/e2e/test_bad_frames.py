@@ -6,18 +6,23 @@ import os
 import uuid
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from harness import Stack
 from sockets import Socket, opened
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
+
+from parley_protocol import codec
+from parley_protocol.client import ErrorFrame, Hello, Ping, Pong, Welcome
 
 pytestmark = pytest.mark.e2e
 
 MAX_MESSAGE = 262_144
 """The default of PARLEY_MAX_MESSAGE."""
+MAX_FRAGMENTS = 4096
 
 
 @asynccontextmanager
@@ -57,7 +62,9 @@ STAYS_OPEN = [
     pytest.param(json.dumps(START | {"turn": "x" * 5000}), "invalid", id="turn is long"),
     pytest.param(json.dumps(START | {"kb": "x" * 5000}), "invalid", id="kb is long"),
     pytest.param("[" * 100_000 + "]" * 100_000, "bad_frame", id="nested 100,000 deep"),
-    pytest.param('{"type": "turn.start", "turn": "t", "text": "x", "context": ' + '{"a":' * 60_000, "bad_frame", id="deep"),
+    pytest.param(
+        '{"type": "turn.start", "turn": "t", "text": "x", "context": ' + '{"a":' * 40_000, "bad_frame", id="deep"
+    ),
     pytest.param('{"type": "ack", "position": "!"}', "bad_frame", id="position"),
     pytest.param('{"type": "audio.start", "turn": "a"}', "unsupported", id="audio"),
     pytest.param(b"\xff\xfe\x00", "bad_frame", id="binary on a text socket"),
@@ -79,9 +86,6 @@ async def test_bad_frames_are_answered_and_the_socket_stays_open(stack: Stack) -
 
 
 async def test_the_same_on_a_messagepack_socket(stack: Stack) -> None:
-    from parley_protocol import codec
-    from parley_protocol.client import ErrorFrame, Hello, Ping, Pong, Welcome
-
     async with (
         neighbour(stack),
         connect(
@@ -103,7 +107,17 @@ async def test_the_same_on_a_messagepack_socket(stack: Stack) -> None:
 
 async def test_a_message_beyond_all_bounds_ends_the_socket(stack: Stack) -> None:
     async with neighbour(stack), opened(stack.url) as socket:
-        await socket.ws.send("x" * (17 * 1024 * 1024))
+        with suppress(ConnectionClosed):
+            await socket.ws.send("x" * (17 * 1024 * 1024))
+        code, _ = await socket.closed()
+    assert code == 1009
+
+
+async def test_too_many_fragments_end_the_socket(stack: Stack) -> None:
+    async with neighbour(stack), opened(stack.url) as socket:
+        first, more = Frame(Opcode.TEXT, b"x", fin=False), Frame(Opcode.CONT, b"x", fin=False)
+        parts = [first, *[more] * MAX_FRAGMENTS]
+        socket.ws.transport.write(b"".join(part.serialize(mask=True, extensions=[]) for part in parts))
         code, _ = await socket.closed()
     assert code == 1009
 
@@ -114,15 +128,12 @@ async def test_endless_fragments_end_the_socket(stack: Stack) -> None:
             yield "x"
 
     async with neighbour(stack), opened(stack.url) as socket:
-        sending = asyncio.create_task(_send_all(socket, fragments()))
-        code, _ = await socket.closed()
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-    assert code == 1009
-
-
-async def _send_all(socket: Socket, parts: Iterator[str]) -> None:
-    await socket.ws.send(parts)
+        async with asyncio.timeout(10):
+            with pytest.raises(ConnectionClosed):
+                await socket.ws.send(fragments())
+        await socket.ws.wait_closed()
+    # The close frame may be lost: the kernel resets a connection that is closed while more is coming in.
+    assert socket.ws.close_code in (1009, 1006)
 
 
 async def test_compression_is_not_negotiated_and_a_bomb_does_nothing(stack: Stack) -> None:
@@ -133,8 +144,9 @@ async def test_compression_is_not_negotiated_and_a_bomb_does_nothing(stack: Stac
         async with opened(stack.url) as socket:
             bomb = zlib.compressobj(wbits=-15)
             data = bomb.compress(b" " * 50_000_000) + bomb.flush(zlib.Z_SYNC_FLUSH)
-            frame = Frame(Opcode.TEXT, data[:-4], rsv1=True).serialize(mask=True, extensions=[])
-            socket.ws.transport.write(frame)
+            frame = bytearray(Frame(Opcode.TEXT, data[:-4]).serialize(mask=True, extensions=[]))
+            frame[0] |= 0x40  # "this message is compressed"
+            socket.ws.transport.write(bytes(frame))
             code, _ = await socket.closed()
     assert code == 1002
 
@@ -169,8 +181,6 @@ async def test_silence_instead_of_hello_closes_with_4108(stack: Stack) -> None:
 
 
 async def test_an_unknown_socket_path_is_404_with_those_there_are(stack: Stack) -> None:
-    from websockets.exceptions import InvalidStatus
-
     with pytest.raises(InvalidStatus) as refused:
         async with connect(stack.url.replace("http", "ws") + "/v2/connect", proxy=None):
             pass

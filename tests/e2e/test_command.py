@@ -118,9 +118,7 @@ def test_an_unknown_dead_letter_is_an_error(stack: Stack) -> None:
     assert "no dead letter has this id" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments", [("ask", "why?"), ("status",), ("ingest", "pyproject.toml")]
-)
+@pytest.mark.parametrize("arguments", [("ask", "why?"), ("status",), ("ingest", "pyproject.toml")])
 def test_where_nothing_runs_the_command_says_so(arguments: tuple[str, ...]) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     done = parley(address, *arguments)

@@ -182,17 +182,8 @@ async def test_dropping_a_plain_request_cancels(scripted: Stack) -> None:
             await http.post(
                 "/v1/chat/completions", json={"messages": [{"role": "user", "content": question}]}, timeout=0.5
             )
-    await soon(lambda: _status(scripted, question) == "cancelled", "cancelled", limit_s=5)
-
-
-def _status(stack: Stack, question: str) -> str:
-    import json
-    import sqlite3
-
-    path = stack.store.removeprefix("sqlite+aiosqlite:///")
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
-    try:
-        rows = database.execute("SELECT status FROM turns WHERE question = ?", (json.dumps(question),)).fetchall()
-    finally:
-        database.close()
-    return rows[0][0] if rows else ""
+    await soon(
+        lambda: [row["status"] for row in stored(scripted, question, by="question")] == ["cancelled"],
+        "cancelled",
+        limit_s=5,
+    )

@@ -34,7 +34,12 @@ def environ(lab: Lab, tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("role", ["gateway", "rag", "inference"])
 def test_every_bad_setting_is_listed(environ: dict[str, str], tmp_path: Path, role: str) -> None:
-    bad = {"PARLEY_DRAIN_S": "soon", "PARLEY_HEALTH_PORT": "99999", "PARLEY_LOG_LEVEL": "loud", "PARLEY_HEARTBEAT_S": "0"}
+    bad = {
+        "PARLEY_DRAIN_S": "soon",
+        "PARLEY_HEALTH_PORT": "99999",
+        "PARLEY_LOG_LEVEL": "loud",
+        "PARLEY_HEARTBEAT_S": "0",
+    }
     done = run(role, environ | bad, tmp_path)
     assert done.returncode == 78
     assert all(name in done.stderr for name in bad), done.stderr

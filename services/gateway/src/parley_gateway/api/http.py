@@ -21,6 +21,9 @@ from parley_runtime.telemetry.metrics import counter
 log = get_logger("parley.http")
 
 T = TypeVar("T")
+
+MAX_DIGITS = 12
+"""Digits of a number that a client may send; Python refuses to read very long ones."""
 Handler = Callable[[Hub, Request, Identity], Awaitable[Response]]
 Shape = Callable[[str, str, bool], Mapping[str, Any]]
 """(code, message, retryable) as the body of an error."""
@@ -109,7 +112,7 @@ async def body(request: Request, limit: int, setting: str) -> bytes:
     """The whole body. Raises ProtocolError ``too_large`` as soon as it is known to exceed ``limit`` bytes."""
     too_large = ProtocolError(FaultCode.TOO_LARGE, f"the body has more than {limit:,} bytes; see {setting}")
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and (len(declared) > MAX_DIGITS or int(declared) > limit):
         raise too_large
     parts: list[bytes] = []
     size = 0
@@ -137,7 +140,7 @@ def number(request: Request, name: str, default: int, most: int) -> int:
     raw = request.query_params.get(name, "")
     if not raw:
         return default
-    if not raw.isdecimal() or not 1 <= int(raw) <= most:
+    if not raw.isdecimal() or len(raw) > MAX_DIGITS or not 1 <= int(raw) <= most:
         raise ProtocolError(FaultCode.INVALID, f"{name} must be a whole number from 1 to {most}")
     return int(raw)
 

@@ -1,6 +1,8 @@
 """``/v1/status`` and ``/v1/dead``: the operator's view. With tokens in use, for owners only."""
 
-import msgspec
+import asyncio
+import contextlib
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -11,10 +13,11 @@ from parley_gateway.identity import Identity
 from parley_gateway.virtual import ask
 from parley_protocol import codec
 from parley_protocol.client import Accepted
+from parley_protocol.control import Presence
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.routes import topology
 from parley_protocol.work import DeadInfo, Generate, ListDead, Record, Retrieve
-from parley_runtime.errors import NotFound
+from parley_runtime.errors import NotFound, ParleyError
 
 
 def routes(hub: Hub) -> list[BaseRoute]:
@@ -28,15 +31,33 @@ def routes(hub: Hub) -> list[BaseRoute]:
 
 
 async def status(hub: Hub, _: Request, identity: Identity) -> Response:
-    """``{"broker", "queues": [...], "processes": [...]}``; processes are those that answered within 0.3 s."""
+    """``{"broker", "queues": [...], "processes": [...]}``; processes are those that answered within 0.3 s.
+
+    It answers while the broker is away too: then ``broker`` says so and the lists hold what is known without it.
+    """
     owner_only(hub, identity)
-    queues = []
-    for queue in topology().queues:
-        depth = await hub.publisher.depth(queue.name)
-        if depth is not None:
-            queues.append({"name": queue.name, "ready": depth[0], "consumers": depth[1]})
-    processes = [msgspec.to_builtins(presence) for presence in await hub.calls.hail()]
+    queues, processes = await asyncio.gather(_queues(hub), _processes(hub))
     return JSON({"broker": hub.degraded or "up", "queues": queues, "processes": processes})
+
+
+async def _queues(hub: Hub) -> list[dict[str, str | int]]:
+    """Depths of all queues, asked for at once; none where the broker does not tell."""
+    names = [queue.name for queue in topology().queues]
+    if hub.degraded:
+        return []
+    found = await asyncio.gather(*(hub.publisher.depth(name) for name in names), return_exceptions=True)
+    rows: list[dict[str, str | int]] = []
+    for name, depth in zip(names, found, strict=True):
+        if isinstance(depth, tuple):
+            rows.append({"name": name, "ready": depth[0], "consumers": depth[1]})
+        elif isinstance(depth, BaseException) and not isinstance(depth, ParleyError):
+            raise depth
+    return rows
+
+
+async def _processes(hub: Hub) -> list[Presence]:
+    """Whoever answers; without the broker only this process."""
+    return [hub.process.presence()] if hub.degraded else await hub.calls.hail()
 
 
 async def dead(hub: Hub, request: Request, identity: Identity) -> Response:
@@ -55,15 +76,23 @@ async def retry(hub: Hub, request: Request, identity: Identity) -> Response:
     """Ask a parked turn's question again, as a new turn of the asker in a new session: ``{"turn", "session"}``."""
     owner_only(hub, identity)
     row = await _one(hub, request, identity)
-    job = codec.unpack_job(row.body)
-    if not isinstance(job, Retrieve | Generate | Record) or not job.question:
-        raise ProtocolError(FaultCode.UNSUPPORTED, "this message holds no question that could be asked again")
+    job = _asked(row.body)
     owner = Identity(job.key.tenant, identity.user, known=identity.known)
     session = hub.sessions.make(owner)
-    async for frame in ask(hub, owner, job.question, kb=job.kb, session=session):
-        if isinstance(frame, Accepted):
-            return JSON({"turn": frame.turn, "session": session})
+    async with contextlib.aclosing(ask(hub, owner, job.question, kb=job.kb, session=session)) as frames:
+        async for frame in frames:
+            if isinstance(frame, Accepted):
+                return JSON({"turn": frame.turn, "session": session})
     raise ProtocolError(FaultCode.FAILED, "the turn ended before it was accepted")
+
+
+def _asked(body: bytes) -> Retrieve | Generate | Record:
+    """The job whose question is to be asked again. Raises ProtocolError ``unsupported`` where there is none."""
+    with contextlib.suppress(ProtocolError):
+        job = codec.unpack_job(body)
+        if isinstance(job, Retrieve | Generate | Record) and job.question:
+            return job
+    raise ProtocolError(FaultCode.UNSUPPORTED, "this message holds no question that could be asked again")
 
 
 async def _one(hub: Hub, request: Request, identity: Identity) -> DeadInfo:
