@@ -16,7 +16,6 @@ from parley_protocol.client import (
     AudioStop,
     ClientFrame,
     Degraded,
-    Draining,
     ErrorFrame,
     Hello,
     Ping,
@@ -220,9 +219,10 @@ class Connection:
         # Held before anything is awaited; nothing is delivered before ``welcome``.
         session.guests += 1
         try:
+            watcher = hub.dispatch.watcher
             wanted = resuming.to_read(session, position, frame.pending)
-            rows = await hub.dispatch.read_rows([session.key(turn) for turn in wanted]) if wanted else {}
-            after = await hub.dispatch.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
+            rows = await watcher.read_rows([session.key(turn) for turn in wanted]) if wanted else {}
+            after = await watcher.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
         finally:
             session.guests -= 1
         client = resuming.Returning(
@@ -242,10 +242,6 @@ class Connection:
         hub.dispatch.apply(result.effects)
         for entry in session.open:
             hub.dispatch.promise(entry)
-
-    def tell_draining(self, reconnect_in_ms: int) -> None:
-        """This gateway is going away."""
-        self.outbox.push(Draining(reconnect_in_ms=reconnect_in_ms))
 
     def _error(self, code: FaultCode, message: str, turn: str | None, retry_after_ms: int | None = None) -> None:
         counter(names.FRAME_ERRORS).labels(DIALECT, code.value).inc()

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from parley_gateway.connection import Connection
 from parley_gateway.hub import Hub
+from parley_protocol.client import Draining
 from parley_protocol.faults import CloseCode
 from parley_runtime.telemetry.logging import get_logger
 
@@ -33,7 +34,7 @@ async def drain(hub: Hub, deadline_s: float) -> None:
     for index, connection in enumerate(connections):
         at = pace_s * index / max(1, len(connections))
         plan.append((started + at, connection))
-        connection.tell_draining(int(at * 1000) + random.randint(50, 500))  # noqa: S311 - spreads load, no secret
+        connection.outbox.push(Draining(reconnect_in_ms=int(at * 1000) + random.randint(50, 500)))  # noqa: S311 - spreads load, no secret
     await _close(hub, plan, started + deadline_s * SHARE)
     with suppress(TimeoutError):
         async with asyncio.timeout_at(started + deadline_s):

@@ -1,0 +1,150 @@
+"""Publishing what a turn needs: its job, or the forced record that ends it."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+
+from parley_gateway import report
+from parley_gateway.config import TurnSettings
+from parley_gateway.core.effects import Effect
+from parley_gateway.core.entry import Entry, Phase, Request
+from parley_gateway.core.session import Session
+from parley_protocol import codec
+from parley_protocol.control import Audience, Stop
+from parley_protocol.events import Fault, TurnStatus
+from parley_protocol.faults import FaultCode
+from parley_protocol.routes import WORK, Stage
+from parley_protocol.work import Record, Retrieve
+from parley_runtime.control import ControlPlane
+from parley_runtime.errors import OutcomeUnknown, ParleyError, Refused
+from parley_runtime.ports import Clock, Link, Message
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+
+AGAIN_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses between publishes of what must get through; the last one repeats."""
+MIN_BUDGET_S = 0.05
+
+
+class Publishing:
+    """Each method lasts until the broker has said what became of the message."""
+
+    def __init__(
+        self,
+        gateway: str,
+        settings: TurnSettings,
+        clock: Clock,
+        link: Link,
+        control: ControlPlane,
+        apply: Callable[[Iterable[Effect]], None],
+        promise: Callable[[Entry], None],
+    ) -> None:
+        self.gateway = gateway
+        self._settings = settings
+        self._clock = clock
+        self._publisher = link
+        self._control = control
+        self._apply = apply
+        self._promise = promise
+
+    async def publish(self, entry: Entry) -> None:
+        """Until the job is confirmed, refused, or no longer wanted."""
+        session: Session = entry.session
+        request = entry.request
+        assert request is not None
+        for pause in _pauses():
+            message = self._job(entry, request)
+            try:
+                await self._publisher.publish(WORK, Stage.RETRIEVE, message, timeout_s=self._settings.publish_s)
+            except OutcomeUnknown:
+                entry.again = True
+                await asyncio.sleep(pause)
+                if entry.phase is not Phase.PUBLISHING or entry.forced is not None:
+                    return
+                continue
+            except ParleyError as error:
+                self._refuse(entry, error)
+                return
+            self._apply(session.accept(entry, self._clock.monotonic()))
+            self._promise(entry)
+            return
+
+    def _refuse(self, entry: Entry, error: ParleyError) -> None:
+        session: Session = entry.session
+        if entry.phase is not Phase.PUBLISHING:
+            return  # an event has shown that an earlier try got through
+        full = isinstance(error, Refused)
+        code = FaultCode.OVERLOADED if full else FaultCode.UNAVAILABLE
+        text = (
+            "too many turns wait at present; send this turn again later"
+            if full
+            else "the message broker cannot be reached at present; send this turn again later"
+        )
+        log.warning("turn not taken", code=code.value, cause=type(error).__name__)
+        retry = int(self._settings.retry_after_s * 1000)
+        self._apply(session.refuse(entry, code, text, self._clock.monotonic(), retry_after_ms=retry))
+
+    def _job(self, entry: Entry, request: Request) -> Message:
+        entry.submission = secrets.token_hex(8)
+        budget = max(MIN_BUDGET_S, entry.deadline_at - self._clock.monotonic())
+        job = Retrieve(
+            key=entry.turn.key,
+            submission=entry.submission,
+            budget_s=budget,
+            again=entry.again,
+            reply_to=(self.gateway,),
+            sent_at=self._clock.wall(),
+            question=request.text,
+            kb=request.kb,
+            digest=request.digest,
+            context=request.context,
+            messages=request.messages,
+            sampling=request.sampling,
+        )
+        return Message(codec.pack(job), report.headers(entry, "retrieve"), expires_s=budget)
+
+    async def record(self, entry: Entry, status: TurnStatus) -> None:
+        """The forced record, until it is confirmed or the turn has ended; then ``stop`` to all workers."""
+        entry.submission = entry.submission or secrets.token_hex(8)
+        for pause in _pauses():
+            message = Message(codec.pack(self._forced(entry, status)), report.headers(entry, "record"))
+            try:
+                await self._publisher.publish(WORK, Stage.RECORD, message, timeout_s=self._settings.publish_s)
+            except ParleyError as error:
+                log.warning("forced record not confirmed; again", status=status.value, cause=type(error).__name__)
+                await asyncio.sleep(pause)
+                if not entry.ended:
+                    continue
+            break
+        self._control.post(Audience.WORKERS.value, Stop(entry.turn.key, 0))
+
+    def _forced(self, entry: Entry, status: TurnStatus) -> Record:
+        turn, request = entry.turn, entry.request
+        retrieval = turn.last.retrieval
+        fault = None
+        if status is TurnStatus.EXPIRED:
+            fault = Fault(FaultCode.EXPIRED.value, "the turn's deadline passed before its answer was complete", True)
+        return Record(
+            key=turn.key,
+            submission=entry.submission,
+            budget_s=0.0,
+            fence=turn.fence,
+            n=turn.n,
+            marks=turn.last,
+            reply_to=(self.gateway,),
+            sent_at=self._clock.wall(),
+            question=request.text if request is not None else "",
+            kb=request.kb if request is not None else "default",
+            status=status,
+            text=turn.text if turn.known else None,
+            sources=retrieval.sources if retrieval is not None else (),
+            fault=fault,
+            forced=True,
+        )
+
+
+def _pauses() -> Iterable[float]:
+    yield from AGAIN_S
+    while True:
+        yield AGAIN_S[-1]
