@@ -1,20 +1,14 @@
 """Stacks for the end-to-end tests: one with the extractive engine, one with the scripted one, others on demand."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the harness, under importlib mode
-
-from harness import Lab, Stack, parley
-
 from parley_testkit.rabbit import RabbitNode
 
-TOKENS = 40
-INTERVAL_MS = 30
+from .harness import INTERVAL_MS, TOKENS, Lab, Stack, parley
 
 
 @pytest.fixture(scope="session")

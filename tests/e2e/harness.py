@@ -22,6 +22,10 @@ import httpx
 
 from parley_testkit.rabbit import RabbitNode, free_port
 
+TOKENS = 40
+INTERVAL_MS = 30
+WHOLE = " ".join(f"t{index}" for index in range(1, TOKENS + 1))
+"""What the scripted engine answers, in 1.2 s."""
 READY_S = 40.0
 STOP_S = 20.0
 POLL_S = 0.05

@@ -8,11 +8,12 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from harness import Service, Stack
-from sockets import opened
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
+
+from .harness import Service, Stack
+from .sockets import opened
 
 pytestmark = pytest.mark.e2e
 

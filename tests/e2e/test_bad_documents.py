@@ -6,7 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from harness import Stack, parley
+
+from .harness import Stack, parley
 
 pytestmark = pytest.mark.e2e
 

@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from harness import Stack
-from sockets import Socket, opened
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from parley_protocol import codec
 from parley_protocol.client import ErrorFrame, Hello, Ping, Pong, Welcome
+
+from .harness import Stack
+from .sockets import Socket, opened
 
 pytestmark = pytest.mark.e2e
 

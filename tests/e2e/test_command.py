@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from harness import Stack, parley
 
 from parley_testkit.rabbit import free_port
+
+from .harness import Stack, parley
 
 pytestmark = pytest.mark.e2e
 

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import TOKENS
-from harness import Lab, Service, Stack, soon, stored, until
-from sockets import Memory, opened
 
 from parley_client import AnswerDelta, ClientOptions, Done, Restarted, connect
 
-pytestmark = pytest.mark.e2e
+from .harness import WHOLE, Lab, Service, Stack, soon, stored, until
+from .sockets import Memory, opened
 
-WHOLE = " ".join(f"t{index}" for index in range(1, TOKENS + 1))
+pytestmark = pytest.mark.e2e
 
 
 def at_work(stack: Stack) -> Service:

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 import httpx
 import openai
 import pytest
-from conftest import TOKENS
-from harness import Stack, soon, stored
 from openai import AsyncOpenAI
+
+from .harness import WHOLE, Stack, soon, stored
 
 pytestmark = pytest.mark.e2e
 
 QUESTION = {"role": "user", "content": "When does the heating start?"}
-WHOLE = " ".join(f"t{index}" for index in range(1, TOKENS + 1))
 
 
 @pytest.fixture

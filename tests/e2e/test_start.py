@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import Lab, Stack
+
+from .harness import Lab, Stack
 
 pytestmark = pytest.mark.e2e
 

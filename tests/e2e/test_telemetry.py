@@ -5,10 +5,11 @@ import uuid
 from typing import Any
 
 import pytest
-from harness import Stack, soon
-from sockets import opened
 
 from parley_runtime.telemetry import names
+
+from .harness import Stack, soon
+from .sockets import opened
 
 pytestmark = pytest.mark.e2e
 

@@ -4,13 +4,11 @@ import asyncio
 import uuid
 
 import pytest
-from conftest import TOKENS
-from harness import Stack, soon, stored
-from sockets import Memory, Socket, opened
+
+from .harness import WHOLE, Stack, soon, stored
+from .sockets import Memory, Socket, opened
 
 pytestmark = pytest.mark.e2e
-
-WHOLE = " ".join(f"t{index}" for index in range(1, TOKENS + 1))
 
 
 def new() -> str:
