@@ -82,6 +82,29 @@ async def test_a_citation_opens_its_passage_at_the_sentence(gateway, open_page, 
     await expect(page.locator("#sources mark")).to_have_text(marked)
 
 
+async def test_sources_that_the_answer_cites_come_first_and_stand_out(gateway, open_page):
+    page = await open_page(gateway.url)
+    peer = await gateway.peer()
+    await ask(page, "Which of the two?")
+    _, turn = await peer.turn()
+    await turn.accepted()
+    await turn.retrieval()
+    await expect(page.locator(".chip.quiet .badge")).to_have_text(["1", "2"])
+    text = "网关先读取存储中的记录 [2]。窗口默认十分钟 [2]。"
+    await turn.delta(text)
+    await turn.done(text)
+    await expect(page.locator(".chip .badge")).to_have_text(["2", "1"])
+    await expect(page.locator(".chip.quiet .badge")).to_have_text(["1"])
+    await page.locator(".chip").first.click()
+    await expect(page.locator("#sources li .badge")).to_have_text(["2", "1"])
+    await expect(page.locator("#sources li.quiet .badge")).to_have_text(["1"])
+    marked = ["网关先读取存储中的记录，再请求快照，然后继续推送新的事件。", "窗口默认十分钟。"]
+    await expect(page.locator("#sources mark")).to_have_text(marked)
+    await ask(page, "And if it cites none?")
+    await (await peer.turn())[1].whole("No mark at all.")
+    await expect(page.locator(".turn").last.locator(".chip:not(.quiet)")).to_have_count(2)
+
+
 async def test_a_number_without_a_source_stays_text(gateway, open_page):
     page = await open_page(gateway.url)
     peer = await gateway.peer()
@@ -257,6 +280,9 @@ XSS = (
     '<img src=x onerror="window.hacked=1"> <script>window.hacked=1</script> '
     "[click](javascript:window.hacked=1) **<b onclick=x>bold</b>** `<i>code</i>` [ok](https://example.org/a?b=c)"
 )
+XSS_DRAWN = (
+    '<img src=x onerror="window.hacked=1"> <script>window.hacked=1</script> click <b onclick=x>bold</b> <i>code</i> ok'
+)
 
 
 async def test_markup_in_any_text_stays_text(gateway, open_page):
@@ -269,7 +295,7 @@ async def test_markup_in_any_text_stays_text(gateway, open_page):
     await expect(answer(page)).to_contain_text('<img src=x onerror="window.hacked=1">')
     await expect(answer(page)).to_contain_text("[click](javascript:window.hacked=1)")
     await page.locator(".cite").click()
-    await expect(page.locator("#sources .passage")).to_have_text(XSS)
+    await expect(page.locator("#sources .passage")).to_have_text(XSS_DRAWN)
     assert await page.locator(":is(.turn, #sources) :is(img, script, i, b)").count() == 0
     links = await page.locator(".answer a").evaluate_all("all => all.map(a => [a.href, a.rel, a.target])")
     assert links == [["https://example.org/a?b=c", "noopener noreferrer nofollow", "_blank"]]

@@ -1,6 +1,7 @@
 """The pure modules of the page, run where they will run: in the browser."""
 
 import asyncio
+import json
 
 import pytest
 import pytest_asyncio
@@ -222,6 +223,57 @@ async def test_hostile_markdown_takes_no_time(run, name):
     }}"""
     drawn, took = await asyncio.wait_for(run("markdown", script), 10)
     assert drawn
+    assert took < 1_000
+
+
+DRAW = """m => {
+  const box = document.createElementNS("http://www.w3.org/1999/xhtml", "div");
+  box.append(...m.excerpt(SOURCE, RANGES));
+  return box.innerHTML.replaceAll(' xmlns="http://www.w3.org/1999/xhtml"', "");
+}"""
+
+
+def drawn(source: str, ranges: list[list[int]]) -> str:
+    return DRAW.replace("SOURCE", json.dumps(source)).replace("RANGES", json.dumps(ranges))
+
+
+@pytest.mark.parametrize(
+    ("source", "html"),
+    [
+        ("plain 1 * 2 * 3 snake_case_name", "plain 1 * 2 * 3 snake_case_name"),
+        ("# Head\ntext", "<strong>Head</strong>\ntext"),
+        ("a `code *x*` b", "a <code>code *x*</code> b"),
+        ("**bold `c`** and *em*", "<strong>bold </strong><strong><code>c</code></strong> and <em>em</em>"),
+        ("- one\n  - two\n1. three", "• one\n  • two\n1. three"),
+        ("> quoted", "quoted"),
+        ("see [the page](docs/a.md).", "see the page."),
+        ("a\n```sh\n- x `y`\n```\nb", "a\n<code>- x `y`\n</code>b"),
+        ("open `tick and **star", "open `tick and **star"),
+    ],
+)
+async def test_a_passage_hides_its_markup(run, source, html):
+    assert await run("excerpt", drawn(source, [])) == html
+
+
+async def test_marks_stay_on_their_words_when_markup_is_hidden(run):
+    source = "# Top\n\n- The `row` is **final**. Next."
+    start, end = source.index("The"), source.index(" Next")
+    marked = "<mark>The <code>row</code> is <strong>final</strong>.</mark>"
+    assert await run("excerpt", drawn(source, [[start, end]])) == f"<strong>Top</strong>\n\n• {marked} Next."
+    half = source.index("inal")
+    split = "<mark>The <code>row</code> is <strong>f</strong></mark><strong>inal</strong>. Next."
+    assert await run("excerpt", drawn(source, [[start, half]])) == f"<strong>Top</strong>\n\n• {split}"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_passages_take_no_time(run, name):
+    script = f"""m => {{
+      const from = performance.now();
+      const found = m.pieces({HOSTILE[name]!r});
+      return [found.at(-1).to, performance.now() - from];
+    }}"""
+    covered, took = await asyncio.wait_for(run("excerpt", script), 10)
+    assert covered == len(HOSTILE[name])
     assert took < 1_000
 
 

@@ -4,12 +4,13 @@ import { h, icon, langOf } from "./dom.js";
 import { duration, stageName, t } from "./i18n.js";
 import { render } from "./markdown.js";
 import { claimBefore } from "./passages.js";
+import { citedFirst } from "./sources.js";
 import { ended, latencyOf, measured } from "./turns.js";
 
 const PATH = ["routing", "retrieving", "generating"];
 
 export class TurnView {
-  // actions: openSource(turn, n, claim, opener), retry(turn), copy(turn)
+  // actions: openSource(turn, n, {claims, cited, opener}), retry(turn), copy(turn)
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
@@ -32,7 +33,7 @@ export class TurnView {
     this.root.setAttribute("aria-busy", String(!ended(turn)));
     this.#once("stages", [turn.state, turn.stage, turn.cancelling], () => this.#showStages());
     this.#once("answer", [turn.answer, turn.sources.length], () => this.#showAnswer());
-    this.#once("sources", turn.sources, () => this.#showSources());
+    this.#once("sources", [turn.sources, [...this.#cited()], ended(turn)], () => this.#showSources());
     this.#once("note", [turn.state, turn.error, this.retryWait()], () => this.#showNote());
     this.#once("foot", [turn.state, turn.latency], () => this.#showFoot());
   }
@@ -77,22 +78,41 @@ export class TurnView {
   #cite(n) {
     const source = this.turn.sources[n - 1];
     if (!source) return null;
-    const label = t("source", { n, title: source.title || source.document });
-    const open = (event) => {
-      const mark = event.currentTarget;
-      this.actions.openSource(this.turn, n, claimBefore(mark), mark);
-    };
-    return h("button", { class: "cite", type: "button", "aria-label": label, title: source.title || source.document, onclick: open }, String(n));
+    const title = source.title || source.document;
+    const open = (event) => this.#open(n, [event.currentTarget], event.currentTarget);
+    return h("button", { class: "cite", type: "button", "aria-label": t("source", { n, title }), title, onclick: open }, String(n));
   }
 
+  // The numbers of the sources that the answer cites so far.
+  #cited() {
+    return new Set(this.#marks().map((mark) => Number(mark.textContent)));
+  }
+
+  #marks() {
+    return [...this.answer.querySelectorAll(".cite")];
+  }
+
+  #open(n, marks, opener) {
+    this.actions.openSource(this.turn, n, { claims: marks.map(claimBefore), cited: this.#cited(), opener });
+  }
+
+  // Sources that the answer cites stand out; the others are there, more quietly, unless it cites none at all.
   #showSources() {
-    const chips = this.turn.sources.map((source, at) => {
-      const name = source.title || source.document || source.id;
-      const open = (event) => this.actions.openSource(this.turn, at + 1, "", event.currentTarget);
-      const label = t("source", { n: at + 1, title: name });
-      return h("button", { class: "chip", type: "button", "aria-label": label, title: source.document || null, onclick: open }, h("span", { class: "badge" }, String(at + 1)), h("span", { class: "name", lang: langOf(name) }, name));
-    });
+    const { sources } = this.turn;
+    const cited = this.#cited();
+    const loud = (n) => cited.has(n) || (cited.size === 0 && ended(this.turn));
+    const chips = citedFirst(sources.length, cited).map((n) => this.#chip(sources[n - 1], n, loud(n)));
     this.sources.replaceChildren(...chips);
+  }
+
+  #chip(source, n, loud) {
+    const title = source.title || source.document || source.id;
+    const open = (event) => {
+      const marks = this.#marks().filter((mark) => Number(mark.textContent) === n);
+      this.#open(n, marks, event.currentTarget);
+    };
+    const props = { class: loud ? "chip" : "chip quiet", type: "button", "aria-label": t("source", { n, title }), title: source.document || null, onclick: open };
+    return h("button", props, h("span", { class: "badge" }, String(n)), h("span", { class: "name", lang: langOf(title) }, title));
   }
 
   #showNote() {
