@@ -23,13 +23,16 @@ from parley_gateway.identity import Identity
 from parley_gateway.virtual import Frame, ask
 from parley_protocol.client import AnswerDelta, Done, Restarted
 from parley_protocol.events import Fault, TurnStatus, Usage
-from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.faults import RETRYABLE, FaultCode, ProtocolError
 from parley_protocol.work import ChatMessage, Sampling
+from parley_runtime.errors import EngineError, ParleyError
 
 MODEL = "parley"
 """The engine that the installation has chosen."""
 MODELS_LIVE_S = 30.0
 """How long a list of models is used before the workers are asked again."""
+ANSWERED = (TurnStatus.COMPLETED, TurnStatus.CANCELLED)
+"""Ends of a turn whose text is an answer."""
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -195,7 +198,7 @@ def _usage(usage: Usage | None) -> dict[str, int]:
 
 
 def _whole(done: Done, model: str) -> Response:
-    if done.status not in (TurnStatus.COMPLETED, TurnStatus.CANCELLED):
+    if done.status not in ANSWERED:
         code, message = _failure(done)
         return refusal(code, message, openai_error)
     choice = {
@@ -245,27 +248,28 @@ async def _stream(frames: AsyncGenerator[Frame, None], turn: str, asked: Complet
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         return _event({**head, "choices": [choice], **more})
 
-    async with contextlib.aclosing(frames):
-        yield chunk({"role": "assistant", "content": ""})
-        async for frame in frames:
-            match frame:
-                case AnswerDelta():
-                    sent = True
-                    yield chunk({"content": frame.text})
-                case Restarted() if sent:
-                    text = "the answer had to start anew after a failure; send the request again"
-                    yield _event(openai_error(FaultCode.ENGINE_FAILED, text, retryable=True))
-                    return
-                case Done() if frame.status in (TurnStatus.COMPLETED, TurnStatus.CANCELLED):
-                    yield chunk({}, "stop", sources=frame.sources)
-                    if asked.stream_options is not None and asked.stream_options.include_usage:
-                        yield _event({**head, "choices": [], "usage": _usage(frame.usage)})
-                    yield b"data: [DONE]\n\n"
-                case Done():
-                    code, message = _failure(frame)
-                    yield _event(openai_error(code, message, retryable=True))
-                case _:
-                    pass
+    try:
+        async with contextlib.aclosing(frames):
+            yield chunk({"role": "assistant", "content": ""})
+            async for frame in frames:
+                match frame:
+                    case AnswerDelta():
+                        sent = True
+                        yield chunk({"content": frame.text})
+                    case Restarted() if sent:
+                        raise EngineError("the answer had to start anew after a failure; send the request again")
+                    case Done() if frame.status in ANSWERED:
+                        yield chunk({}, "stop", sources=frame.sources)
+                        if asked.stream_options is not None and asked.stream_options.include_usage:
+                            yield _event({**head, "choices": [], "usage": _usage(frame.usage)})
+                        yield b"data: [DONE]\n\n"
+                    case Done():
+                        code, message = _failure(frame)
+                        yield _event(openai_error(code, message, code in RETRYABLE))
+                    case _:
+                        pass
+    except ParleyError as error:
+        yield _event(openai_error(error.code, str(error), error.retryable))
 
 
 def _event(data: Any) -> bytes:
