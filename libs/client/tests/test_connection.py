@@ -10,7 +10,7 @@ from websockets.asyncio.server import ServerConnection
 
 from parley_client import ClientOptions, Disconnected, TurnRefused, connect
 from parley_client.connection import socket_url
-from parley_client.errors import ClientClosed, ClientError
+from parley_client.errors import ClientClosed, ClientError, TurnLost
 from parley_protocol import codec
 from parley_protocol.client import (
     Accepted,
@@ -138,6 +138,100 @@ async def test_cancel_reaches_the_server() -> None:
         turn = await chat.ask("hi", turn="t1")
         await turn.cancel()
         assert (await turn.done()).status is TurnStatus.CANCELLED
+
+
+async def test_a_cancel_without_a_connection_is_sent_with_the_next_one() -> None:
+    dropped = asyncio.Event()
+    back = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        if peer.number == 1:
+            await peer.greet()
+            await peer.take()
+            await peer.give(Accepted(turn="t1"))
+            peer.socket.transport.abort()
+            return
+        await back.wait()
+        await peer.greet()
+        assert await peer.take() == TurnCancel(turn="t1")
+        await peer.give(done(0, "", TurnStatus.CANCELLED))
+        await peer.socket.wait_closed()
+
+    options = ClientOptions(on_notice=lambda _: dropped.set())
+    async with server(script) as url, connect(url, options) as chat, asyncio.timeout(5):
+        turn = await chat.ask("hi", turn="t1")
+        await dropped.wait()
+        await turn.cancel()
+        back.set()
+        assert (await turn.done()).status is TurnStatus.CANCELLED
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_turn_whose_end_never_comes_is_lost_after_the_limit(accepted: bool) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.take()
+        if accepted:
+            await peer.give(Accepted(turn="t1"), delta(0, "part"))
+        await peer.socket.wait_closed()
+
+    async with server(script) as url, connect(url, ClientOptions(turn_s=0.2)) as chat, asyncio.timeout(5):
+        with pytest.raises(TurnLost, match=r"within 0\.2 s"):
+            await (await chat.ask("hi", turn="t1")).done()
+
+
+async def test_a_deadline_shortens_the_wait_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parley_client.connection.GRACE_S", 0.1)
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.socket.wait_closed()
+
+    async with server(script) as url, connect(url, ClientOptions(turn_s=0)) as chat, asyncio.timeout(5):
+        with pytest.raises(TurnLost, match=r"within 0\.2 s"):
+            await chat.ask("hi", deadline_s=0.1)
+
+
+async def test_a_session_that_the_server_does_not_know_is_told() -> None:
+    notices: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.socket.wait_closed()
+
+    options = ClientOptions(session="of before", on_notice=notices.append)
+    async with server(script) as url, connect(url, options) as chat:
+        assert chat.session == "s1"
+    assert len(notices) == 1
+    assert "does not know this session" in notices[0]
+
+
+async def test_a_frame_that_is_too_large_for_the_server_ends_it_instead_of_being_sent_for_ever() -> None:
+    connections = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal connections
+        connections += 1
+        await peer.greet()
+        await peer.take()
+        await peer.socket.close(1009, "message too big")
+
+    async with server(script) as url, connect(url) as chat, asyncio.timeout(5):
+        with pytest.raises(Disconnected, match="message too big") as caught:
+            await chat.ask("hi")
+    assert (connections, caught.value.code) == (1, 1009)
+
+
+async def test_a_frame_that_is_too_large_for_the_client_names_the_option() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.take()
+        await peer.give(Accepted(turn="t1"), delta(0, "x" * 5000))
+        await peer.socket.wait_closed()
+
+    async with server(script) as url, connect(url, ClientOptions(max_frame=2000)) as chat, asyncio.timeout(5):
+        with pytest.raises(Disconnected, match="max_frame"):
+            await (await chat.ask("hi", turn="t1")).done()
 
 
 async def test_a_refused_turn_raises_where_it_was_asked() -> None:

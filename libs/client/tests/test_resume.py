@@ -3,7 +3,7 @@
 import pytest
 
 from parley_client.backoff import Backoff
-from parley_client.errors import TurnRefused
+from parley_client.errors import TurnLost, TurnRefused
 from parley_client.resume import GapFound, Memory
 from parley_client.turn import Turn
 from parley_protocol.client import (
@@ -120,6 +120,39 @@ async def test_a_slow_reader_gets_neighbouring_deltas_joined() -> None:
     events = [event async for event in turn]
     assert len(events) < 100
     assert "".join(event.text for event in events if isinstance(event, AnswerDelta)) == "ab" * 1000
+
+
+async def test_what_another_session_had_accepted_is_lost_and_the_rest_is_asked_again() -> None:
+    memory, accepted = begun()
+    memory.take(welcome())
+    memory.take(delta(0, "a"))
+    waiting = Turn("later", _no_cancel)
+    memory.begin(TurnStart(turn="later", text="hi"), waiting)
+    memory.take(Welcome(session="s2", resumed=False, gap=True, heartbeat_s=25, limits=welcome().limits))
+    with pytest.raises(TurnLost, match="session"):
+        await accepted.done()
+    assert [start.turn for start in memory.unsent()] == ["later"]
+    assert (memory.session, memory.position, memory.hello().pending) == ("s2", None, ())
+    assert not waiting.finished
+
+
+def test_a_cancel_is_remembered_until_the_turn_is_over() -> None:
+    memory, _ = begun()
+    memory.cancel("t")
+    memory.cancel("unknown")
+    assert memory.cancels() == ["t"]
+    memory.take(done(0, ""))
+    assert memory.cancels() == []
+
+
+async def test_a_turn_that_was_given_up_ignores_what_still_comes() -> None:
+    memory, turn = begun()
+    memory.give_up(turn, TurnLost("no end came"))
+    memory.take(delta(0, "late"))
+    memory.take(done(1, "late"))
+    with pytest.raises(TurnLost):
+        await turn.done()
+    assert (turn.text, memory.unsent(), memory.position) == ("", [], "p1")
 
 
 def test_backoff_grows_is_jittered_and_resets() -> None:

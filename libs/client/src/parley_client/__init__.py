@@ -11,7 +11,7 @@ A dropped connection is not seen: the client comes back with jittered back-off, 
 """
 
 from parley_client.connection import Chat, ClientOptions, connect
-from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnRefused
+from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost, TurnRefused
 from parley_client.turn import Turn
 from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame, StatusFrame
 
@@ -27,6 +27,7 @@ __all__ = [
     "RetrievalFrame",
     "StatusFrame",
     "Turn",
+    "TurnLost",
     "TurnRefused",
     "connect",
 ]

@@ -10,10 +10,11 @@ from typing import Any
 import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
 from parley_client.backoff import Backoff
-from parley_client.errors import ClientClosed, ClientError, Disconnected
+from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost
 from parley_client.resume import GapFound, Memory
 from parley_client.turn import Turn
 from parley_protocol import codec
@@ -35,6 +36,12 @@ _NOTHING = "nothing answers at {}; start Parley with ./task up, or name another 
 
 Notice = Callable[[str], None]
 
+GRACE_S = 60.0
+"""How long past its deadline a turn's end is awaited: time for reconnects, and for a broker or store to come back."""
+
+_USELESS_AGAIN = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
+"""Close codes of RFC 6455 that the same frames would bring about again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
@@ -53,6 +60,9 @@ class ClientOptions:
     wait_first: bool = True
     """False: the first attempt to connect is the only one, so that a command says at once that nothing runs."""
     max_frame: int = 8 * 1024 * 1024
+    turn_s: float = 900.0
+    """Longest wait for the end of a turn, its time in the queue of its session included; 0 waits for ever. A turn with
+    a deadline is waited for until :data:`GRACE_S` after it, where that is sooner."""
     on_notice: Notice | None = None
     """Called with a sentence when the connection drops, returns, or the server is degraded."""
 
@@ -69,7 +79,7 @@ class Chat:
         self._memory = Memory(session=options.session, position=options.position, token=options.token)
         self._socket: ClientConnection | None = None
         self._welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
-        self._closed = False
+        self._closed: ClientError | None = None
         self._notice = options.on_notice or (lambda _: None)
         self._wait_s: float | None = None
 
@@ -97,14 +107,16 @@ class Chat:
 
         Raises:
             TurnRefused: the server did not take it (overloaded, invalid, unknown knowledge base, conflict, ...).
+            TurnLost: the server said nothing in time, see ``ClientOptions.turn_s``. The turn raises it as well.
             Disconnected: no server could be reached within ``give_up_s``.
         """
-        if self._closed:
-            raise ClientClosed("this client has been closed; connect again")
+        if self._closed is not None:
+            raise self._closed
         made = Turn(turn or uuid.uuid4().hex, self._cancel)
         deadline_ms = None if deadline_s is None else int(deadline_s * 1000)
         start = TurnStart(turn=made.id, text=text, kb=kb, context=context, deadline_ms=deadline_ms, interrupt=interrupt)
         self._memory.begin(start, made)
+        self._limit(made, deadline_s)
         await self._send(start)
         await made.accepted.wait()
         if made.finished:
@@ -115,9 +127,24 @@ class Chat:
         """Take over a turn of an earlier client of this session; call before the first connection is up."""
         made = Turn(turn, self._cancel)
         self._memory.adopt(made)
+        self._limit(made, None)
         return made
 
+    def _limit(self, turn: Turn, deadline_s: float | None) -> None:
+        limits = [] if deadline_s is None else [max(0.0, deadline_s) + GRACE_S]
+        limits += [self._options.turn_s] if self._options.turn_s else []
+        if not limits:
+            return
+        limit_s = min(limits)
+        error = TurnLost(
+            f"the server did not tell the end of this turn within {limit_s:g} s; look at its processes with "
+            "parley status, then ask again"
+        )
+        timer = asyncio.get_running_loop().call_later(limit_s, self._memory.give_up, turn, error)
+        turn.limit(timer)
+
     async def _cancel(self, turn: str) -> None:
+        self._memory.cancel(turn)
         await self._send(TurnCancel(turn=turn))
 
     async def _send(self, frame: ClientFrame) -> None:
@@ -140,7 +167,7 @@ class Chat:
             try:
                 await self._one_connection(backoff)
             except (OSError, TimeoutError, WebSocketException, GapFound, ProtocolError) as error:
-                self._raise_if_final(error)
+                _raise_if_final(error, self._options.max_frame)
                 if self._welcome.done():
                     lost_at, tell = loop.time(), True
                     self._welcome = loop.create_future()
@@ -177,6 +204,8 @@ class Chat:
             backoff.reset()
             for start in self._memory.unsent():
                 await socket.send(self._encode(start))
+            for turn in self._memory.cancels():
+                await socket.send(self._encode(TurnCancel(turn=turn)))
             async for data in socket:
                 self._take(codec.decode_server(data))
             raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
@@ -186,9 +215,12 @@ class Chat:
             self._take(codec.decode_server(await socket.recv()))
 
     def _take(self, frame: Any) -> None:
+        known = self.session
         self._memory.take(frame)
         match frame:
             case Welcome() if not self._welcome.done():
+                if known is not None and known != frame.session:
+                    self._notice("the server does not know this session any more; a new conversation begins")
                 self._welcome.set_result(frame)
             case Draining():
                 self._wait_s = frame.reconnect_in_ms / 1000
@@ -201,22 +233,13 @@ class Chat:
             case _:
                 pass
 
-    def _raise_if_final(self, error: Exception) -> None:
-        if isinstance(error, ConnectionClosed) and error.rcvd is not None and 4100 <= error.rcvd.code <= 4199:
-            reason = error.rcvd.reason or "no reason given"
-            raise Disconnected(f"the server closed the connection: {reason}", code=error.rcvd.code) from error
-        if isinstance(error, InvalidStatus) and error.response.status_code in (400, 401, 403, 404):
-            body = bytes(error.response.body or b"").decode(errors="replace").strip()[:300]
-            status = error.response.status_code
-            raise Disconnected(f"the server refused the connection with HTTP {status}: {body}", code=status) from error
-
     async def welcome(self) -> Welcome:
         """The greeting of the current connection, as soon as there is one."""
         return await asyncio.shield(self._welcome)
 
     def close(self, error: ClientError) -> None:
         """End every turn for its caller."""
-        self._closed = True
+        self._closed = error
         self._memory.fail_all(error)
         if not self._welcome.done():
             self._welcome.cancel()
@@ -231,6 +254,25 @@ def socket_url(url: str) -> str:
     if not address.startswith(("ws://", "wss://")):
         raise ClientError(f"{url!r} is not an address; use for instance http://127.0.0.1:8000")
     return address if address.endswith("/v1/connect") else f"{address}/v1/connect"
+
+
+def _raise_if_final(error: Exception, max_frame: int) -> None:
+    if isinstance(error, ConnectionClosed) and error.sent is not None and not error.rcvd_then_sent:
+        if error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+            text = f"the server sent more than {max_frame} bytes at once; raise ClientOptions.max_frame"
+            raise Disconnected(text, code=error.sent.code) from error
+    elif isinstance(error, ConnectionClosed) and error.rcvd is not None and _is_final(error.rcvd.code):
+        reason = error.rcvd.reason or f"code {error.rcvd.code}, no reason given"
+        raise Disconnected(f"the server closed the connection: {reason}", code=error.rcvd.code) from error
+    if isinstance(error, InvalidStatus) and error.response.status_code in (400, 401, 403, 404):
+        body = bytes(error.response.body or b"").decode(errors="replace").strip()[:300]
+        status = error.response.status_code
+        raise Disconnected(f"the server refused the connection with HTTP {status}: {body}", code=status) from error
+
+
+def _is_final(code: int) -> bool:
+    """Whether coming back would end in the same way."""
+    return 4100 <= code <= 4199 or code in _USELESS_AGAIN
 
 
 def _reason(error: Exception) -> str:

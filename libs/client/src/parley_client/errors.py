@@ -3,6 +3,7 @@
 ClientError
 ├── Disconnected     the server cannot be reached, or sent us away for good
 ├── TurnRefused      the server did not take a turn; ``code``, ``retryable`` and ``retry_after_s`` say more
+├── TurnLost         the end of a turn did not come; it may have ended, or end later, on the server
 ├── ApiError         an HTTP request was refused
 └── ClientClosed     the client was closed by its owner
 """
@@ -31,6 +32,12 @@ class TurnRefused(ClientError):
         self.code = code
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+
+
+class TurnLost(ClientError):
+    """The end of a turn will not be waited for any longer. Asking it again under the same id and session is safe."""
+
+    retryable = True
 
 
 class ApiError(ClientError):

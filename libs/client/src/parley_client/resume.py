@@ -1,6 +1,6 @@
 """What a client must remember to come back: session, position and the turns under way. Pure: no I/O, no waiting."""
 
-from parley_client.errors import ClientError, TurnRefused
+from parley_client.errors import ClientError, TurnLost, TurnRefused
 from parley_client.turn import Turn
 from parley_protocol.client import Accepted, Done, ErrorFrame, Hello, ServerFrame, TurnFrame, TurnStart, Welcome
 
@@ -20,6 +20,7 @@ class Memory:
         self.token = token
         self._turns: dict[str, Turn] = {}
         self._starts: dict[str, TurnStart] = {}
+        self._cancels: set[str] = set()
 
     def hello(self) -> Hello:
         """The first frame of the next connection."""
@@ -35,6 +36,15 @@ class Memory:
         self._starts[start.turn] = start
         self._turns[start.turn] = turn
 
+    def cancel(self, turn: str) -> None:
+        """Remember that the turn is to end; nothing where it is over."""
+        if turn in self._turns:
+            self._cancels.add(turn)
+
+    def cancels(self) -> list[str]:
+        """Turns to be cancelled and not over: asking for it again is harmless."""
+        return sorted(self._cancels)
+
     def adopt(self, turn: Turn) -> None:
         """Remember a turn that an earlier client of the session had started."""
         self._turns[turn.id] = turn
@@ -43,8 +53,10 @@ class Memory:
         """Act on a frame. Raises GapFound where a turn's frames are not contiguous."""
         match frame:
             case Welcome():
-                self.session = frame.session
-                if frame.gap:
+                known, self.session = self.session, frame.session
+                if known is not None and known != frame.session:
+                    self._begin_anew()
+                elif frame.gap:
                     self._rebase()
             case Accepted():
                 self._starts.pop(frame.turn, None)
@@ -56,6 +68,24 @@ class Memory:
                 self._event(frame)
             case _:
                 pass
+
+    def _begin_anew(self) -> None:
+        """The server gave another session: nothing more will be heard of what it had accepted in the old one."""
+        self.position = None
+        why = "the server does not know this session any more, so this turn's end cannot be read; ask again"
+        for id in [id for id in self._turns if id not in self._starts]:
+            self._forget(id).fail(TurnLost(why))
+
+    def _forget(self, id: str) -> Turn:
+        self._starts.pop(id, None)
+        self._cancels.discard(id)
+        return self._turns.pop(id)
+
+    def give_up(self, turn: Turn, error: ClientError) -> None:
+        """Wait for the end of ``turn`` no longer; what still comes of it is passed over."""
+        if self._turns.get(turn.id) is turn:
+            self._forget(turn.id)
+        turn.fail(error)
 
     def _rebase(self) -> None:
         """After a gap the server numbers anew and sends what it knows from the start."""
@@ -76,13 +106,12 @@ class Memory:
         self.position = frame.position
         turn.feed(frame)
         if isinstance(frame, Done):
-            del self._turns[frame.turn]
+            self._forget(frame.turn)
 
     def _refused(self, frame: ErrorFrame) -> None:
-        if frame.turn is None or (turn := self._turns.get(frame.turn)) is None:
+        if frame.turn is None or frame.turn not in self._turns:
             return
-        self._starts.pop(frame.turn, None)
-        del self._turns[frame.turn]
+        turn = self._forget(frame.turn)
         after = (frame.retry_after_ms or 0) / 1000
         turn.fail(TurnRefused(frame.code, frame.message, retryable=frame.retryable, retry_after_s=after))
 
@@ -92,3 +121,4 @@ class Memory:
             turn.fail(error)
         self._turns.clear()
         self._starts.clear()
+        self._cancels.clear()

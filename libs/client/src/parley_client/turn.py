@@ -31,6 +31,7 @@ class Turn:
         self._changed = asyncio.Event()
         self._done: Done | None = None
         self._failure: ClientError | None = None
+        self._limit: asyncio.TimerHandle | None = None
 
     @property
     def finished(self) -> bool:
@@ -50,6 +51,7 @@ class Turn:
                 self.sources = frame.sources
             case Done():
                 self._done, self.text = frame, frame.text
+                self.limit(None)
             case _:
                 pass
         self._append(frame)
@@ -67,10 +69,17 @@ class Turn:
         self.next_seq = -1
         self.text = ""
 
+    def limit(self, timer: asyncio.TimerHandle | None) -> None:
+        """The timer that gives the turn up: it replaces the one before and is cancelled when the turn ends."""
+        if self._limit is not None:
+            self._limit.cancel()
+        self._limit = timer
+
     def fail(self, error: ClientError) -> None:
         """End the turn for its caller without a terminal event."""
         if not self.finished:
             self._failure = error
+            self.limit(None)
             self.accepted.set()
             self._changed.set()
 
@@ -99,5 +108,7 @@ class Turn:
         return self._done
 
     async def cancel(self) -> None:
-        """Ask for the end; exactly the text delivered so far is kept, and a :class:`Done` follows."""
+        """Ask for the end; exactly the text delivered so far is kept, and a :class:`Done` follows. Without a connection
+        at present the server is asked as soon as there is one.
+        """
         await self._cancel(self.id)
