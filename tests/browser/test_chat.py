@@ -37,7 +37,7 @@ async def test_text_streams_in_and_the_turn_reports_its_times(gateway, open_page
     await turn.status("retrieving")
     await expect(page.locator(".stages .now")).to_have_text("Retrieving")
     await turn.retrieval()
-    await expect(page.locator(".chip")).to_have_count(2)
+    await expect(page.locator(".chip")).to_have_text("Passages found: 2")
     await turn.status("generating")
     half = len(ANSWER) // 3
     await turn.delta(ANSWER[:half])
@@ -72,6 +72,9 @@ async def test_a_citation_opens_its_passage_at_the_sentence(gateway, open_page, 
     marked = "The row in the store is the terminal; every event is only news of it."
     await expect(passage.locator("mark")).to_have_text(marked)
     await expect(page.locator("#sources details[open] summary")).to_be_focused()
+    await expect(page.locator("#question")).to_be_in_viewport()
+    panel, box = await page.locator("#sources").bounding_box(), await page.locator("#composer").bounding_box()
+    assert box["x"] + box["width"] <= panel["x"]
     await shot(page, "sources")
     await page.keyboard.press("Escape")
     await expect(page.locator("#sources")).to_be_hidden()
@@ -89,17 +92,19 @@ async def test_sources_that_the_answer_cites_come_first_and_stand_out(gateway, o
     _, turn = await peer.turn()
     await turn.accepted()
     await turn.retrieval()
-    await expect(page.locator(".chip.quiet .badge")).to_have_text(["1", "2"])
+    await expect(page.locator(".chip")).to_have_text(["Passages found: 2"])
     text = "网关先读取存储中的记录 [2]。窗口默认十分钟 [2]。"
     await turn.delta(text)
     await turn.done(text)
-    await expect(page.locator(".chip .badge")).to_have_text(["2", "1"])
-    await expect(page.locator(".chip.quiet .badge")).to_have_text(["1"])
+    await expect(page.locator(".chip .badge")).to_have_text(["2"])
+    await expect(page.locator(".chip.quiet")).to_have_text("1 more")
     await page.locator(".chip").first.click()
     await expect(page.locator("#sources li .badge")).to_have_text(["2", "1"])
     await expect(page.locator("#sources li.quiet .badge")).to_have_text(["1"])
     marked = ["网关先读取存储中的记录，再请求快照，然后继续推送新的事件。", "窗口默认十分钟。"]
     await expect(page.locator("#sources mark")).to_have_text(marked)
+    await page.locator(".chip.quiet").click()
+    await expect(page.locator("#sources details[open] .badge")).to_have_text("1")
     await ask(page, "And if it cites none?")
     await (await peer.turn())[1].whole("No mark at all.")
     await expect(page.locator(".turn").last.locator(".chip:not(.quiet)")).to_have_count(2)

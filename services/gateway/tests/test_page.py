@@ -104,6 +104,13 @@ def test_every_import_and_link_names_a_file_of_the_page():
         assert [each for each in wanted if each not in files] == [], name
 
 
+def test_every_module_is_asked_for_at_once():
+    files = web_files()
+    preloaded = re.findall(r"<link rel=\"modulepreload\" href=\"assets/([^\"]+)\">", files["index.html"])
+    modules = {name for name in files if name.endswith(".js")} - {"theme.js", "app.js"}
+    assert sorted(preloaded) == sorted(modules)
+
+
 def test_model_text_never_becomes_markup():
     forbidden = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function")
     assert [name for name, text in web_files().items() if forbidden.search(text)] == []

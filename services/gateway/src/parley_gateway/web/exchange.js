@@ -25,7 +25,7 @@ export class Exchange {
       cursor: () => this.#cursor(),
       deliver: (frame) => this.#deliver(frame),
       ready: () => this.#ready(),
-      changed: (state) => this.#linkChanged(state),
+      changed: (state) => hooks.link(state),
     });
   }
 
@@ -87,6 +87,7 @@ export class Exchange {
   }
 
   #ready() {
+    if (this.hole) this.hole.filling = true;
     for (const turn of this.open) if (turn.state === "sent") turn.state = "unsent";
     this.#pump();
     for (const turn of this.open) {
@@ -147,10 +148,5 @@ export class Exchange {
     if (turns.ended(turn)) this.talk.save();
     this.hooks.changed(turn, frame);
     if (turns.ended(turn)) this.#pump();
-  }
-
-  #linkChanged(state) {
-    if (state.phase === "open" && this.hole) this.hole.filling = true;
-    this.hooks.link(state);
   }
 }

@@ -1,11 +1,12 @@
 // One turn on the page. update() may be called as often as events come; it changes only what differs.
 
+import { chips } from "./chips.js";
 import { h, icon, langOf } from "./dom.js";
-import { duration, stageName, t } from "./i18n.js";
+import { foot } from "./foot.js";
+import { stageName, t } from "./i18n.js";
 import { render } from "./markdown.js";
 import { claimBefore } from "./passages.js";
-import { citedFirst } from "./sources.js";
-import { ended, latencyOf, measured } from "./turns.js";
+import { ended } from "./turns.js";
 
 const PATH = ["routing", "retrieving", "generating"];
 
@@ -34,19 +35,13 @@ export class TurnView {
     this.#once("stages", [turn.state, turn.stage, turn.cancelling], () => this.#showStages());
     this.#once("answer", [turn.answer, turn.sources.length], () => this.#showAnswer());
     this.#once("sources", [turn.sources, [...this.#cited()], ended(turn)], () => this.#showSources());
-    this.#once("note", [turn.state, turn.error, this.retryWait()], () => this.#showNote());
-    this.#once("foot", [turn.state, turn.latency], () => this.#showFoot());
+    this.#once("note", [turn.state, turn.error, retryWait(turn)], () => this.#showNote());
+    this.#once("foot", [turn.state, turn.latency], () => this.foot.replaceChildren(...foot(turn, this.actions.copy)));
   }
 
   dispose() {
     clearInterval(this.ticker);
     this.root.remove();
-  }
-
-  // Seconds left before the question may be asked again.
-  retryWait() {
-    const left = Math.ceil(((this.turn.error?.retryAt ?? 0) - Date.now()) / 1000);
-    return Math.max(0, left);
   }
 
   #once(part, value, show) {
@@ -96,23 +91,13 @@ export class TurnView {
     this.actions.openSource(this.turn, n, { claims: marks.map(claimBefore), cited: this.#cited(), opener });
   }
 
-  // Sources that the answer cites stand out; the others are there, more quietly, unless it cites none at all.
   #showSources() {
-    const { sources } = this.turn;
     const cited = this.#cited();
-    const loud = (n) => cited.has(n) || (cited.size === 0 && ended(this.turn));
-    const chips = citedFirst(sources.length, cited).map((n) => this.#chip(sources[n - 1], n, loud(n)));
-    this.sources.replaceChildren(...chips);
-  }
-
-  #chip(source, n, loud) {
-    const title = source.title || source.document || source.id;
-    const open = (event) => {
+    const open = (n) => (event) => {
       const marks = this.#marks().filter((mark) => Number(mark.textContent) === n);
       this.#open(n, marks, event.currentTarget);
     };
-    const props = { class: loud ? "chip" : "chip quiet", type: "button", "aria-label": t("source", { n, title }), title: source.document || null, onclick: open };
-    return h("button", props, h("span", { class: "badge" }, String(n)), h("span", { class: "name", lang: langOf(title) }, title));
+    this.sources.replaceChildren(...chips(this.turn.sources, cited, ended(this.turn), open));
   }
 
   #showNote() {
@@ -122,7 +107,7 @@ export class TurnView {
     if (["failed", "expired", "refused"].includes(turn.state)) parts.push(this.#retryButton());
     this.note.replaceChildren(...parts.filter(Boolean));
     this.note.className = `note ${turn.state}`;
-    if (this.retryWait() > 0) this.ticker ??= setInterval(() => this.update(), 500);
+    if (retryWait(this.turn) > 0) this.ticker ??= setInterval(() => this.update(), 500);
     else clearInterval(this.ticker);
   }
 
@@ -136,64 +121,15 @@ export class TurnView {
   }
 
   #retryButton() {
-    const wait = this.retryWait();
+    const wait = retryWait(this.turn);
     const words = wait > 0 ? t("retryIn", { s: wait }) : t("retry");
     const act = () => this.actions.retry(this.turn);
     return h("button", { class: "plain", type: "button", disabled: wait > 0, onclick: act }, icon("retry"), words);
   }
-
-  #showFoot() {
-    const { turn } = this;
-    if (!ended(turn) || turn.state === "refused") return this.foot.replaceChildren();
-    const { first, total } = measured(turn);
-    const time = (label, ms, name) => h("span", { class: "time", "data-time": name }, h("span", { class: "label" }, `${label} `), duration(ms));
-    const summary = h("summary", null, first === null ? null : time(t("firstToken"), first, "first"), time(t("total"), total, "total"));
-    const copy = h("button", { class: "tool copy", type: "button", "aria-label": t("copy"), title: t("copy") }, icon("copy"));
-    copy.addEventListener("click", () => this.#copy(copy));
-    const details = h("details", { class: "latency" }, summary, this.#latency());
-    return this.foot.replaceChildren(details, ...(turn.answer ? [copy] : []));
-  }
-
-  async #copy(button) {
-    if (!(await this.actions.copy(this.turn))) return;
-    button.replaceChildren(icon("done"));
-    setTimeout(() => button.replaceChildren(icon("copy")), 1_500);
-  }
-
-  #latency() {
-    const { turn } = this;
-    const latency = latencyOf(turn.latency);
-    if (!latency) return h("p", null, t("noLatency"));
-    const scale = Math.max(latency.total ?? 0, ...latency.stages.map(({ wait, work }) => wait + work), 0.001);
-    const rows = latency.stages.map((hop) => stageRow(hop, scale));
-    const facts = [
-      ["serverAccepted", latency.accepted],
-      ["serverFirst", latency.first],
-      ["serverTotal", latency.total],
-    ].flatMap(([label, ms]) => (ms === null ? [] : [h("div", null, h("dt", null, t(label)), h("dd", null, duration(ms)))]));
-    const tokens = turn.usage?.completion_tokens ? t("tokens", { n: turn.usage.completion_tokens }) : null;
-    const attempt = turn.attempt > 1 ? t("attempt", { n: turn.attempt }) : null;
-    const extra = [tokens, attempt].filter(Boolean).join(" · ");
-    return h("div", { class: "times" }, h("table", { "aria-label": t("perStage") }, rows), h("dl", null, facts), extra ? h("p", null, extra) : null);
-  }
 }
 
-// A bar from the wait (pale) to the work (full), drawn as SVG attributes because inline styles are not allowed.
-function stageRow({ stage, wait, work }, scale) {
-  const bar = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  bar.setAttribute("viewBox", "0 0 100 6");
-  bar.setAttribute("preserveAspectRatio", "none");
-  bar.setAttribute("aria-hidden", "true");
-  const piece = (kind, from, length) => {
-    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    rect.setAttribute("class", kind);
-    rect.setAttribute("x", String(from));
-    rect.setAttribute("width", String(Math.max(length, 0.8)));
-    rect.setAttribute("height", "6");
-    return rect;
-  };
-  const percent = (ms) => (100 * ms) / scale;
-  bar.append(piece("wait", 0, percent(wait)), piece("work", Math.min(99, percent(wait)), percent(work)));
-  const words = `${t("wait", { ms: duration(wait) })} · ${t("work", { ms: duration(work) })}`;
-  return h("tr", null, h("th", { scope: "row" }, stageName(stage)), h("td", { class: "bar" }, bar), h("td", null, words));
+// Seconds left before the question may be asked again.
+function retryWait(turn) {
+  const left = Math.ceil(((turn.error?.retryAt ?? 0) - Date.now()) / 1000);
+  return Math.max(0, left);
 }
