@@ -16,7 +16,7 @@ class SinkOptions:
     flush_s: float = setting(
         "PARLEY_FLUSH_S",
         0.005,
-        "longest wait of answer text for more text; marks and first text never wait",
+        "longest wait of a status or of more text for company; sources and first text never wait",
         unit="seconds",
         zero="at the end of the loop tick",
         minimum=0,

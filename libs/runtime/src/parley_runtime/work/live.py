@@ -109,9 +109,9 @@ class LiveRun(Generic[J]):
         return max(0.0, self.deadline - self._clock.monotonic())
 
     def status(self, stage: str) -> None:
-        """Mark; see ``stage.Run``."""
+        """Mark; see ``stage.Run``. Travels with what follows it, so that it costs no message of its own."""
         self.output.status(stage)
-        self._sink.touch(self.feed, urgent=True)
+        self._sink.touch(self.feed)
 
     def retrieval(self, intent: str, route: str, sources: Sequence[Source]) -> None:
         """Mark; see ``stage.Run``."""
