@@ -103,6 +103,42 @@ def test_chinese_questions(question: str, begins: str) -> None:
     assert text.endswith("[1]")
 
 
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("会话保存多久？", ["会话", "话保", "保存"]),
+        ("它的性能有什么要求？", ["性能", "要求"]),
+        ("所有请求都在线吗？", ["所有", "有请", "请求", "在线"]),
+        ("序号由谁分配？", ["序号", "分配"]),
+        ("消息会丢失吗？", ["消息", "丢失"]),
+        ("How long is it kept after a drop?", ["kept", "drop"]),
+        ("How many long words?", ["long", "word"]),
+    ],
+)
+def test_words_that_only_ask_are_no_terms_but_parts_of_words_are(question: str, expected: list[str]) -> None:
+    assert terms(question, question=True) == expected
+
+
+@pytest.mark.parametrize("question", ["序号由谁分配？", "Who assigns the sequence numbers?"])
+def test_one_short_passage_can_be_a_direct_answer(question: str) -> None:
+    """A word that both its sentences hold counts, although other words of the question stand nowhere."""
+    passage = (
+        "同一轮的帧带有连续的序号。序号由网关在写入套接字时给出，因此客户端看不到缺口。"
+        if is_chinese(question)
+        else "Frames carry sequence numbers. The gateway gives sequence numbers as it writes frames to the socket."
+    )
+    text = answer(question, sources(passage))
+    assert not text.startswith((phrases.nearest(True), phrases.nearest(False)))
+
+
+def test_how_to_is_answered_where_the_command_is_shown() -> None:
+    what = "A base is a named set of documents. Every question names one base with `kb`."
+    how = "To delete a base with its documents:\n\n```\nparley kb drop NAME\n```\n"
+    text = answer("How do I delete a base?", sources(what, how))
+    assert text.startswith("To delete a base with its documents:")
+    assert "parley kb drop NAME" in text
+
+
 def test_a_duration_is_found() -> None:
     assert "窗口默认是十分钟。" in answer("恢复窗口有多久？", sources(ZH))
 

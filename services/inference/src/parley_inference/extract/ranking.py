@@ -33,6 +33,9 @@ KEEP, KEEP_ELSEWHERE = 0.42, 0.6
 BRIEF_LATIN, BRIEF_CJK = 90, 40
 """Characters below which a single sentence takes the next one along."""
 MAX_CODE_LINES = 14
+FEW_UNITS = 24
+SHOWS_HOW = 1.25
+"""Factor for a section with a block of code where a way to do something is asked for."""
 OPENING = 2
 """Units at the start of a passage that a heading speaks for."""
 SEPARATOR = " › "
@@ -106,18 +109,22 @@ def _heading_terms(heading: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 class _Corpus:
-    """All units of all passages."""
+    """All units of all passages. Counted as at least :data:`FEW_UNITS`: in one short passage a word that every
+    sentence has would otherwise weigh next to nothing beside a word that none has.
+    """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.lines = [
             (place, line) for place, source in enumerate(sources) for line in _lines(source.text, source.title)
         ]
         self.frequency = Counter(term for _, line in self.lines for term in line.bag)
+        self.shown = {(place, line.unit.heading) for place, line in self.lines if line.unit.kind is Kind.CODE}
+        """Sections with a block of code."""
         self.mean = max(1.0, sum(line.counts.total() for _, line in self.lines) / max(1, len(self.lines)))
 
     def idf(self, term: str) -> float:
         known = self.frequency[term]
-        return math.log(1 + (len(self.lines) - known + 0.5) / (known + 0.5))
+        return math.log(1 + (max(len(self.lines), FEW_UNITS) - known + 0.5) / (known + 0.5))
 
 
 def choose(question: Question, sources: Sequence[Source]) -> Choice:
@@ -153,6 +160,8 @@ def _rank(question: Question, sources: Sequence[Source], corpus: _Corpus, weight
         if line.unit.index < OPENING:
             # Under a heading that is the question itself, the answer comes at once.
             score *= 1 + 0.8 * titled / total if total else 1.0
+        if question.asks is Asks.PROCEDURE and (place, line.unit.heading) in corpus.shown:
+            score *= SHOWS_HOW
         ranked.append(Candidate(place, line.unit, score, own | heading | above, line.bag - STOP_STEMS))
     ranked.sort(key=lambda candidate: (-candidate.score, candidate.source, candidate.unit.index))
     return ranked

@@ -12,20 +12,30 @@ _SPLIT = re.compile(r"[._/:+#-]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _STOP_WORDS = """
-a about also am an and any are as at be been being but by can could did do does for from get got had has have having he
-her here him his how i if in into is it its just like me more most much my no not of on one only or other our out over
-please she should so some such tell than that the their them then there these they this those to too up us very want was
-we were what when where which while who whom whose why will with would you your explain describe mean means happen
-happens exactly actually
+a about after also am an and any are as at be been being but by can could did do does for from get got had has have
+having he her here him his how i if in into is it its just like me more most much my no not of on one only or other
+our out over please she should so some such tell than that the their them then there these they this those to too up
+us very want was we were what when where which while who whom whose why will with would you your explain describe mean
+means happen happens exactly actually
 """
 STOP = frozenset(_STOP_WORDS.split())
 _STOP_PHRASES = """
-请告诉我 告诉我 请问 是什么意思 什么意思 什么时候 什么是 是什么 什么叫 什么 为什么 为何 如何 怎么样
-怎么办 会怎样 怎么 怎样 哪些 哪个 哪里 在哪儿 在哪 多少 多久 多大 多长 几个 是否 能否 可以 能不能 是不是
-有没有 会不会 需要 应该 如果 一下 介绍 解释 说明 以及 或者 还是
+请告诉我 告诉我 请问 是什么意思 什么意思 什么时候 什么是 是什么 什么叫 什么 为什么 为何 如何 怎么样 怎么办
+会怎样 会怎么样 怎么 怎样 会发生什么 发生什么 哪些 哪几种 哪几个 哪个 哪里 在哪儿 在哪 多少 多久 多大 多长 几个
+是否 能否 可以 能不能 是不是 有没有 会不会 需要 应该 如果 一下 介绍 解释 说明 以及 或者 还是
 """
-_STOP_CHARS = "的了吗呢吧啊呀么我你您他她它们这那有是在和与及或把被会能要就都也很请为做"
-STOP_CJK = re.compile("|".join([*sorted(_STOP_PHRASES.split(), key=len, reverse=True), f"[{_STOP_CHARS}]"]))
+_STOP_CHARS = "的了吗呢吧啊呀么我你您他她它们这那谁由"
+# These are stop words by themselves and parts of words beside some characters.
+_STOP_PARTS = (
+    r"(?<!所)有(?![效限序关])|是(?!非)|(?<![存现内])在(?!线)|(?<![总饱缓])和(?!平)|(?<!参)与|及(?!时)|或|把|被|会(?![话议员])"
+    r"|(?<![功性智技效可只])能(?![力量耗])|(?<![需重主必摘概])要(?![求点素])|就(?!绪)|都|也|很|(?<!申)请(?!求)"
+    r"|(?<![行作成认改])为(?!止)|做"
+)
+STOP_CJK = re.compile(
+    "|".join([*sorted(_STOP_PHRASES.split(), key=len, reverse=True), f"[{_STOP_CHARS}]", _STOP_PARTS])
+)
+_STOP_LATIN = re.compile(r"\bhow (?:long|many|much|often|soon|come)\b", re.I)
+"""What asks, and is not asked about."""
 
 
 def is_cjk(char: str) -> bool:
@@ -59,7 +69,7 @@ def terms(text: str, *, question: bool = False) -> list[str]:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     if question:
-        text = STOP_CJK.sub(" ", text)
+        text = _STOP_LATIN.sub(" ", STOP_CJK.sub(" ", text))
     found: list[str] = []
     for run in _RUN.findall(text):
         if is_cjk(run[0]):
