@@ -128,7 +128,9 @@ async def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     root.mkdir()
     (root / "link.md").symlink_to(secret)
     (root / "real.md").write_text("r")
-    assert [candidate.path for candidate in candidates(root)] == ["real.md"]
+    found, closed = candidates(root)
+    assert [candidate.path for candidate in found] == ["real.md"]
+    assert closed == []
 
 
 def test_nothing_to_ingest_is_said(tmp_path: Path) -> None:

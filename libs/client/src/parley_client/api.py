@@ -1,16 +1,20 @@
 """The HTTP side of a gateway: knowledge bases, status, dead letters."""
 
+from __future__ import annotations
+
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
-from parley_client.errors import ApiError
+from parley_client.errors import ApiError, ClientError
 from parley_protocol.control import Presence
 from parley_protocol.events import Source
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo
+
+if TYPE_CHECKING:
+    import httpx  # takes longer to import than all the rest of the command: only a call needs it
 
 T = TypeVar("T")
 
@@ -33,6 +37,13 @@ class StatusInfo(msgspec.Struct, frozen=True):
     processes: tuple[Presence, ...]
 
 
+class Retried(msgspec.Struct, frozen=True):
+    """The turn, in a session of its own, that asks a dead letter's question again."""
+
+    turn: str
+    session: str
+
+
 class Api:
     """Typed calls to one gateway. Use as an async context manager. Every call raises ApiError when it is refused."""
 
@@ -44,8 +55,11 @@ class Api:
         timeout_s: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        """Raises ClientError where ``url`` is no address."""
+        import httpx
+
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._url = url.rstrip("/")
+        self._url = http_url(url)
         self._http = httpx.AsyncClient(
             base_url=self._url, headers=headers, timeout=timeout_s, trust_env=False, transport=transport
         )
@@ -64,8 +78,8 @@ class Api:
 
     async def documents(self, kb: str, *, after: str = "") -> list[DocumentInfo]:
         """One page of documents, by path, after ``after``; an empty list is the end."""
-        path = f"/v1/kb/{quote(kb, safe='')}/documents"
-        return await self._read("GET", path, list[DocumentInfo], "documents", params={"after": after, "limit": 1000})
+        where = f"{_base(kb)}/documents"
+        return await self._read("GET", where, list[DocumentInfo], "documents", params={"after": after, "limit": 1000})
 
     async def all_documents(self, kb: str) -> list[DocumentInfo]:
         """Every document of a base; an empty list for a base that does not exist."""
@@ -81,22 +95,20 @@ class Api:
     async def put(self, kb: str, path: str, data: bytes, media_type: str = "") -> DocumentInfo:
         """Insert or replace a document; ``outcome`` tells which. Visible to questions when it returns."""
         headers = {"Content-Type": media_type} if media_type else {}
-        where = f"/v1/kb/{quote(kb, safe='')}/documents"
+        where = f"{_base(kb)}/documents"
         return await self._read("PUT", where, DocumentInfo, params={"path": path}, content=data, headers=headers)
 
     async def delete(self, kb: str, path: str) -> int:
         """Remove one document; returns how many were removed."""
-        return await self._read(
-            "DELETE", f"/v1/kb/{quote(kb, safe='')}/documents", int, "removed", params={"path": path}
-        )
+        return await self._read("DELETE", f"{_base(kb)}/documents", int, "removed", params={"path": path})
 
     async def drop(self, kb: str) -> int:
         """Remove a whole base; returns how many documents it had."""
-        return await self._read("DELETE", f"/v1/kb/{quote(kb, safe='')}", int, "removed")
+        return await self._read("DELETE", _base(kb), int, "removed")
 
     async def search(self, kb: str, query: str, *, limit: int = 5) -> list[Source]:
         """Passages for a query, best first."""
-        where = f"/v1/kb/{quote(kb, safe='')}/search"
+        where = f"{_base(kb)}/search"
         return await self._read("GET", where, list[Source], "sources", params={"q": query, "limit": limit})
 
     async def status(self) -> StatusInfo:
@@ -111,9 +123,9 @@ class Api:
         """One parked message with its body."""
         return await self._read("GET", f"/v1/dead/{quote(id, safe='')}", DeadInfo)
 
-    async def dead_retry(self, id: str) -> str:
-        """Run a parked turn again as a new turn; returns the new turn's id."""
-        return await self._read("POST", f"/v1/dead/{quote(id, safe='')}/retry", str, "turn")
+    async def dead_retry(self, id: str) -> Retried:
+        """Ask a parked turn's question again, as a new turn of a new session."""
+        return await self._read("POST", f"/v1/dead/{quote(id, safe='')}/retry", Retried)
 
     async def _read(
         self,
@@ -126,6 +138,8 @@ class Api:
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> T:
+        import httpx
+
         try:
             response = await self._http.request(method, path, params=params, content=content, headers=headers)
         except httpx.HTTPError as error:
@@ -134,8 +148,34 @@ class Api:
             raise ApiError(0, "unavailable", message, retryable=True) from error
         if response.status_code >= 400:
             raise _refusal(response)
-        data = response.json()
-        return msgspec.convert(data[key] if key else data, kind)
+        try:
+            data = response.json()
+            return msgspec.convert(data[key] if key else data, kind)
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"{self._url} does not answer as a gateway does; is --url the address of one?"
+            raise ApiError(response.status_code, "failed", message, retryable=False) from error
+
+
+def http_url(url: str) -> str:
+    """``ws://host``, ``http://host`` and the address of the socket alike become the address of the HTTP routes.
+
+    Raises:
+        ClientError: it is none of these.
+    """
+    address = url.strip().rstrip("/").removesuffix("/v1/connect")
+    for ws, web in (("ws://", "http://"), ("wss://", "https://")):
+        if address.startswith(ws):
+            address = web + address.removeprefix(ws)
+    if not address.startswith(("http://", "https://")):
+        raise ClientError(f"{url!r} is not an address; use for instance {DEFAULT_URL}")
+    return address
+
+
+def _base(kb: str) -> str:
+    """The path of a base. Raises ClientError for a name that no address can hold; the server judges the others."""
+    if kb in ("", ".", "..") or "/" in kb:
+        raise ClientError(f"{kb!r} cannot name a knowledge base: choose another name, without /")
+    return f"/v1/kb/{quote(kb, safe='')}"
 
 
 def _refusal(response: httpx.Response) -> ApiError:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import mimetypes
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,9 @@ from parley_client.errors import ApiError, ClientError
 
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst", ".html", ".htm", ".xhtml", ".pdf", ".docx"})
 """Endings of the files that a folder is searched for; a file named by itself is always tried."""
+
+LARGEST_FILE = 100 * 1024 * 1024
+"""Bytes. No gateway can be set to take more, so a longer file is not even read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +47,45 @@ Progress = Callable[[str, int, int], None]
 """(path just handled, how many so far, of how many)."""
 
 
-def candidates(root: Path) -> list[Candidate]:
-    """Files to ingest, by path. Hidden files and folders are left out; links are followed within the folder only.
+def candidates(root: Path) -> tuple[list[Candidate], list[tuple[str, str]]]:
+    """Files to ingest, by path, and the folders below ``root`` that cannot be read, as (path, reason).
+
+    Hidden files and folders are left out; links to files are followed within the folder only, links to folders never.
 
     Raises:
         ClientError: nothing is there, or no file in the folder can be read as a document.
     """
     if root.is_file():
-        return [Candidate(root, root.name)]
+        return [Candidate(root, root.name)], []
     if not root.is_dir():
         raise ClientError(f"{root} does not exist; name a file or a folder")
-    found = [Candidate(file, PurePosixPath(*file.relative_to(root).parts).as_posix()) for file in _walk(root)]
+    closed: list[tuple[str, str]] = []
+    found = [Candidate(file, _within(root, file)) for file in _walk(root, closed)]
+    if not found and closed:
+        raise ClientError(f"{root} holds no documents that can be read: {closed[0][0]} {closed[0][1]}")
     if not found:
         endings = ", ".join(sorted(SUFFIXES))
         raise ClientError(f"{root} holds no documents; files that end in {endings} are taken")
-    return sorted(found, key=lambda candidate: candidate.path)
+    return sorted(found, key=lambda candidate: candidate.path), closed
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _within(root: Path, file: Path) -> str:
+    return PurePosixPath(*file.relative_to(root).parts).as_posix()
+
+
+def _walk(root: Path, closed: list[tuple[str, str]]) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        closed.append((_within(root, Path(error.filename)), f"cannot be read: {error.strerror}"))
+
     top = root.resolve()
-    for file in root.rglob("*"):
-        relative = file.relative_to(root)
-        if any(part.startswith(".") for part in relative.parts) or file.suffix.lower() not in SUFFIXES:
-            continue
-        if file.is_file() and file.resolve().is_relative_to(top):
-            yield file
+    for folder, folders, files in os.walk(root, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            file = Path(folder, name)
+            if name.startswith(".") or file.suffix.lower() not in SUFFIXES:
+                continue
+            if file.is_file() and file.resolve().is_relative_to(top):
+                yield file
 
 
 async def ingest(
@@ -82,15 +100,19 @@ async def ingest(
     """Make base ``kb`` hold the documents of ``root``. A file that fails is named in the summary, the others go in.
 
     A folder owns the paths under it: unless ``keep``, documents of the base that the folder no longer holds are
-    removed. A single file removes nothing. At most ``parallel`` uploads run at a time.
+    removed; what lies in a folder that cannot be read is left. A single file removes nothing. At most ``parallel``
+    uploads run at a time.
     """
-    files = await asyncio.to_thread(candidates, root)
+    files, closed = await asyncio.to_thread(candidates, root)
     folder = files[0].file != root
     known = {document.path: document.digest for document in await api.all_documents(kb)}
     summary = await upsert(api, files, kb, known, parallel=parallel, progress=progress)
     if folder and not keep:
+        hidden = tuple(f"{path}/" for path, _ in closed)
         for path in sorted(set(known) - {candidate.path for candidate in files}):
-            summary.removed += await api.delete(kb, path)
+            if not path.startswith(hidden):
+                summary.removed += await api.delete(kb, path)
+    summary.failed = sorted([*summary.failed, *closed])
     return summary
 
 
@@ -126,9 +148,16 @@ async def upsert(
     return summary
 
 
+def _read(file: Path) -> bytes:
+    size = file.stat().st_size
+    if not 0 < size <= LARGEST_FILE:
+        raise ClientError("is empty" if not size else f"has {size:,} bytes; {LARGEST_FILE:,} are the most")
+    return file.read_bytes()
+
+
 async def _put(api: Api, kb: str, candidate: Candidate, digest: str | None, summary: Summary) -> None:
     try:
-        data = await asyncio.to_thread(candidate.file.read_bytes)
+        data = await asyncio.to_thread(_read, candidate.file)
         if digest is not None and hashlib.sha256(data).hexdigest() == digest:
             summary.unchanged += 1
             return
@@ -136,8 +165,8 @@ async def _put(api: Api, kb: str, candidate: Candidate, digest: str | None, summ
         info = await api.put(kb, candidate.path, data, media_type)
     except OSError as error:
         summary.failed.append((candidate.path, f"cannot be read: {error.strerror or error}"))
-    except ApiError as error:
-        if error.status in (0, 401, 403):
+    except ClientError as error:
+        if isinstance(error, ApiError) and error.status in (0, 401, 403):
             raise
         summary.failed.append((candidate.path, str(error)))
     else:

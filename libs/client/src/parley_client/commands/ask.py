@@ -1,6 +1,10 @@
 """`parley ask`: one question, one streamed answer."""
 
+import asyncio
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -8,6 +12,7 @@ import typer
 
 from parley_client.commands import common
 from parley_client.connection import ClientOptions, connect
+from parley_client.turn import Turn
 from parley_protocol.client import AnswerDelta, Done, Restarted
 
 
@@ -22,7 +27,9 @@ def ask(
     url: common.Url = common.DEFAULT_URL,
     token: common.Token = None,
 ) -> None:
-    """Ask one question and print the answer as it comes, then its sources and times.
+    """Ask one question and print the answer as it comes, then its sources and times. Ctrl-C cancels it.
+
+    The exit status is 0 for a completed answer, 130 for a cancelled one and 1 for any other end.
 
     Examples:
 
@@ -33,7 +40,7 @@ def ask(
     text = sys.stdin.read() if question == "-" else question
     options = ClientOptions(token=token, session=session, give_up_s=10.0, wait_first=False, on_notice=_notice)
     status = common.run(_ask(url, options, text, kb, deadline, as_json=as_json))
-    raise typer.Exit(0 if status == "completed" else 1)
+    raise typer.Exit({"completed": 0, "cancelled": common.INTERRUPTED}.get(status, 1))
 
 
 def _notice(text: str) -> None:
@@ -43,18 +50,39 @@ def _notice(text: str) -> None:
 async def _ask(url: str, options: ClientOptions, text: str, kb: str, deadline: float | None, *, as_json: bool) -> str:
     async with connect(url, options) as chat:
         turn = await chat.ask(text, kb=kb, deadline_s=deadline)
-        async for event in turn:
-            match event:
-                case AnswerDelta() if not as_json:
-                    common.out.print(event.text, end="", markup=False)
-                case Restarted() if not as_json:
-                    common.out.print("\n[dim]… the answer starts anew:[/dim]")
-                case Done():
-                    _finish(event, chat.session or "", as_json=as_json)
-                    return event.status.value
-                case _:
-                    pass
-    return "failed"
+        with _interrupt_cancels(turn):
+            async for event in turn:
+                match event:
+                    case AnswerDelta() if not as_json:
+                        common.out.print(common.clean(event.text), end="", markup=False)
+                    case Restarted() if not as_json:
+                        common.out.print("\n[dim]… the answer starts anew:[/dim]")
+                    case _:
+                        pass
+        done = await turn.done()
+        _finish(done, chat.session or "", as_json=as_json)
+        return done.status.value
+
+
+@contextlib.contextmanager
+def _interrupt_cancels(turn: Turn) -> Iterator[None]:
+    """The first Ctrl-C cancels the turn, so that nobody works for it any more; the next one leaves."""
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[None]] = []
+    main = asyncio.current_task()
+    assert main is not None
+
+    def interrupted() -> None:
+        if tasks:
+            main.cancel()
+        else:
+            tasks.append(loop.create_task(turn.cancel()))
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 def _finish(done: Done, session: str, *, as_json: bool) -> None:

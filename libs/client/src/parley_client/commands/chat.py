@@ -4,13 +4,13 @@ import asyncio
 import signal
 import sys
 import threading
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from parley_client.commands import common
 from parley_client.connection import Chat, ClientOptions, connect
-from parley_client.errors import TurnRefused
+from parley_client.errors import TurnLost, TurnRefused
 from parley_client.turn import Turn
 from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame, StatusFrame
 from parley_protocol.events import Source
@@ -26,7 +26,8 @@ def chat(
 ) -> None:
     """Talk to Parley in the terminal: answers stream in, with their sources; follow-up questions are understood.
 
-    Ctrl-C cancels the answer under way, and leaves when there is none. A dropped connection is resumed by itself.
+    Ctrl-C cancels the answer under way, and leaves when there is none or when it is pressed again. A dropped
+    connection is resumed by itself.
     """
     options = ClientOptions(token=token, session=session, wait_first=False, on_notice=_notice)
     common.run(_Terminal(kb).talk(url, options))
@@ -45,9 +46,13 @@ class _Terminal:
         self._sources: tuple[Source, ...] = ()
         self._lines: asyncio.Queue[str | None] = asyncio.Queue(1)
         self._ready = threading.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._cancelling: asyncio.Task[None] | None = None
+        self._main: asyncio.Task[Any] | None = None
+        self._busy = False
+        self._staged = False
 
     async def talk(self, url: str, options: ClientOptions) -> None:
+        self._main = asyncio.current_task()
         async with connect(url, options) as chat:
             common.out.print(f"[bold]Parley[/bold] at {common.escape(url)}, knowledge base {common.escape(self._kb)}")
             common.out.print(f"[dim]{common.escape(HELP)}[/dim]")
@@ -75,19 +80,19 @@ class _Terminal:
                 return
 
     def _interrupt(self) -> None:
-        if self._turn is not None:
-            task = asyncio.ensure_future(self._turn.cancel())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        else:
+        if self._turn is not None and self._cancelling is None:
+            self._cancelling = asyncio.ensure_future(self._turn.cancel())
+        elif not self._busy and not self._lines.full():
             self._lines.put_nowait(None)
+        elif self._main is not None:
+            self._main.cancel()
 
     async def _handle(self, chat: Chat, line: str) -> None:
         match line.split(maxsplit=1):
             case []:
                 return
             case ["/quit" | "/exit"]:
-                self._lines.put_nowait(None)
+                await self._lines.put(None)
             case ["/kb", name]:
                 self._kb = name
                 common.out.print(f"[dim]asking {common.escape(name)} from here on[/dim]")
@@ -101,28 +106,36 @@ class _Terminal:
     def _passages(self) -> None:
         for number, source in enumerate(self._sources, 1):
             common.out.print(f"[bold]\\[{number}] {common.escape(source.title or source.document)}[/bold]")
-            common.out.print(source.text, markup=False, style="dim")
+            common.out.print(common.clean(source.text), markup=False, style="dim")
+        if not self._sources:
+            common.out.print("[dim]no answer has had sources yet[/dim]")
 
     async def _answer(self, chat: Chat, text: str) -> None:
+        self._busy = True
         try:
             self._turn = await chat.ask(text, kb=self._kb)
-        except TurnRefused as error:
-            common.err.print(f"[red]{common.escape(error.code)}[/red]: {common.escape(str(error))}")
-            return
-        try:
             async for event in self._turn:
                 self._show(event)
+        except TurnRefused as error:
+            common.err.print(f"[red]{common.escape(error.code)}[/red]: {common.escape(str(error))}")
+        except TurnLost as error:
+            common.err.print(f"[red]lost[/red]: {common.escape(str(error))}")
         finally:
-            self._turn = None
+            self._turn = self._cancelling = None
+            self._busy = False
 
     def _show(self, event: object) -> None:
+        if self._staged:
+            sys.stderr.write("\r\x1b[K")
+            self._staged = False
         match event:
-            case StatusFrame() if sys.stdout.isatty():
+            case StatusFrame() if sys.stdout.isatty() and sys.stderr.isatty():
                 common.err.print(f"[dim]{common.escape(event.stage)} …[/dim]", end="\r")
+                self._staged = True
             case RetrievalFrame():
                 self._sources = event.sources
             case AnswerDelta():
-                common.out.print(event.text, end="", markup=False)
+                common.out.print(common.clean(event.text), end="", markup=False)
             case Restarted():
                 common.out.print("\n[dim]… the answer starts anew:[/dim]")
             case Done():

@@ -7,14 +7,29 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 
 from parley_client.api import DEFAULT_URL
-from parley_client.errors import ClientError, TurnRefused
+from parley_client.errors import ApiError, ClientError, Disconnected, TurnRefused
 from parley_protocol.client import Done
 from parley_protocol.events import Source
+from parley_protocol.faults import CloseCode
 
-__all__ = ["DEFAULT_URL", "AsJson", "Token", "Url", "ending", "err", "escape", "out", "run", "show_sources"]
+__all__ = [
+    "DEFAULT_URL",
+    "INTERRUPTED",
+    "AsJson",
+    "Token",
+    "Url",
+    "clean",
+    "ending",
+    "err",
+    "escape",
+    "nothing",
+    "out",
+    "run",
+    "show_sources",
+]
 
 T = TypeVar("T")
 
@@ -26,6 +41,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+_STEERING = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+"""Control characters of a terminal (C0, DEL, C1), but for tab and line feed."""
 
 _WIDE = 240
 """Columns of a table that goes to a file or a pipe, where nothing needs to fit a screen."""
@@ -42,10 +60,32 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         after = f" (try again in {error.retry_after_s:.1f} s)" if error.retry_after_s else ""
         err.print(f"[red]{escape(error.code)}[/red]: {escape(str(error))}{after}")
     except ClientError as error:
-        err.print(f"[red]error[/red]: {escape(str(error))}")
-    except KeyboardInterrupt:
+        err.print(f"[red]error[/red]: {escape(str(error))}{_token_hint(error)}")
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(1)
+
+
+def _token_hint(error: ClientError) -> str:
+    refused = (isinstance(error, ApiError) and error.status == 401) or (
+        isinstance(error, Disconnected) and error.code == CloseCode.BAD_TOKEN
+    )
+    return "; give one with --token or PARLEY_TOKEN (parley token makes them)" if refused else ""
+
+
+def nothing(name: str) -> ClientError:
+    """What is said of a base without documents: there is no difference to one that was never made."""
+    return ClientError(f"there is no knowledge base {name!r}; parley kb list shows those there are")
+
+
+def clean(text: str) -> str:
+    """``text`` without what could steer a terminal: documents and file names are written by others."""
+    return text.translate(_STEERING)
+
+
+def escape(text: str) -> str:
+    """``text`` for the middle of a line with markup: shown as it is, but for control characters."""
+    return escape_markup(clean(text))
 
 
 def show_sources(sources: Sequence[Source], text: str, *, console: Console = out) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from parley_client.api import Api
+from parley_client.api import Api, Retried
 from parley_client.commands import common
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, retry.")
@@ -55,10 +55,11 @@ def _readable(body: bytes) -> object:
 
 @app.command()
 def retry(id: Id, url: common.Url = common.DEFAULT_URL, token: common.Token = None) -> None:
-    """Run a parked turn again, as a new turn of its session."""
+    """Ask a parked turn's question again, as a new turn of a new session of yours."""
 
-    async def work() -> str:
+    async def work() -> Retried:
         async with Api(url, token=token) as api:
             return await api.dead_retry(id)
 
-    common.out.print(f"started as turn {common.run(work())}")
+    made = common.run(work())
+    common.out.print(f"started as turn {made.turn}; to go on from its answer: parley chat --session {made.session}")

@@ -55,7 +55,9 @@ def show(
         for row in documents:
             title, path = common.escape(row.title), common.escape(row.path)
             table.add_row(path, title, str(row.size), str(row.passages), row.updated_at[:19])
-        common.out.print(table if documents else f"{name} has no documents")
+        if not documents:
+            raise common.nothing(name)
+        common.out.print(table)
 
     common.run(work())
 
@@ -80,7 +82,7 @@ def search(
         for number, source in enumerate(sources, 1):
             head = f"{number}. {source.title or source.document}  ({source.document}, {source.score:.2f})"
             common.out.print(f"[bold]{common.escape(head)}[/bold]")
-            common.out.print(source.text[:400], markup=False, style="dim")
+            common.out.print(common.clean(source.text[:400]), markup=False, style="dim")
         if not sources:
             common.out.print("nothing found")
 
@@ -118,6 +120,9 @@ def drop(
 
     async def work() -> int:
         async with Api(url, token=token) as api:
-            return await api.drop(name)
+            removed = await api.drop(name)
+        if not removed:
+            raise common.nothing(name)
+        return removed
 
     common.out.print(f"removed {common.run(work())} documents")

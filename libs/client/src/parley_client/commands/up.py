@@ -10,7 +10,6 @@ import typer
 from parley_client.up import dotenv, lock
 from parley_client.up.errors import ConfigurationError, UpError
 from parley_client.up.report import Report
-from parley_client.up.run import up as run_up
 from parley_client.up.settings import UpSettings, checked_counts, number, project_folder
 
 DOWN_WITHIN = 60.0
@@ -62,12 +61,18 @@ def up(
     report = Report(verbose=verbose)
     try:
         flags = {"PARLEY_HOST": host, "PARLEY_PORT": None if port is None else str(port)}
-        counts = {"gateway": gateways, "rag": rag or workers, "inference": inference or workers}
+        counts = {"gateway": gateways, "rag": _or(rag, workers), "inference": _or(inference, workers)}
         settings = _settings(report, flags, data, counts, sample=sample)
     except UpError as error:
         report.bad(str(error))
         raise typer.Exit(error.exit_code) from None
+    from parley_client.up.run import up as run_up  # brings httpx, which costs other commands time
+
     raise typer.Exit(asyncio.run(run_up(settings, report)))
+
+
+def _or(count: int | None, default: int) -> int:
+    return default if count is None else count
 
 
 def down(data: Data = None) -> None:
