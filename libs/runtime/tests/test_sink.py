@@ -335,6 +335,33 @@ async def test_large_snapshots_are_spread_over_batches() -> None:
     assert sizes == [2, 2]
 
 
+async def test_large_terminals_are_spread_over_batches() -> None:
+    link = HandLink()
+    sink = EventSink(link, sender="w1", options=slow())
+    for index in range(4):
+        sink.emit(["g1"], key(f"t{index}"), 1, Terminal(1, TurnStatus.COMPLETED, "x" * 200_000))
+    await ticks()
+    assert [len(turns) for _, turns in await link.batches(2)] == [2, 2]
+
+
+async def test_events_are_counted_when_they_are_sent_and_when_closing_drops_them() -> None:
+    link = HandLink()
+    sink = EventSink(link, sender="w1", options=slow(window=1))
+    sent, dropped = metrics.value(names.BATCH_EVENTS), metrics.value(names.EVENTS_DROPPED, "closed")
+    one = feed()
+    one.output.status("generating")
+    one.output.delta("a")
+    sink.touch(one, urgent=True)
+    await ticks(5)
+    assert metrics.value(names.BATCH_EVENTS) == sent + 2
+    link.open = False
+    for index in range(3):
+        sink.emit(["g1"], key(f"t{index}"), 1, Status(0, "x"))
+        await ticks()
+    await sink.aclose(0.0)
+    assert metrics.value(names.EVENTS_DROPPED, "closed") == dropped + 2
+
+
 async def test_draining_sends_what_waits_and_says_whether_it_was_taken() -> None:
     link = HandLink()
     sink = EventSink(link, sender="w1", options=slow())

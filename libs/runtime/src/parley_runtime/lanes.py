@@ -19,6 +19,9 @@ HEADERS: Headers = {"parley-kind": "batch", "parley-v": 1}
 BACK_OFF_S = (0.05, 2.0)
 """First and longest wait before the snapshots that follow a failed batch."""
 
+MAX_BATCH_CHARS = 256 * 1024
+"""Characters of snapshots and terminals in one batch; the next one starts a new batch."""
+
 log = get_logger(__name__)
 
 
@@ -30,8 +33,10 @@ class Lane:
     turns: list[TurnEvents] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
     chars: int = 0
-    """Characters of snapshots in ``turns``."""
+    """Characters of snapshots and terminals in ``turns``."""
     paused: bool = False
+    losing: bool = False
+    """More turns wait for the pause's end than may: said once in each pause."""
     delay_s: float = 0.0
     waiting: dict[Feed, None] = field(default_factory=dict)
     """Feeds that get a snapshot when the pause is over."""
@@ -74,13 +79,19 @@ class Lanes:
             found = self.by_gateway[gateway] = Lane(gateway)
         return found
 
-    def add(self, lane: Lane, turn: TurnEvents, feed: Feed | None) -> None:
-        """Put ``turn`` into the lane's next batch."""
+    def add(self, lane: Lane, turn: TurnEvents, feed: Feed | None, *, chars: int = 0) -> None:
+        """Put ``turn`` into the lane's next batch. A batch that is large by now (``chars``: of whole texts in
+        ``turn``) is sent at once.
+        """
         if not lane.turns:
             self.filled.append(lane)
         lane.turns.append(turn)
         if feed is not None:
             lane.feeds.append(feed)
+        lane.chars += chars
+        if lane.chars > MAX_BATCH_CHARS:
+            self.filled.remove(lane)
+            self._dispatch(lane)
 
     def wait(self, lane: Lane, feed: Feed) -> None:
         """``feed`` gets a snapshot once the lane's pause is over; beyond the bound the gateway loses it."""
@@ -90,6 +101,9 @@ class Lanes:
             return
         feed.leave(lane.gateway)
         counter(names.EVENTS_DROPPED).labels("paused").inc()
+        if not lane.losing:
+            lane.losing = True
+            log.warning("turns go on without a gateway: too many wait for it", gateway=lane.gateway)
 
     def send(self) -> None:
         """Send what the lanes hold, one batch for each."""
@@ -97,17 +111,12 @@ class Lanes:
         for lane in filled:
             self._dispatch(lane)
 
-    def send_early(self, lane: Lane) -> None:
-        """Send what this lane holds."""
-        self.filled.remove(lane)
-        self._dispatch(lane)
-
     def _dispatch(self, lane: Lane) -> None:
         turns, lane.turns = lane.turns, []
         feeds, lane.feeds = lane.feeds, []
         lane.chars = 0
         body = pack(Batch(tuple(turns)))
-        task = self._loop.create_task(self._publish(lane, body, feeds, len(turns)))
+        task = self._loop.create_task(self._publish(lane, body, feeds, turns))
         self.sending.add(task)
         task.add_done_callback(self._sent)
 
@@ -115,13 +124,13 @@ class Lanes:
         self.sending.discard(task)
         self._on_room()
 
-    async def _publish(self, lane: Lane, body: bytes, feeds: list[Feed], turns: int) -> None:
+    async def _publish(self, lane: Lane, body: bytes, feeds: list[Feed], turns: list[TurnEvents]) -> None:
         message = Message(body, HEADERS, durable=False)
         try:
             await self._link.publish(EVENTS, lane.gateway, message, timeout_s=self._options.confirm_s)
         except Unroutable:
             counter(names.BATCHES).labels("returned").inc()
-            log.info("gateway is gone; its turns go on without it", gateway=lane.gateway, turns=turns)
+            log.info("gateway is gone; its turns go on without it", gateway=lane.gateway, turns=len(turns))
             for feed in feeds:
                 feed.leave(lane.gateway)
         except ParleyError as error:
@@ -130,7 +139,7 @@ class Lanes:
             self._failed(lane, feeds)
         else:
             self._count_sent()
-            self._count_events(turns)
+            self._count_events(sum([len(turn.events) for turn in turns]))
             lane.delay_s = 0.0
 
     def _failed(self, lane: Lane, feeds: list[Feed]) -> None:
@@ -146,7 +155,7 @@ class Lanes:
         self._loop.call_later(lane.delay_s * random.uniform(0.75, 1.25), self._resume, lane)  # noqa: S311 (jitter)
 
     def _resume(self, lane: Lane) -> None:
-        lane.paused = False
+        lane.paused = lane.losing = False
         self.paused -= 1
         waiting, lane.waiting = lane.waiting, {}
         for feed in waiting:

@@ -9,18 +9,18 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 
-from parley_protocol.events import Event, Snapshot, TurnEvents
+from parley_protocol.events import Event, Snapshot, Terminal, TurnEvents
 from parley_protocol.ids import TurnKey
 from parley_runtime.feed import Feed, SinkOptions
 from parley_runtime.lanes import Lanes
 from parley_runtime.ports import Broker, Link
 from parley_runtime.telemetry import names
+from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
 
 __all__ = ["EventSink", "Feed", "SinkOptions"]
 
-MAX_SNAPSHOT_CHARS = 256 * 1024
-"""Characters of snapshots in one batch; the next one starts a new batch."""
+log = get_logger(__name__)
 
 
 class EventSink:
@@ -42,6 +42,7 @@ class EventSink:
         self._timer = False
         self._stalled = False
         self._closed = False
+        self._dropping = False
 
     @classmethod
     async def open(cls, broker: Broker, *, sender: str, options: SinkOptions | None = None) -> "EventSink":
@@ -60,7 +61,7 @@ class EventSink:
         turn = TurnEvents(key, fence, (event,), self._sender)
         for gateway in gateways:
             if len(self._single) >= self._options.waiting:
-                counter(names.EVENTS_DROPPED).labels("waiting").inc()
+                self._drop("waiting", 1)
                 continue
             self._single.append((gateway, turn))
         self._schedule(urgent)
@@ -78,12 +79,24 @@ class EventSink:
         return True
 
     async def aclose(self, timeout_s: float = 1.0) -> None:
-        """Drain for at most ``timeout_s``, drop what is left, close the link. Idempotent."""
+        """Drain for at most ``timeout_s``, drop what is left (counted), close the link. Idempotent."""
         await self.drain(timeout_s)
         self._closed = True
+        left = len(self._dirty) + len(self._single)
+        self._dirty.clear()
+        self._single.clear()
+        if left:
+            self._drop("closed", left)
         await self._link.close()
         if self._lanes.sending:
             await asyncio.wait(self._lanes.sending, timeout=self._options.confirm_s)
+
+    def _drop(self, reason: str, count: int) -> None:
+        """Counted each time, logged once until events leave again."""
+        counter(names.EVENTS_DROPPED).labels(reason).inc(count)
+        if not self._dropping:
+            self._dropping = True
+            log.warning("events dropped; their gateways watch the rows", reason=reason)
 
     def _schedule(self, soon: bool) -> None:
         if soon:
@@ -132,8 +145,9 @@ class EventSink:
                 lane.turns.append(turn)
                 lane.feeds.append(feed)
         for gateway, turn in self._single:
-            lanes.add(lanes.lane(gateway), turn, None)
+            lanes.add(lanes.lane(gateway), turn, None, chars=_chars(turn))
         self._single.clear()
+        self._dropping = False
         lanes.send()
 
     def _route(self, feed: Feed) -> None:
@@ -149,9 +163,16 @@ class EventSink:
             elif gateway in feed.behind:
                 feed.behind.discard(gateway)
                 whole = whole or feed.output.snapshot()
-                lanes.add(lane, TurnEvents(feed.key, feed.fence, (whole,), self._sender), feed)
-                lane.chars += len(whole.text or "")
-                if lane.chars > MAX_SNAPSHOT_CHARS:
-                    lanes.send_early(lane)
+                snapshot = TurnEvents(feed.key, feed.fence, (whole,), self._sender)
+                lanes.add(lane, snapshot, feed, chars=len(whole.text or ""))
             elif items:
                 lanes.add(lane, turn, feed)
+
+
+def _chars(turn: TurnEvents) -> int:
+    """Characters of the whole texts in ``turn``."""
+    return sum(
+        len(event.text or "") + sum(len(source.text) for source in event.sources)
+        for event in turn.events
+        if isinstance(event, Terminal)
+    )

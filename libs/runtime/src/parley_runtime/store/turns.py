@@ -35,7 +35,6 @@ from parley_runtime.store.schema import turns
 _T = turns.c
 _KEY = (_T.tenant, _T.session, _T.turn)
 _KEYS_PER_QUERY = 32
-_ANSWERED_ALWAYS = frozenset({TurnStatus.COMPLETED})
 _EMPTY = '""'
 
 _encode = msgspec.json.Encoder()
