@@ -1,4 +1,4 @@
-"""What recorder and parker share: consuming one queue, and waiting while the store is away."""
+"""What recorder, parker and knowledge commands share: consuming one queue; and waiting while the store is away."""
 
 import asyncio
 import random

@@ -5,7 +5,6 @@ acknowledged; a reply that nobody takes within a second is counted and dropped, 
 Commands that overlap in time are carried out in no fixed order.
 """
 
-import asyncio
 import hashlib
 from typing import assert_never
 
@@ -27,10 +26,11 @@ from parley_protocol.work import (
     SearchPassages,
 )
 from parley_rag.handler import base_is_empty
+from parley_rag.intake import Intake
 from parley_rag.reader import DocumentReader
 from parley_rag.retrieval import IndexFollower, Query, Retriever
 from parley_runtime.errors import Invalid, ParleyError
-from parley_runtime.ports import Broker, Delivery, Headers, Link, Message, Subscription
+from parley_runtime.ports import Broker, Delivery, Headers, Link, Message
 from parley_runtime.retry import fault_of
 from parley_runtime.store.ports import Store, StoredPassage
 from parley_runtime.telemetry import metrics, names
@@ -137,40 +137,27 @@ class KnowledgeService:
         self._desk = desk
         self._queue = (declared or default_topology()).queue(stage_queue(Stage.KNOWLEDGE))
         self._replies = replies
-        self._link: Link | None = None
-        self._subscription: Subscription | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._intake: Intake | None = None
 
     async def start(self, broker: Broker, *, wait_s: float = 30.0) -> None:
         """Raises Unavailable unless commands are being consumed within ``wait_s``."""
-        self._link = await broker.open(f"consume:{Stage.KNOWLEDGE.value}", wait_s=wait_s)
-        self._subscription = await self._link.subscribe(lambda: self._queue, self._take, prefetch=PREFETCH)
-        await self._subscription.wait_consuming(wait_s)
+        self._intake = Intake(broker, self._queue, self._serve, prefetch=PREFETCH)
+        await self._intake.start(wait_s=wait_s)
 
     def check(self) -> str | None:
         """For readiness."""
-        consuming = self._subscription is not None and self._subscription.consuming
+        consuming = self._intake is not None and self._intake.consuming
         return None if consuming else "not consuming knowledge-base commands"
 
     async def drain(self, deadline_s: float) -> None:
         """Take nothing new; let commands in hand finish. Those that do not are redelivered."""
-        if self._subscription is not None:
-            await self._subscription.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=deadline_s)
+        if self._intake is not None:
+            await self._intake.drain(deadline_s)
 
     async def aclose(self) -> None:
         """End what still runs and close the link. Idempotent."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._link is not None:
-            await self._link.close()
-
-    def _take(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._intake is not None:
+            await self._intake.aclose()
 
     async def _serve(self, delivery: Delivery) -> None:
         try:
@@ -220,4 +207,3 @@ def _check_name(kb: str) -> None:
 def _check_path(path: str) -> None:
     if not path or len(path) > MAX_PATH or any(not char.isprintable() for char in path):
         raise Invalid(f"a document's path has 1 to {MAX_PATH} printable characters")
-
