@@ -1,13 +1,21 @@
 """The ``parley`` command as a person runs it."""
 
+import asyncio
+import functools
 import json
 from pathlib import Path
 
 import pytest
 
+from parley_protocol import codec
+from parley_protocol.ids import TurnKey
+from parley_protocol.routes import WORK, Stage, topology
+from parley_protocol.work import Retrieve
+from parley_runtime.amqp import AmqpBroker
+from parley_runtime.ports import Message
 from parley_testkit.rabbit import free_port
 
-from .harness import Stack, parley
+from .harness import Stack, parley, soon
 
 pytestmark = pytest.mark.e2e
 
@@ -113,10 +121,25 @@ def test_dead_list_is_empty(stack: Stack) -> None:
     assert (done.returncode, done.stdout) == (0, "no dead letters\n")
 
 
-def test_an_unknown_dead_letter_is_an_error(stack: Stack) -> None:
-    done = parley(stack.url, "dead", "show", "none")
-    assert done.returncode == 1
-    assert "no dead letter has this id" in done.stderr
+async def test_a_dead_letter_is_listed_and_shown(stack: Stack) -> None:
+    """After the test above: this installation keeps the letter."""
+    job = Retrieve(key=TurnKey("default", "s" * 40, "t1"), submission="s", digest="d", budget_s=60, reply_to=())
+    broker = AmqpBroker(stack.amqp_url, name="test", topology=topology())
+    try:
+        link = await broker.open("publish")
+        await link.publish(WORK, Stage.RETRIEVE, Message(codec.pack(job)[:-1] + b"\xc1"))
+    finally:
+        await broker.close()
+    command = functools.partial(asyncio.to_thread, parley, stack.url, "dead")
+    (row,) = await soon(lambda: json.loads(parley(stack.url, "dead", "list", "--json").stdout), "parked", limit_s=20)
+    assert (row["queue"], row["reason"]) == ("parley.retrieve", "rejected")
+    assert row["id"] in (await command("list")).stdout
+    shown = await command("show", row["id"])
+    assert (shown.returncode, json.loads(shown.stdout)["id"]) == (0, row["id"])
+    again = await command("retry", row["id"])
+    assert (again.returncode, "no question" in again.stderr) == (1, True)
+    missing = await command("show", "none")
+    assert (missing.returncode, "no dead letter has this id" in missing.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("arguments", [("ask", "why?"), ("status",), ("ingest", "pyproject.toml")])
