@@ -47,11 +47,12 @@ _ROW = re.compile(r"\s*\|(.*)\|\s*$")
 _RULE = re.compile(r"\s*([-*_=]\s*){3,}$")
 _DASHES = re.compile(r"[\s|:-]+$")
 _UNDERLINE = re.compile(r"\s*(=+|-+)\s*$")
-_LINK = re.compile(r"!?\[([^\]]*)\]\((?:[^()\s]|\([^)]*\))*(?:\s+\"[^\"]*\")?\)")
-_REF = re.compile(r"\[([^\]]+)\]\[[^\]]*\]")
+# Lengths are bounded: marks that never close must not make reading quadratic.
+_LINK = re.compile(r"!?\[([^\]]{0,300})\]\((?:[^()\s]|\([^)]*\))*(?:\s+\"[^\"]*\")?\)")
+_REF = re.compile(r"\[([^\]]{1,300})\]\[[^\]]{0,300}\]")
 _AUTO = re.compile(r"<(https?://[^>]+)>")
-_TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>|<!--.*?-->")
-_STRONG = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
+_TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>|<!--.{0,1000}?-->")
+_STRONG = re.compile(r"(\*\*|__)(?=\S)(.{1,600}?)(?<=\S)\1")
 _EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*]+?)(?<=[^\s*])\*(?![\w*])|(?<!\w)_(?=\S)([^_]+?)(?<=\S)_(?!\w)")
 _SPACE = re.compile(r"\s+")
 
@@ -81,7 +82,7 @@ def sentences(text: str) -> list[str]:
     start = 0
     for match in _END.finditer(text):
         candidate = text[start : match.end()]
-        if match[0].startswith(".") and _ABBREVIATION.search(text[start : match.start() + 1]):
+        if match[0].startswith(".") and _ABBREVIATION.search(text, max(start, match.start() - 12), match.start() + 1):
             continue
         if _open(candidate) or (match[0] == "；" and len(candidate) < LONG_CLAUSE):
             continue
