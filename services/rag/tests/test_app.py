@@ -10,7 +10,7 @@ from parley_protocol.events import Terminal, TurnStatus
 from parley_protocol.ids import TurnKey
 from parley_protocol.routes import WORK, Stage, topology
 from parley_protocol.work import KnowledgeReply, PutDocument, Record, Retrieve
-from parley_rag.app import assemble
+from parley_rag.app import RagService, assemble
 from parley_rag.config import RagSettings
 from parley_runtime import config
 from parley_runtime.errors import ConfigError
@@ -78,6 +78,43 @@ async def test_from_document_to_stored_turn(tmp_path: Path) -> None:
     assert await link.depth("parley.retrieve") == (0, 0)
     await broker.close()
     await store.aclose()
+
+
+class Part:
+    """Notes how long it was given to drain, and uses ``takes`` seconds of ``clock``."""
+
+    def __init__(self, clock: "HandClock", takes: float) -> None:
+        self.given = -1.0
+        self._clock, self._takes = clock, takes
+
+    def check(self) -> str | None:
+        return None
+
+    async def drain(self, deadline_s: float) -> None:
+        self.given = deadline_s
+        self._clock.now += self._takes
+
+    async def aclose(self) -> None:
+        return None
+
+
+class HandClock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+
+async def test_a_drain_leaves_time_to_hand_over_and_to_record() -> None:
+    clock = HandClock()
+    worker, recorder = Part(clock, 22.0), Part(clock, 0.0)
+    await RagService((worker,), (recorder,), clock, hand_over_s=5.0).drain(25.0)
+    assert (worker.given, recorder.given) == (20.0, 3.0)
+    await RagService((worker,), (recorder,), clock, hand_over_s=5.0).drain(2.0)
+    assert (worker.given, recorder.given) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

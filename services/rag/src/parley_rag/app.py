@@ -37,18 +37,24 @@ class Part(Protocol):
 
 
 class RagService:
-    """What is drained: all consumers at once, but the recorder, which other workers still wait for, goes last."""
+    """What is drained: all consumers at once, but the recorder, which other workers still wait for, goes last.
 
-    def __init__(self, first: Sequence[Worker | Part], last: Sequence[Part], clock: Clock) -> None:
+    ``hand_over_s``: kept back for what the worker does at its deadline, and for the recorder after that.
+    """
+
+    def __init__(
+        self, first: Sequence[Worker | Part], last: Sequence[Part], clock: Clock, *, hand_over_s: float = 0.0
+    ) -> None:
         self._first = first
         self._last = last
         self._clock = clock
+        self._hand_over_s = hand_over_s
 
     async def drain(self, deadline_s: float) -> None:
         """Within ``deadline_s`` for all of them together."""
         end = self._clock.monotonic() + deadline_s
-        for parts in (self._first, self._last):
-            left = max(0.0, end - self._clock.monotonic())
+        for parts, kept_back in ((self._first, self._hand_over_s), (self._last, 0.0)):
+            left = max(0.0, end - self._clock.monotonic() - kept_back)
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(part.drain(left))
@@ -109,7 +115,8 @@ async def assemble(
         parker = Parker(broker, store, worker.link, settings.intake)
         await _consume(process, stack, broker, knowledge=knowledge, recorder=recorder, parker=parker)
         _background(process, stack, "sweeper", Sweeper(store, worker.link, process.clock, settings.sweeper).run())
-        yield RagService((worker, knowledge), (recorder, parker), process.clock)
+        hand_over_s = settings.worker.hand_over_s
+        yield RagService((worker, knowledge), (recorder, parker), process.clock, hand_over_s=hand_over_s)
 
 
 def _background(process: Process, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
