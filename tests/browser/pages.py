@@ -22,13 +22,18 @@ if (location.hash === "{FRESH}") {{
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a page's context is made for."""
+    """How a page is looked at."""
 
     width: int = 1280
     height: int = 860
     dark: bool = False
     locale: str = "en-US"
     touch: bool = False
+
+    @property
+    def kind(self) -> tuple[str, bool]:
+        """What cannot be changed once the context is there."""
+        return self.locale, self.touch
 
 
 class Watch:
@@ -73,40 +78,40 @@ class Watch:
 
 
 class Pages:
-    """Hands out pages with empty storage. One per look is kept for the next test, whose scripts load from its cache."""
+    """Hands out pages with empty storage. One per kind is kept for the next test, whose scripts load from its cache."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
-        self._idle: dict[Look, Page] = {}
+        self._idle: dict[tuple[str, bool], Page] = {}
         self._taken: list[tuple[Look | None, Page]] = []
 
     async def take(
         self, url: str, watch: Watch, look: Look, *, own: bool = False, before: Callable[[Page], None] | None = None
     ) -> Page:
         """A page at ``url``. ``own``: in a context that no other test gets; ``before`` is called before it loads."""
-        page = None if own else self._idle.pop(look, None)
+        page = None if own else self._idle.pop(look.kind, None)
         page = page or await self._make(look)
+        await page.set_viewport_size({"width": look.width, "height": look.height})
+        await page.emulate_media(color_scheme="dark" if look.dark else "light")
         self._taken.append((None if own else look, page))
         watch.attach(page, url)
         if before is not None:
             before(page)
-        await page.goto(url + FRESH)
+        await page.goto(url + FRESH, wait_until="domcontentloaded")
         return page
 
     async def give_back(self) -> None:
-        """All pages that were taken. Where two of one look were, one is kept."""
+        """All pages that were taken. Where two of one kind were, one is kept."""
         taken, self._taken = self._taken, []
         for look, page in taken:
-            if look is None or look in self._idle or page.is_closed():
+            if look is None or look.kind in self._idle or page.is_closed():
                 await page.context.close()
             else:
                 await page.goto("about:blank")
-                self._idle[look] = page
+                self._idle[look.kind] = page
 
     async def _make(self, look: Look) -> Page:
         context = await self._browser.new_context(
-            viewport={"width": look.width, "height": look.height},
-            color_scheme="dark" if look.dark else "light",
             locale=look.locale,
             has_touch=look.touch,
             is_mobile=look.touch,

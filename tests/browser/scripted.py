@@ -13,8 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from parley_gateway.api import page
@@ -182,6 +185,21 @@ class ScriptedGateway:
         return JSONResponse({"bases": [{"name": n, "documents": d, "passages": p} for n, d, p in names]})
 
 
+class Cached:
+    """Lets a browser keep the page's files for the whole run; that it asks for them anew is tested with the page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def lasting(message: Message) -> None:
+            if message["type"] == "http.response.start" and scope["path"].startswith("/assets/"):
+                MutableHeaders(scope=message)["Cache-Control"] = "max-age=3600"
+            await send(message)
+
+        await self._app(scope, receive, lasting)
+
+
 class Switch:
     """Serves the page at one address, and there one scripted gateway after another."""
 
@@ -191,7 +209,7 @@ class Switch:
 
     def app(self) -> Starlette:
         own = [Route("/v1/kb", self._bases), WebSocketRoute("/v1/connect", self._connect)]
-        return Starlette(routes=[*own, *page.routes()])
+        return Starlette(routes=[*own, *page.routes()], middleware=[Middleware(Cached)])
 
     async def _bases(self, request: Any) -> Response:
         assert self.gateway is not None
