@@ -234,6 +234,25 @@ async def test_a_frame_that_is_too_large_for_the_client_names_the_option() -> No
             await (await chat.ask("hi", turn="t1")).done()
 
 
+async def test_an_answer_that_is_complete_before_ask_returns_is_read_whole() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.take()
+        frames = (Accepted(turn="t1"), delta(0, "all at "), delta(1, "once"), done(2, "all at once"))
+        data = b"".join(_unmasked(codec.encode_pack(frame)) for frame in frames)
+        peer.socket.transport.write(data)  # in one segment, so that the client reads all before anyone wakes
+        await peer.socket.wait_closed()
+
+    async with server(script) as url, connect(url) as chat, asyncio.timeout(5):
+        turn = await chat.ask("hi", turn="t1")
+        assert [type(event).__name__ async for event in turn] == ["AnswerDelta", "AnswerDelta", "Done"]
+
+
+def _unmasked(payload: bytes) -> bytes:
+    """One binary frame of a server (RFC 6455 section 5.2) with 16 bits of length."""
+    return b"\x82\x7e" + len(payload).to_bytes(2, "big") + payload
+
+
 async def test_a_refused_turn_raises_where_it_was_asked() -> None:
     async def script(peer: Peer) -> None:
         await peer.greet()

@@ -1,6 +1,7 @@
 """Folders into a base: what is uploaded, left alone, removed and named."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import httpx
@@ -112,6 +113,39 @@ async def test_an_unreadable_file_is_named(folder: Path, monkeypatch: pytest.Mon
     summary = await run(Server(), folder)
     assert summary.failed == [("a.md", "cannot be read: Permission denied")]
     assert summary.created == 2
+
+
+async def test_what_lies_in_a_folder_that_cannot_be_read_stays_in_the_base(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    server.documents |= {"guide/b.html": b"kept", "gone.md": b"removed"}
+    real = os.scandir
+
+    def scan(path: str) -> object:
+        if Path(path).name == "guide":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    summary = await run(server, folder)
+    assert summary.failed == [("guide", "cannot be read: Permission denied")]
+    assert summary.removed == 1
+    assert sorted(server.documents) == ["a.md", "guide/b.html"]
+
+
+async def test_empty_and_endless_files_are_named_without_being_sent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parley_client.ingest.LARGEST_FILE", 4)
+    (folder / "empty.txt").write_bytes(b"")
+    server = Server()
+    summary = await run(server, folder)
+    assert summary.failed == [
+        ("empty.txt", "is empty"),
+        ("guide/c.PDF", "has 5 bytes; 4 are the most"),
+    ]
+    assert sorted(server.documents) == ["a.md", "guide/b.html"]
 
 
 async def test_a_refused_token_ends_the_whole_run(folder: Path) -> None:

@@ -2,14 +2,14 @@
 
 import typer
 
-from parley_client.commands import ask, chat, dead, ingest, kb, status, up
+from parley_client.commands import ask, chat, dead, ingest, kb, status, token, up
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Run Parley, and talk to it.",
-    epilog="Commands other than up and down speak to the gateway at --url (PARLEY_URL), with --token (PARLEY_TOKEN).",
+    epilog="All but up, down and token speak to the gateway at --url (PARLEY_URL), with --token (PARLEY_TOKEN).",
 )
 app.command()(up.up)
 app.command()(up.down)
@@ -19,6 +19,7 @@ app.command()(ingest.ingest)
 app.add_typer(kb.app, name="kb")
 app.command()(status.status)
 app.add_typer(dead.app, name="dead")
+app.command()(token.token)
 
 
 def main() -> None:

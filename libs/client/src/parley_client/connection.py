@@ -119,8 +119,7 @@ class Chat:
         self._limit(made, deadline_s)
         await self._send(start)
         await made.accepted.wait()
-        if made.finished:
-            await made.done()
+        made.check()
         return made
 
     def follow(self, turn: str) -> Turn:

@@ -83,6 +83,11 @@ class Turn:
             self.accepted.set()
             self._changed.set()
 
+    def check(self) -> None:
+        """Raise what ``fail`` was given, if it was called."""
+        if self._failure is not None:
+            raise self._failure
+
     async def __aiter__(self) -> AsyncIterator[TurnFrame]:
         """Events until and including :class:`Done`. Raises what ``fail`` was given."""
         while True:
@@ -91,8 +96,7 @@ class Turn:
                 yield frame
                 if isinstance(frame, Done):
                     return
-            if self._failure is not None:
-                raise self._failure
+            self.check()
             if self._done is not None:
                 return
             self._changed.clear()

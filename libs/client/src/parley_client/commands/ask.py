@@ -1,11 +1,9 @@
 """`parley ask`: one question, one streamed answer."""
 
 import asyncio
-import contextlib
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 import typer
@@ -49,8 +47,8 @@ def _notice(text: str) -> None:
 
 async def _ask(url: str, options: ClientOptions, text: str, kb: str, deadline: float | None, *, as_json: bool) -> str:
     async with connect(url, options) as chat:
-        turn = await chat.ask(text, kb=kb, deadline_s=deadline)
-        with _interrupt_cancels(turn):
+        with _Interrupts() as interrupts:
+            turn = interrupts.turn = await chat.ask(text, kb=kb, deadline_s=deadline)
             async for event in turn:
                 match event:
                     case AnswerDelta() if not as_json:
@@ -64,25 +62,29 @@ async def _ask(url: str, options: ClientOptions, text: str, kb: str, deadline: f
         return done.status.value
 
 
-@contextlib.contextmanager
-def _interrupt_cancels(turn: Turn) -> Iterator[None]:
-    """The first Ctrl-C cancels the turn, so that nobody works for it any more; the next one leaves."""
-    loop = asyncio.get_running_loop()
-    tasks: list[asyncio.Task[None]] = []
-    main = asyncio.current_task()
-    assert main is not None
+class _Interrupts:
+    """The first Ctrl-C cancels the turn, so that nobody works for it any more; another one, or one before the turn was
+    accepted, leaves.
+    """
 
-    def interrupted() -> None:
-        if tasks:
-            main.cancel()
-        else:
-            tasks.append(loop.create_task(turn.cancel()))
+    def __init__(self) -> None:
+        self.turn: Turn | None = None
+        self._loop = asyncio.get_running_loop()
+        self._main = asyncio.current_task()
+        self._cancelling: asyncio.Task[None] | None = None
 
-    loop.add_signal_handler(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
+    def __enter__(self) -> Self:
+        self._loop.add_signal_handler(signal.SIGINT, self._arrived)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.remove_signal_handler(signal.SIGINT)
+
+    def _arrived(self) -> None:
+        if self.turn is not None and self._cancelling is None:
+            self._cancelling = self._loop.create_task(self.turn.cancel())
+        elif self._main is not None:
+            self._main.cancel()
 
 
 def _finish(done: Done, session: str, *, as_json: bool) -> None:

@@ -4,13 +4,14 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
 
 from parley_client.api import DEFAULT_URL, Api
-from parley_client.errors import ApiError
+from parley_client.errors import ClientError
+from parley_client.tokens import make_token
 from parley_client.up import health, lock, plan, sample
 from parley_client.up.broker import BrokerSettings, choose
 from parley_client.up.errors import UpError
@@ -123,9 +124,17 @@ def _greet(settings: UpSettings, report: Report, engines: list[health.Engine]) -
         report.line(f"  {engine.stage:<10} {engine.name}: {engine.why}")
     where = "" if settings.address == DEFAULT_URL else f"--url {settings.address} "
     report.line(f"  ask        ./task ask {where}'What happens to a turn when its worker dies?'  (or open the address)")
+    if settings.env.get("PARLEY_AUTH_SECRET") and not settings.env.get("PARLEY_TOKEN"):
+        report.line("  tokens     export PARLEY_TOKEN=$(./task token --sub me --owner)  (clients need one)")
     report.line(f"  logs       {settings.data / 'logs'}")
     report.line(f"  data       {settings.data}")
     report.line("  stop       Ctrl-C here, or ./task down in another terminal")
+
+
+def _token(env: Mapping[str, str]) -> str | None:
+    """The token that is given, else one made with the gateways' secret where they have one."""
+    given = env.get("PARLEY_TOKEN")
+    return given or (make_token(env, "parley-up") if env.get("PARLEY_AUTH_SECRET") else None)
 
 
 async def _load_sample(settings: UpSettings, report: Report) -> None:
@@ -133,13 +142,13 @@ async def _load_sample(settings: UpSettings, report: Report) -> None:
     failed: list[str] = []
     try:
         with report.step("sample knowledge bases default and test") as step:
-            async with Api(settings.address, token=settings.env.get("PARLEY_TOKEN")) as api:
+            async with Api(settings.address, token=_token(settings.env)) as api:
                 done = await sample.load(api, settings.root, settings.data)
             changes = ((base, found.created + found.replaced + found.removed) for base, found in done.items())
             news = ", ".join(f"{base} ({count} changed)" if count else f"{base} (current)" for base, count in changes)
             failed = [f"{path}: {why}" for found in done.values() for path, why in found.failed]
             step.done = f"sample knowledge bases: {news}"
-    except (ApiError, OSError) as error:
+    except (ClientError, OSError) as error:
         failed = [str(error)]
     for why in failed:
         report.warn(f"the sample is not complete: {why}")
