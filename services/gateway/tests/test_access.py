@@ -118,6 +118,7 @@ LISTED = Origins(("https://app.example",), loopback=True)
         (LOCAL, "null", "127.0.0.1:8000", True),
         (LOCAL, "file://", "127.0.0.1:8000", True),
         (LOCAL, "https://evil.example", "127.0.0.1:8000", False),
+        (LOCAL, "http://rebound.example:8000", "rebound.example:8000", False),
         (LOCAL, "http://localhost.evil.example", "127.0.0.1:8000", False),
         (LOCAL, "http://127.0.0.1.evil.example", "127.0.0.1:8000", False),
         (PUBLIC, "https://chat.example", "chat.example", True),

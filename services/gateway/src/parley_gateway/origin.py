@@ -25,8 +25,9 @@ class Origins:
             return True
         if self._allowed:
             return False
-        if self._loopback and (origin in LOCAL or is_loopback(_host(lowered))):
-            return True
+        if self._loopback:
+            # Never the own host: a foreign name that resolves to this machine would be its own host too.
+            return origin in LOCAL or is_loopback(_host(lowered))
         return bool(host) and lowered.partition("://")[2] == host.lower()
 
 
