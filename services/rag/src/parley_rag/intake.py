@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -174,3 +175,36 @@ class StoreGate:
             self.trouble = str(error)
             return False
         return True
+
+
+class StoreIntake(ABC):
+    """A consumer whose every delivery needs the store. Any number of processes may consume the same queue."""
+
+    def __init__(self, broker: Broker, queue: QueueSpec, *, what: str, prefetch: int, hold_s: float) -> None:
+        """``what`` it consumes, in words."""
+        self._what = what
+        self._intake = Intake(broker, queue, self._serve, prefetch=prefetch)
+        self._gate = StoreGate(self._intake, hold_s=hold_s)
+
+    async def start(self, *, wait_s: float = 30.0) -> None:
+        """Raises Unavailable unless it is consuming within ``wait_s``."""
+        await self._intake.start(wait_s=wait_s)
+
+    def check(self) -> str | None:
+        """For readiness: why deliveries are not being served."""
+        if self._gate.trouble is not None:
+            return self._gate.trouble
+        return None if self._intake.consuming else f"not consuming {self._what}; see the broker link's state"
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take nothing new; finish what is in hand. What is not finished in time is delivered again."""
+        await self._intake.drain(deadline_s)
+
+    async def aclose(self) -> None:
+        """End. Idempotent."""
+        await self._gate.aclose()
+        await self._intake.aclose()
+
+    @abstractmethod
+    async def _serve(self, delivery: Delivery) -> None:
+        """Serve and settle ``delivery``; see :class:`Intake`."""

@@ -19,7 +19,7 @@ from parley_protocol.ids import TurnKey
 from parley_protocol.routes import DEAD_QUEUE, EVENTS, Stage, stage_queue
 from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import DeadInfo, Job, Record
-from parley_rag.intake import BACK_OFF_S, Intake, IntakeOptions, StoreGate
+from parley_rag.intake import BACK_OFF_S, IntakeOptions, StoreIntake
 from parley_runtime.errors import ParleyError, Retryable
 from parley_runtime.ports import Broker, Delivery, Headers, Link, Message
 from parley_runtime.store.ports import TurnStore
@@ -69,35 +69,15 @@ class Envelope(msgspec.Struct, frozen=True):
 _envelopes = msgspec.msgpack.Decoder(Envelope)
 
 
-class Parker:
-    """Consumes the dead-letter queue; ``link`` publishes records and replies. Any number of processes may."""
+class Parker(StoreIntake):
+    """Consumes the dead-letter queue; ``link`` publishes records and replies."""
 
     def __init__(self, broker: Broker, store: TurnStore, link: Link, options: IntakeOptions | None = None) -> None:
         options = options or IntakeOptions()
+        queue = default_topology().queue(DEAD_QUEUE)
+        super().__init__(broker, queue, what="dead letters", prefetch=options.dead, hold_s=options.hold_s)
         self._store = store
         self._link = link
-        queue = default_topology().queue(DEAD_QUEUE)
-        self._intake = Intake(broker, queue, self._serve, prefetch=options.dead)
-        self._gate = StoreGate(self._intake, hold_s=options.hold_s)
-
-    async def start(self, *, wait_s: float = 30.0) -> None:
-        """Raises Unavailable unless dead letters are being consumed within ``wait_s``."""
-        await self._intake.start(wait_s=wait_s)
-
-    def check(self) -> str | None:
-        """For readiness: why dead letters are not being answered."""
-        if self._gate.trouble is not None:
-            return self._gate.trouble
-        return None if self._intake.consuming else "not consuming dead letters; see the broker link's state"
-
-    async def drain(self, deadline_s: float) -> None:
-        """Take nothing new; finish what is in hand. The rest is delivered again."""
-        await self._intake.drain(deadline_s)
-
-    async def aclose(self) -> None:
-        """End. Idempotent."""
-        await self._gate.aclose()
-        await self._intake.aclose()
 
     async def _serve(self, delivery: Delivery) -> None:
         reason, queue = origin(delivery)

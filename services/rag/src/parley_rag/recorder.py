@@ -12,7 +12,7 @@ from parley_protocol.faults import ProtocolError
 from parley_protocol.routes import Stage, stage_queue
 from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import Record
-from parley_rag.intake import Intake, IntakeOptions, StoreGate
+from parley_rag.intake import IntakeOptions, StoreIntake
 from parley_runtime.errors import ParleyError
 from parley_runtime.ports import Broker, Delivery
 from parley_runtime.sink import EventSink
@@ -25,35 +25,15 @@ from parley_runtime.worker import terminal_of
 log = get_logger(__name__)
 
 
-class Recorder:
-    """Consumes the record queue. Any number of processes may."""
+class Recorder(StoreIntake):
+    """Consumes the record queue."""
 
     def __init__(self, broker: Broker, store: TurnStore, sink: EventSink, options: IntakeOptions | None = None) -> None:
         options = options or IntakeOptions()
+        queue = default_topology().queue(stage_queue(Stage.RECORD))
+        super().__init__(broker, queue, what="records", prefetch=options.records, hold_s=options.hold_s)
         self._store = store
         self._sink = sink
-        queue = default_topology().queue(stage_queue(Stage.RECORD))
-        self._intake = Intake(broker, queue, self._serve, prefetch=options.records)
-        self._gate = StoreGate(self._intake, hold_s=options.hold_s)
-
-    async def start(self, *, wait_s: float = 30.0) -> None:
-        """Raises Unavailable unless records are being consumed within ``wait_s``."""
-        await self._intake.start(wait_s=wait_s)
-
-    def check(self) -> str | None:
-        """For readiness: why records are not being stored."""
-        if self._gate.trouble is not None:
-            return self._gate.trouble
-        return None if self._intake.consuming else "not consuming records; see the broker link's state"
-
-    async def drain(self, deadline_s: float) -> None:
-        """Take nothing new; store what is in hand. What is not stored in time is delivered again."""
-        await self._intake.drain(deadline_s)
-
-    async def aclose(self) -> None:
-        """End. Idempotent."""
-        await self._gate.aclose()
-        await self._intake.aclose()
 
     async def _serve(self, delivery: Delivery) -> None:
         try:
