@@ -81,6 +81,25 @@ def test_frames_seen_before_are_dropped_and_a_hole_is_found() -> None:
     assert turn.text == "ab"
 
 
+async def test_after_a_gap_the_answer_may_go_on_where_it_was() -> None:
+    memory, turn = begun()
+    memory.take(delta(0, "a"))
+    memory.take(welcome(gap=True))
+    memory.take(delta(1, "b"))
+    memory.take(done(2, "ab"))
+    assert [type(event).__name__ async for event in turn] == ["AnswerDelta", "AnswerDelta", "Done"]
+
+
+async def test_after_a_gap_a_reader_is_told_that_the_answer_is_sent_anew() -> None:
+    memory, turn = begun()
+    memory.take(delta(0, "old"))
+    memory.take(welcome(gap=True))
+    memory.take(delta(0, "new"))
+    memory.take(done(1, "new"))
+    assert [type(event).__name__ async for event in turn] == ["AnswerDelta", "Restarted", "AnswerDelta", "Done"]
+    assert turn.text == "new"
+
+
 def test_after_a_gap_the_answer_starts_afresh() -> None:
     memory, turn = begun()
     memory.take(delta(0, "old"))

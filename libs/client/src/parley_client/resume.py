@@ -88,7 +88,7 @@ class Memory:
         turn.fail(error)
 
     def _rebase(self) -> None:
-        """After a gap the server numbers anew and sends what it knows from the start."""
+        """After a gap the server may number anew and send what it knows from the start."""
         self.position = None
         for turn in self._turns.values():
             turn.rebase()
@@ -98,10 +98,11 @@ class Memory:
         if turn is None:
             self.position = frame.position
             return
-        if frame.seq < turn.next_seq:
-            return
-        if turn.next_seq >= 0 and frame.seq > turn.next_seq:
+        expected = turn.expects(frame)
+        if expected is None:
             raise GapFound(f"frame {frame.seq} of a turn came instead of {turn.next_seq}")
+        if not expected:
+            return
         self._starts.pop(frame.turn, None)
         self.position = frame.position
         turn.feed(frame)

@@ -32,6 +32,7 @@ class Turn:
         self._done: Done | None = None
         self._failure: ClientError | None = None
         self._limit: asyncio.TimerHandle | None = None
+        self._rebased = False
 
     @property
     def finished(self) -> bool:
@@ -65,9 +66,23 @@ class Turn:
             self._events.append(frame)
 
     def rebase(self) -> None:
-        """The server could not resume: take the next frame whatever its number, as the first of a fresh answer."""
-        self.next_seq = -1
-        self.text = ""
+        """The server could not resume everything: take the next frame whatever its number."""
+        self._rebased = True
+
+    def expects(self, frame: TurnFrame) -> bool | None:
+        """True for the next frame, False for one that was read before, None where frames are missing before it.
+
+        After :meth:`rebase` any frame is the next one. Where it does not follow the last one read, the answer is told
+        from its start, and the reader gets a :class:`Restarted` first.
+        """
+        if self._rebased:
+            self._rebased = False
+            if frame.seq != self.next_seq and self.next_seq > 0:
+                self.text = ""
+                again = Restarted(turn=self.id, seq=self.next_seq, position=frame.position, attempt=0)
+                self._append(again)
+            return True
+        return True if frame.seq == self.next_seq else None if frame.seq > self.next_seq else False
 
     def limit(self, timer: asyncio.TimerHandle | None) -> None:
         """The timer that gives the turn up: it replaces the one before and is cancelled when the turn ends."""
