@@ -273,3 +273,14 @@ async def test_a_compressed_frame_is_refused(house):
         assert client.socket.protocol.extensions == []
         client.socket.transport.write(bytes((0xC1, 0x81, 0, 0, 0, 0, 0)))  # FIN, RSV1, text; one masked byte
         assert await client.closed() == 1002
+
+
+async def test_a_hello_that_is_refused_closes_the_socket(house):
+    gateway = await house.gateway()
+    async with connect(f"ws://127.0.0.1:{gateway.port}/v1/connect") as socket:
+        await socket.send(json.dumps({"type": "hello", "pending": [f"t{number}" for number in range(1000)]}))
+        error = json.loads(await socket.recv())
+        await socket.wait_closed()
+    assert error["code"] == "invalid"
+    assert "pending" in error["message"]
+    assert socket.close_code == 4109

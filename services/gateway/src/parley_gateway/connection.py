@@ -144,7 +144,7 @@ class Connection:
 
     async def _on_frame(self, frame: ClientFrame) -> None:
         if isinstance(frame, Hello):
-            await self._hello(frame)
+            await self._greeted(frame)
         elif isinstance(frame, Ping):
             self.outbox.push(Pong())
         elif self.session is None:
@@ -164,6 +164,15 @@ class Connection:
         request = request_of(frame, self.hub.settings)
         effects = session.start(request, self.outbox, self.hub.now(), interrupt=frame.interrupt)
         self.hub.dispatch.apply(effects)
+
+    async def _greeted(self, frame: Hello) -> None:
+        """A hello that is refused leaves nothing to talk about: say why and close."""
+        try:
+            await self._hello(frame)
+        except ProtocolError as error:
+            if error.code not in _FATAL:
+                self.close(CloseCode.PROTOCOL_ERROR, str(error))
+            raise
 
     async def _hello(self, frame: Hello) -> None:
         if self.identity is not None:

@@ -64,10 +64,10 @@ def _position(session: Session, sink: Sink, position: Position, client: Returnin
     if entry is None and row is None and position.turn not in client.pending:
         result.gap = result.gap or not position.done
         return
-    if row is not None and row.closed and client.wall - row.closed_at > client.window_s and row.closed_at:
-        result.gap = True
     if position.done:
         return
+    if row is not None and row.closed and client.wall - row.closed_at > client.window_s and row.closed_at:
+        result.gap = True
     entry = _follow(session, sink, position.turn, row, client, result)
     session.view(entry, sink).resume(position)
 
