@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley_rag.retrieval import EmbeddedRetriever, Query, Retriever
+from parley_rag.retrieval.index import PassageIndex, analyse
 from parley_runtime.store.ports import StoredPassage
 
 pytestmark = pytest.mark.unit
@@ -181,6 +182,17 @@ async def test_searches_go_on_while_a_large_document_is_put(engine: Retriever) -
     assert len(results) > 1
     assert all(result == ["a.md"] for result in results)
     assert engine.size() == 501
+
+
+def test_what_is_removed_takes_no_memory() -> None:
+    index = PassageIndex()
+    kept = index.add(("a.md", 0), analyse("Pumps", "the red pump"))
+    before = index.vocabulary
+    for number in range(50):
+        index.remove(index.add(("b.md", 0), analyse(f"Title{number}", f"the word{number} of once")))
+    assert index.vocabulary == before
+    assert index.search("red pump", 5)[0][0] == kept
+    assert index.search("word7", 5) == []
 
 
 TEXTS = st.lists(st.text(alphabet="ab 中文c.", min_size=1, max_size=20), min_size=0, max_size=4)

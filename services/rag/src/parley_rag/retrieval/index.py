@@ -115,6 +115,48 @@ class _Postings:
         return self._frozen
 
 
+class _Vocabulary:
+    """Numbers for terms, and each one's postings. A term that no passage holds any more gives its number back, so that
+    what was once stored takes no memory.
+    """
+
+    def __init__(self) -> None:
+        self.postings: list[_Postings] = []
+        self._numbers: dict[str, int] = {}
+        self._texts: list[str] = []
+        self._spare: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def find(self, text: str) -> int:
+        """-1 for a term that no passage holds."""
+        return self._numbers.get(text, -1)
+
+    def intern(self, text: str) -> int:
+        number = self._numbers.get(text)
+        if number is not None:
+            return number
+        if self._spare:
+            number = self._spare.pop()
+            self._texts[number] = text
+        else:
+            number = len(self.postings)
+            self._texts.append(text)
+            self.postings.append(_Postings())
+        self._numbers[text] = number
+        return number
+
+    def remove(self, number: int, slot: int) -> None:
+        """The passage in ``slot`` holds the term no more."""
+        self.postings[number].remove(slot)
+        if not self.postings[number].slots:
+            self.postings[number] = _Postings()
+            del self._numbers[self._texts[number]]
+            self._texts[number] = ""
+            self._spare.append(number)
+
+
 @dataclass(frozen=True, slots=True)
 class _Query:
     """A question against the current contents: distinct terms by weight, and its units in order."""
@@ -129,8 +171,7 @@ class PassageIndex:
 
     def __init__(self, tuning: Tuning = DEFAULT) -> None:
         self._tuning = tuning
-        self._vocabulary: dict[str, int] = {}
-        self._postings: list[_Postings] = []
+        self._vocabulary = _Vocabulary()
         self._keys: list[tuple[str, int] | None] = []
         self._terms: list[tuple[int, ...]] = []
         self._units: list[Ints] = []
@@ -141,25 +182,30 @@ class PassageIndex:
     def __len__(self) -> int:
         return len(self._keys) - len(self._free)
 
+    @property
+    def vocabulary(self) -> int:
+        """Distinct terms held."""
+        return len(self._vocabulary)
+
     def add(self, key: tuple[str, int], passage: Analysed) -> int:
         """Add a passage; returns its slot, by which it is removed."""
         slot = self._slot()
         tuning = self._tuning
         every = passage.body.keys() | passage.title.keys()
         self._keys[slot] = key
-        self._terms[slot] = tuple(self._intern(term) for term in every)
-        self._units[slot] = np.array([self._intern(unit) for unit in passage.units], dtype=np.int32)
+        self._terms[slot] = tuple(self._vocabulary.intern(term) for term in every)
+        self._units[slot] = np.array([self._vocabulary.intern(unit) for unit in passage.units], dtype=np.int32)
         self._lengths[slot] = len(passage.units)
         for number, term in zip(self._terms[slot], every, strict=True):
             head = tuning.title * passage.title.get(term, 0) + tuning.lead * passage.lead.get(term, 0)
-            self._postings[number].add(slot, passage.body.get(term, 0), head)
+            self._vocabulary.postings[number].add(slot, passage.body.get(term, 0), head)
         self._norms = None
         return slot
 
     def remove(self, slot: int) -> None:
         """Forget the passage in ``slot``."""
         for term in self._terms[slot]:
-            self._postings[term].remove(slot)
+            self._vocabulary.remove(term, slot)
         self._keys[slot] = None
         self._terms[slot] = ()
         self._units[slot] = np.empty(0, dtype=np.int32)
@@ -186,13 +232,6 @@ class PassageIndex:
     def _rank(self, item: tuple[int, float]) -> tuple[float, tuple[str, int]]:
         return -round(item[1], 9), self._keys[item[0]] or ("", 0)
 
-    def _intern(self, term: str) -> int:
-        number = self._vocabulary.get(term)
-        if number is None:
-            number = self._vocabulary[term] = len(self._postings)
-            self._postings.append(_Postings())
-        return number
-
     def _slot(self) -> int:
         if self._free:
             return self._free.pop()
@@ -210,24 +249,19 @@ class PassageIndex:
         weights: dict[int, float] = {}
         ideal = 0.0
         for text, count in counts.items():
-            number = self._vocabulary.get(text, -1)
-            weight = self._idf(number) * self._kind_weight(text, text in units) * count
+            number = self._vocabulary.find(text)
+            weight = self._idf(number) * _kind_weight(self._tuning, text, text in units) * count
             ideal += weight
-            if number >= 0 and len(self._postings[number].slots):
+            if number >= 0:
                 weights[number] = weight
         if len(weights) > MAX_TERMS:
             weights = dict(sorted(weights.items(), key=lambda item: -item[1])[:MAX_TERMS])
-        order = tuple(self._vocabulary.get(term.text, -1) for term in wanted if term.unit)
+        order = tuple(self._vocabulary.find(term.text) for term in wanted if term.unit)
         return _Query(weights, order, ideal or 1.0)
 
     def _idf(self, number: int) -> float:
-        df = len(self._postings[number].slots) if number >= 0 else 0
+        df = len(self._vocabulary.postings[number].slots) if number >= 0 else 0
         return math.log(1 + (len(self) - df + 0.5) / (df + 0.5))
-
-    def _kind_weight(self, text: str, unit: bool) -> float:
-        if unit:
-            return self._tuning.unigram if len(text) == 1 and text > CJK_START else 1.0
-        return 1.0 if text > CJK_START else self._tuning.compound
 
     def _length_norms(self) -> Floats:
         if self._norms is None:
@@ -238,7 +272,7 @@ class PassageIndex:
         scores = np.zeros(len(self._keys))
         norms = self._length_norms()
         for number, weight in wanted.weights.items():
-            slots, body, head = self._postings[number].arrays()
+            slots, body, head = self._vocabulary.postings[number].arrays()
             tf = body * norms[slots] + head
             scores[slots] += weight * tf / (self._tuning.k1 + tf)
         return scores
@@ -258,7 +292,7 @@ class PassageIndex:
         distinct = {number: i for i, number in enumerate(dict.fromkeys(wanted.units)) if number >= 0}
         if self._tuning.proximity == 0 or len(distinct) < 2:
             return np.zeros(found.size)
-        lookup = np.full(len(self._postings), -1, dtype=np.int32)
+        lookup = np.full(len(self._vocabulary.postings), -1, dtype=np.int32)
         lookup[list(distinct)] = list(distinct.values())
         idf = np.zeros(len(set(wanted.units)))
         idf[list(distinct.values())] = [self._idf(number) for number in distinct]
@@ -270,6 +304,12 @@ class PassageIndex:
         k = (self._tuning.k1 / self._length_norms()[found])[:, None]
         gained: Floats = (np.minimum(idf, 1.0) * pull * (self._tuning.k1 + 1) / (k + pull)).sum(axis=1)
         return self._tuning.proximity * gained
+
+
+def _kind_weight(tuning: Tuning, text: str, unit: bool) -> float:
+    if unit:
+        return tuning.unigram if len(text) == 1 and text > CJK_START else 1.0
+    return 1.0 if text > CJK_START else tuning.compound
 
 
 def neighbours(texts: list[Ints], idf: Floats, order: list[tuple[int, int]]) -> Floats:
