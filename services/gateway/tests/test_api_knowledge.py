@@ -213,3 +213,21 @@ async def test_a_method_that_is_not_served(client: httpx.AsyncClient) -> None:
     answer = await client.patch("/v1/kb")
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, "not_found"),
+        ("PUT", "/v1/kb/a%2Fb/documents?path=x", 404, "not_found"),
+        ("POST", "/v1/kb", 405, "invalid"),
+    ],
+)
+async def test_what_is_not_served_is_refused_like_everything_else(
+    client: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await client.request(method, path)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["retryable"]) == (status, code, False)
+    assert "path" in error["message"]
+    assert ("Allow" in answer.headers) == (status == 405)

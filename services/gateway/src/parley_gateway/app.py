@@ -6,11 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from parley_gateway.api import router
+from parley_gateway.api.http import unrouted
 from parley_gateway.auth import Authenticator
 from parley_gateway.calls import Calls
 from parley_gateway.config import GatewaySettings
@@ -123,7 +125,8 @@ def front(hub: Hub) -> Front:
     """The ASGI application."""
     settings = hub.settings
     origins = Origins(settings.access.origins, loopback=is_loopback(settings.server.host))
-    http = Starlette(routes=[*_health_routes(hub), *router.routes(hub)])
+    routes = [*_health_routes(hub), *router.routes(hub)]
+    http = Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
     return Front(http, {"/v1/connect": Endpoint(hub)}, origins)
 
 

@@ -101,6 +101,7 @@ class FanIn:
         if isinstance(message, Batch):
             self._on_batch(message)
         elif not self._calls.on_reply(message):
+            self._verdicts["late_reply"] += 1
             log.info("reply that nobody waits for", call=message.call)
 
     async def _settle(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -83,6 +84,19 @@ def route(hub: Hub, path: str, methods: Mapping[str, Handler], *, shape: Shape =
         return response
 
     return Route(path, endpoint, methods=list(methods))
+
+
+def unrouted(_: Request, error: Exception) -> Response:
+    """A path that nothing is served at, or a method that it does not take, in the shape of every other error."""
+    assert isinstance(error, HTTPException)
+    code, text = FaultCode.INVALID, f"{error.detail}: this path takes other methods"
+    if error.status_code == 404:
+        code, text = (
+            FaultCode.NOT_FOUND,
+            "nothing is served at this path; is a name in it encoded, and is it one of /v1?",
+        )
+    counter(names.HTTP_REQUESTS).labels("none", str(error.status_code)).inc()
+    return JSON(plain_error(code.value, text, False), error.status_code, headers=error.headers)
 
 
 def _method(request: Request) -> str:
