@@ -30,7 +30,7 @@ class GenerateHandler:
         engine = self._engine
         attributes: tracing.Attributes = {
             names.ATTR_MODEL: engine.model,
-            names.ATTR_CONVERSATION: run.key.session,
+            names.ATTR_CONVERSATION: tracing.conversation(run.key.session),
             names.ATTR_FENCE: run.fence,
         }
         with tracing.span(names.SPAN_CHAT.format(model=engine.model), kind="client", attributes=attributes) as span:

@@ -45,7 +45,7 @@ class Recorder(StoreIntake):
             await self._refuse(delivery, "undecodable", f"a {type(record).__name__} is no record")
             return
         attributes = {
-            names.ATTR_CONVERSATION: record.key.session,
+            names.ATTR_CONVERSATION: tracing.conversation(record.key.session),
             names.ATTR_STATUS: record.status.value,
             names.ATTR_FENCE: record.fence,
         }

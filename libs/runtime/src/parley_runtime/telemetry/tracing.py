@@ -127,6 +127,11 @@ def inject(headers: MutableMapping[str, str | int], context: Context | None = No
     headers.update(carrier)
 
 
+def conversation(session: str) -> str:
+    """A session as spans and logs may name it: enough to tell it from others, too little to resume it."""
+    return session[:8]
+
+
 def extract(headers: Mapping[str, str | int]) -> Context | None:
     """The context that ``headers`` carry, for ``parent``; None where there is none or spans are off."""
     if _State.tracer is None:

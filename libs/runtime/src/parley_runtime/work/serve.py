@@ -57,7 +57,7 @@ class Server:
             names.ATTR_SYSTEM: "rabbitmq",
             names.ATTR_DESTINATION: delivery.queue,
             names.ATTR_OPERATION: "process",
-            names.ATTR_CONVERSATION: job.key.session,
+            names.ATTR_CONVERSATION: tracing.conversation(job.key.session),
             names.ATTR_STAGE: self.spec.stage,
             names.ATTR_KB: job.kb,
         }
