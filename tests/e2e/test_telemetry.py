@@ -24,7 +24,7 @@ async def test_one_trace_from_socket_to_socket(stack: Stack) -> None:
 
     def trace() -> list[dict[str, Any]]:
         spans = stack.spans()
-        ids = {span["trace_id"] for span in spans if span["attributes"].get(names.ATTR_CONVERSATION) == session}
+        ids = {span["trace_id"] for span in spans if span["attributes"].get(names.ATTR_CONVERSATION) == session[:8]}
         mine = [span for span in spans if span["trace_id"] in ids]
         return mine if any(span["name"] == names.SPAN_TURN for span in mine) else []
 

@@ -14,7 +14,9 @@ def opened(entry: Entry) -> None:
     gauge(names.TURNS_OPEN).inc()
     if tracing.enabled():
         entry.span = tracing.start_span(
-            names.SPAN_TURN, kind="server", attributes={names.ATTR_CONVERSATION: tracing.conversation(entry.turn.key.session)}
+            names.SPAN_TURN,
+            kind="server",
+            attributes={names.ATTR_CONVERSATION: tracing.conversation(entry.turn.key.session)},
         )
 
 

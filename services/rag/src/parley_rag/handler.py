@@ -86,7 +86,10 @@ class RetrieveHandler:
 
     async def _search(self, job: Retrieve, query: Query) -> list[Source]:
         begun = time.perf_counter()
-        attributes: tracing.Attributes = {names.ATTR_KB: job.kb, names.ATTR_CONVERSATION: tracing.conversation(job.key.session)}
+        attributes: tracing.Attributes = {
+            names.ATTR_KB: job.kb,
+            names.ATTR_CONVERSATION: tracing.conversation(job.key.session),
+        }
         with tracing.span(names.SPAN_RETRIEVAL.format(kb=job.kb), kind="internal", attributes=attributes):
             sources = await self._retriever.search(job.key.tenant, job.kb, query, self._options.passages)
         metrics.histogram(names.RETRIEVE_SECONDS).observe(time.perf_counter() - begun)
