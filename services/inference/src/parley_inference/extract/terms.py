@@ -16,7 +16,7 @@ a about after also am an and any are as at be been being but by can could did do
 having he her here him his how i if in into is it its just like me more most much my no not of on one only or other
 our out over please she should so some such tell than that the their them then there these they this those to too up
 us very want was we were what when where which while who whom whose why will with would you your explain describe mean
-means happen happens exactly actually
+means happen happens exactly actually use used uses using need needs needed
 """
 STOP = frozenset(_STOP_WORDS.split())
 _STOP_PHRASES = """
