@@ -125,6 +125,20 @@ async def test_a_turn_that_was_not_accepted_is_sent_again() -> None:
         assert (await turn.done()).status is TurnStatus.COMPLETED
 
 
+async def test_leaving_on_purpose_is_a_normal_close() -> None:
+    codes: asyncio.Queue[int | None] = asyncio.Queue()
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.socket.wait_closed()
+        codes.put_nowait(peer.socket.close_code)
+
+    async with server(script) as url, asyncio.timeout(5):
+        async with connect(url):
+            pass
+        assert await codes.get() == 1000
+
+
 async def test_cancel_reaches_the_server() -> None:
     async def script(peer: Peer) -> None:
         await peer.greet()

@@ -197,17 +197,25 @@ class Chat:
             proxy=None,
         ) as socket:
             self._socket = socket
-            await socket.send(self._encode(self._memory.hello()))
-            async with asyncio.timeout(options.connect_s):
-                await self._greeting(socket)
-            backoff.reset()
-            for start in self._memory.unsent():
-                await socket.send(self._encode(start))
-            for turn in self._memory.cancels():
-                await socket.send(self._encode(TurnCancel(turn=turn)))
-            async for data in socket:
-                self._take(codec.decode_server(data))
-            raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+            try:
+                await self._converse(socket, backoff)
+            except asyncio.CancelledError:
+                await socket.close()  # leaving on purpose is no failure: 1000 instead of 1011
+                raise
+
+    async def _converse(self, socket: ClientConnection, backoff: Backoff) -> None:
+        """From hello until the connection ends. Raises ConnectionClosed, GapFound or ProtocolError."""
+        await socket.send(self._encode(self._memory.hello()))
+        async with asyncio.timeout(self._options.connect_s):
+            await self._greeting(socket)
+        backoff.reset()
+        for start in self._memory.unsent():
+            await socket.send(self._encode(start))
+        for turn in self._memory.cancels():
+            await socket.send(self._encode(TurnCancel(turn=turn)))
+        async for data in socket:
+            self._take(codec.decode_server(data))
+        raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
 
     async def _greeting(self, socket: ClientConnection) -> None:
         while not self._welcome.done():
