@@ -80,6 +80,7 @@ class Chat:
         self._socket: ClientConnection | None = None
         self._welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._closed: ClientError | None = None
+        self._encode: Callable[[ClientFrame], str | bytes] = codec.encode_pack if options.binary else codec.encode_json
         self._notice = options.on_notice or (lambda _: None)
         self._wait_s: float | None = None
 
@@ -153,9 +154,6 @@ class Chat:
         with contextlib.suppress(ConnectionClosed):
             await self._socket.send(self._encode(frame))
 
-    def _encode(self, frame: ClientFrame) -> str | bytes:
-        return codec.encode_pack(frame) if self._options.binary else codec.encode_json(frame)
-
     async def run(self) -> None:
         """Keep a connection until cancelled. Raises Disconnected when the server sends us away for good."""
         loop = asyncio.get_running_loop()
@@ -207,7 +205,8 @@ class Chat:
         """From hello until the connection ends. Raises ConnectionClosed, GapFound or ProtocolError."""
         await socket.send(self._encode(self._memory.hello()))
         async with asyncio.timeout(self._options.connect_s):
-            await self._greeting(socket)
+            while not self._welcome.done():
+                self._take(codec.decode_server(await socket.recv()))
         backoff.reset()
         for start in self._memory.unsent():
             await socket.send(self._encode(start))
@@ -216,10 +215,6 @@ class Chat:
         async for data in socket:
             self._take(codec.decode_server(data))
         raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
-
-    async def _greeting(self, socket: ClientConnection) -> None:
-        while not self._welcome.done():
-            self._take(codec.decode_server(await socket.recv()))
 
     def _take(self, frame: Any) -> None:
         known = self.session
