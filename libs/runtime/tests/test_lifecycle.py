@@ -80,7 +80,7 @@ def _builder(steps: Steps, part: Part, error: Exception | None = None) -> lifecy
 
 
 def _process(**values: object) -> Process:
-    return Process("test", CommonSettings(**values))  # type: ignore[arg-type]
+    return Process("test", CommonSettings(**values))  # type: ignore[arg-type]  # settings by name
 
 
 async def _started(process: Process) -> None:

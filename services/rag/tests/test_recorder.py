@@ -113,7 +113,7 @@ class House:
     async def recorder(self, name: str, store: object = None, **options: object) -> Recorder:
         process = self.broker.process(name)
         sink = await EventSink.open(process, sender=name)
-        made = Recorder(process, store or self.store, sink, IntakeOptions(**options))  # type: ignore[arg-type]
+        made = Recorder(process, store or self.store, sink, IntakeOptions(**options))  # type: ignore[arg-type]  # numbers of either kind
         await made.start()
         self._closing += [sink.aclose, made.aclose]
         return made
@@ -134,7 +134,7 @@ class House:
 
     async def aclose(self) -> None:
         while self._closing:
-            await self._closing.pop()()  # type: ignore[misc]
+            await self._closing.pop()()  # type: ignore[misc]  # callbacks that return awaitables
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ async def broker() -> AsyncIterator[MemoryBroker]:
 
 def options(**changes: float) -> SweeperOptions:
     # A negative age takes in rows of this very moment.
-    return SweeperOptions(**{"every_s": -1, "budget_s": 100, "grace_s": 60, **changes})  # type: ignore[arg-type]
+    return SweeperOptions(**{"every_s": -1, "budget_s": 100, "grace_s": 60, **changes})  # type: ignore[arg-type]  # numbers of either kind
 
 
 async def claim(store: Store, turn: str = "t") -> None:

@@ -17,7 +17,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 """Media type of :func:`render`."""
 
 # A second series for every counter, which nobody reads.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 
 _registry = CollectorRegistry(auto_describe=True)
 _counters: dict[str, Counter] = {}

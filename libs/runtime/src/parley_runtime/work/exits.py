@@ -129,8 +129,9 @@ class Exits:
         """The client has its answer; keep the job with its cause for the operator."""
         try:
             await self._desk.courier.park(run.job, run.lease.queue, fault_of(error))
-        except ParleyError:
-            # The broker's own dead-lettering keeps the job too, but without its cause.
+        except ParleyError as failure:
+            # The broker's own dead-lettering keeps the job too.
+            log.info("dead letter kept without its cause", stage=run.stage, reason=type(failure).__name__)
             await run.lease.reject()
         else:
             await run.lease.ack()
