@@ -83,6 +83,7 @@ class _Terminal:
         if self._turn is not None and self._cancelling is None:
             self._cancelling = asyncio.ensure_future(self._turn.cancel())
         elif not self._busy and not self._lines.full():
+            common.out.print()
             self._lines.put_nowait(None)
         elif self._main is not None:
             self._main.cancel()
