@@ -362,6 +362,16 @@ async def test_events_are_counted_when_they_are_sent_and_when_closing_drops_them
     assert metrics.value(names.EVENTS_DROPPED, "closed") == dropped + 2
 
 
+async def test_what_is_said_after_closing_hangs_nothing() -> None:
+    sink = EventSink(HandLink(), sender="w1", options=slow())
+    await sink.aclose()
+    late = feed()
+    late.output.delta("a")
+    sink.touch(late)
+    assert not await sink.drain(1.0)
+    await sink.aclose()
+
+
 async def test_draining_sends_what_waits_and_says_whether_it_was_taken() -> None:
     link = HandLink()
     sink = EventSink(link, sender="w1", options=slow())

@@ -70,6 +70,8 @@ class EventSink:
         """Send what waits and await the confirms; False where ``timeout_s`` was not enough."""
         deadline = self._loop.time() + timeout_s
         while self._dirty or self._single or self._lanes.sending:
+            if self._closed:
+                return False
             self._flush()
             if self._lanes.sending:
                 left = deadline - self._loop.time()
