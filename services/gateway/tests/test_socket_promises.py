@@ -11,6 +11,7 @@ from parley_gateway.config import TurnSettings
 from parley_protocol.control import Attach, Audience, Begin, Leave, Stop
 from parley_protocol.events import Delta, Fault, Marks, Refusal, Retrieval, Snapshot, Source, Status
 from parley_protocol.position import Position, encode_position
+from parley_runtime.errors import Unavailable
 from parley_runtime.settings import CommonSettings
 from parley_runtime.telemetry import tracing
 
@@ -44,6 +45,22 @@ async def test_turns_after_the_position_are_replayed(house):
     assert not welcome["gap"]
     assert (done["turn"], done["text"]) == ("b", "second")
     assert "a" not in second.seen
+
+
+async def test_turns_that_cannot_be_looked_up_are_a_gap(house, monkeypatch):
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        await first.start("a")
+        await house.worker.answer(await house.worker.jobs.get(), "first")
+        await first.until("turn.done", "a")
+
+    async def down(*_, **__):
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(house.store, "after", down)
+    async with house.client(two, greet=False) as second:
+        welcome = await second.hello(session=first.session, position=first.position)
+    assert (welcome["resumed"], welcome["gap"]) == (True, True)
 
 
 async def test_two_sockets_follow_one_session(house):

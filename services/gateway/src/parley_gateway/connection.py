@@ -231,9 +231,10 @@ class Connection:
             watcher = hub.dispatch.watcher
             wanted = resuming.to_read(session, position, frame.pending)
             rows = await watcher.read_rows([session.key(turn) for turn in wanted]) if wanted else {}
-            after = await watcher.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
+            read = await watcher.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
         finally:
             session.guests -= 1
+        after = read or []
         client = resuming.Returning(
             position=position,
             pending=frame.pending,
@@ -245,7 +246,7 @@ class Connection:
             budget_s=hub.settings.turns.budget_s,
         )
         result = resuming.resume(session, self.outbox, client)
-        gap = result.gap or lost or len(after) > MAX_AFTER
+        gap = result.gap or lost or read is None or len(after) > MAX_AFTER
         counter(names.RESUMES).labels("gap" if gap else "resumed").inc()
         self._welcome(session_id, resumed=True, gap=gap)
         hub.dispatch.apply(result.effects)

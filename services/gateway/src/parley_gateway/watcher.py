@@ -85,11 +85,11 @@ class Watcher:
             log.warning("rows cannot be read; again soon", cause=type(error).__name__, turns=len(keys))
             return None
 
-    async def read_after(self, session: Session, turn: str, limit: int) -> list[TurnRow]:
-        """Rows of the session after ``turn``; none where the store did not answer in time."""
+    async def read_after(self, session: Session, turn: str, limit: int) -> list[TurnRow] | None:
+        """Rows of the session after ``turn``; None where the store did not answer in time."""
         try:
             async with asyncio.timeout(READ_S):
                 return await self._store.after(session.tenant, session.id, turn, limit=limit)
         except (ParleyError, TimeoutError) as error:
-            log.warning("rows cannot be read", cause=type(error).__name__)
-            return []
+            log.warning("rows cannot be read; the client is told of a gap", cause=type(error).__name__)
+            return None
