@@ -1,5 +1,6 @@
 """A whole installation without a network: in-memory broker, SQLite store, one gateway, workers as a test adds them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -7,10 +8,10 @@ from typing import Any
 
 from parley_protocol.control import Audience
 from parley_protocol.ids import TurnKey
-from parley_protocol.routes import topology
-from parley_protocol.work import ChatMessage, Generate, Retrieve
+from parley_protocol.routes import Stage, topology
+from parley_protocol.work import ChatMessage, Generate, Record, Retrieve
 from parley_runtime.control import ControlPlane
-from parley_runtime.stage import StageSpec
+from parley_runtime.stage import Run, StageSpec, following, record
 from parley_runtime.store import open_store
 from parley_runtime.store.ports import Store
 from parley_runtime.work.options import WorkerOptions
@@ -52,6 +53,64 @@ def prompt(**changes: Any) -> Generate:
         "prompt": (ChatMessage("user", "Who?"),),
     }
     return Generate(**(values | changes))
+
+
+class Script:
+    """Says ``words``, one for each permit, then records. ``prefixes`` keeps what each run was given."""
+
+    def __init__(self, *words: str, resumes: bool = False, permits: int = 0) -> None:
+        self.words = words
+        self.resumes = resumes
+        self.permits = asyncio.Semaphore(permits)
+        self.entered = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.prefixes: list[str] = []
+        self.runs: list[Run[Generate]] = []
+
+    async def __call__(self, run: Run[Generate]) -> Record:
+        self.prefixes.append(run.prefix)
+        self.runs.append(run)
+        words = self.words
+        if self.resumes and run.prefix:
+            run.resume(run.prefix)
+        self.entered.set()
+        try:
+            for word in words:
+                await self.permits.acquire()
+                run.delta(word)
+            await self.permits.acquire()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return record(run)
+
+    def allow(self, count: int = 1) -> None:
+        """Give ``count`` permits."""
+        for _ in range(count):
+            self.permits.release()
+
+
+def scripted(script: Script, seats: int = 1) -> StageSpec[Generate]:
+    """The generation stage with ``script`` for its handler."""
+    return StageSpec(Stage.GENERATE, Generate, seats, script)
+
+
+class Door:
+    """A first stage that can be held up."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def __call__(self, run: Run[Retrieve]) -> Generate:
+        self.entered.set()
+        await self.open.wait()
+        return following(run, [])
+
+
+def first_stage(door: Door) -> StageSpec[Retrieve]:
+    """The first stage with ``door`` for its handler."""
+    return StageSpec(Stage.RETRIEVE, Retrieve, 1, door, first=True)
 
 
 class House:
