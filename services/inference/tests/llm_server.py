@@ -1,13 +1,18 @@
-"""A small OpenAI-compatible HTTP server on 127.0.0.1 that misbehaves exactly as a test asks.
+"""A small OpenAI-compatible HTTP server on 127.0.0.1 that misbehaves exactly as a test asks, and an engine on it.
 
 Raw asyncio streams, because a well-behaved HTTP library would refuse to send most of this.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Self
+
+from parley_inference.engine import Piece, Request, stream
+from parley_inference.engines.openai import OpenAIGenerator, OpenAISettings, connect
+from parley_protocol.work import ChatMessage
 
 Script = Callable[["Exchange"], Awaitable[None]]
 """Answers one POST. Returning closes the connection."""
@@ -136,3 +141,31 @@ def saying(*parts: str | bytes, headers: Mapping[str, str] | None = None) -> Scr
             await exchange.send(part)
 
     return script
+
+
+KEY = "sk-very-secret"
+QUESTION = Request(
+    messages=(ChatMessage("system", "Be brief."), ChatMessage("user", "hello?")), question="hello?", deadline_s=20.0
+)
+FAST = OpenAISettings(api_key=KEY, first_byte_s=5.0, chunk_s=5.0, retries=0, breaker=0)
+
+
+@asynccontextmanager
+async def serving(
+    *scripts: Script, settings: OpenAISettings = FAST
+) -> AsyncIterator[tuple[LlmServer, OpenAIGenerator]]:
+    async with LlmServer(*scripts) as server:
+        engine = await connect(replace(settings, base_url=server.url))
+        try:
+            yield server, engine
+        finally:
+            await engine.close()
+
+
+async def pieces_of(engine: OpenAIGenerator, request: Request = QUESTION, prefix: str = "") -> list[Piece]:
+    async with asyncio.timeout(20), aclosing(stream(engine, request, prefix=prefix)) as pieces:
+        return [piece async for piece in pieces]
+
+
+async def text_of(engine: OpenAIGenerator, request: Request = QUESTION) -> str:
+    return "".join(piece.text for piece in await pieces_of(engine, request))

@@ -2,72 +2,37 @@
 
 import asyncio
 import json
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
 
 import pytest
-import structlog
-from llm_server import Exchange, LlmServer, Script, event, good, refusing, saying
-
-from parley_inference.engine import Piece, Request, stream
-from parley_inference.engines import openai
-from parley_inference.engines.openai import OpenAIGenerator, OpenAISettings, connect
-from parley_protocol.events import Usage
-from parley_protocol.work import ChatMessage, Sampling
-from parley_runtime.errors import ConfigError, EngineError, EngineRejected, Unavailable
-
-pytestmark = pytest.mark.unit
-
-KEY = "sk-very-secret"
-QUESTION = Request(
-    messages=(ChatMessage("system", "Be brief."), ChatMessage("user", "hello?")), question="hello?", deadline_s=20.0
+from llm_server import (
+    FAST,
+    KEY,
+    QUESTION,
+    Exchange,
+    event,
+    good,
+    pieces_of,
+    refusing,
+    saying,
+    serving,
+    text_of,
 )
-FAST = OpenAISettings(api_key=KEY, first_byte_s=5.0, chunk_s=5.0, retries=0, breaker=0)
 
+from parley_inference.engine import Piece, stream
+from parley_inference.engines.openai import connect
+from parley_protocol.events import Usage
+from parley_protocol.work import Sampling
+from parley_runtime.errors import EngineError, EngineRejected
 
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai, "BACKOFF_S", 0.001)
-
-
-@pytest.fixture(autouse=True)
-def no_key_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level(logging.DEBUG)
-    with structlog.testing.capture_logs() as events:
-        yield
-    assert KEY not in caplog.text
-    assert KEY not in str(events)
-    assert "hello?" not in str(events)
-
-
-@asynccontextmanager
-async def serving(
-    *scripts: Script, settings: OpenAISettings = FAST
-) -> AsyncIterator[tuple[LlmServer, OpenAIGenerator]]:
-    async with LlmServer(*scripts) as server:
-        engine = await connect(replace(settings, base_url=server.url))
-        try:
-            yield server, engine
-        finally:
-            await engine.close()
-
-
-async def _pieces(engine: OpenAIGenerator, request: Request = QUESTION, prefix: str = "") -> list[Piece]:
-    async with asyncio.timeout(20), aclosing(stream(engine, request, prefix=prefix)) as pieces:
-        return [piece async for piece in pieces]
-
-
-async def _text(engine: OpenAIGenerator, request: Request = QUESTION) -> str:
-    return "".join(piece.text for piece in await _pieces(engine, request))
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_waits", "no_key_in_logs")]
 
 
 async def test_a_whole_answer() -> None:
     async with serving(good) as (server, engine):
-        pieces = await _pieces(engine)
+        pieces = await pieces_of(engine)
     assert [piece.text for piece in pieces] == ["Hel", "lo ", "there", ""]
     assert pieces[-1].usage == Usage(7, 3)
     (asked,) = server.asked
@@ -84,8 +49,8 @@ async def test_a_whole_answer() -> None:
 async def test_sampling_is_passed_on() -> None:
     sampling = Sampling(model="small", max_tokens=5, temperature=0.0, top_p=0.5, seed=7, stop=("\n",))
     async with serving(good) as (server, engine):
-        await _text(engine, replace(QUESTION, sampling=sampling))
-        await _text(engine, replace(QUESTION, sampling=Sampling(model="parley")))
+        await text_of(engine, replace(QUESTION, sampling=sampling))
+        await text_of(engine, replace(QUESTION, sampling=Sampling(model="parley")))
     assert {name: server.asked[0].body[name] for name in ("model", "max_tokens", "temperature", "top_p", "seed")} == {
         "model": "small",
         "max_tokens": 5,
@@ -100,7 +65,7 @@ async def test_sampling_is_passed_on() -> None:
 
 async def test_no_key_no_header() -> None:
     async with serving(good, settings=replace(FAST, api_key="")) as (server, engine):
-        await _text(engine)
+        await text_of(engine)
     assert "authorization" not in server.asked[0].headers
 
 
@@ -126,7 +91,7 @@ async def test_a_connection_is_used_again() -> None:
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     engine = await connect(replace(FAST, base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
-    assert [await _text(engine) for _ in range(3)] == ["x", "x", "x"]
+    assert [await text_of(engine) for _ in range(3)] == ["x", "x", "x"]
     await engine.close()
     server.close()
     await server.wait_closed()
@@ -149,7 +114,7 @@ async def test_a_connection_is_used_again() -> None:
 async def test_a_refusal_is_not_repeated_and_names_the_setting(status: int, said: str) -> None:
     async with serving(refusing(status), good, settings=replace(FAST, retries=5)) as (server, engine):
         with pytest.raises(EngineRejected, match=said) as caught:
-            await _text(engine)
+            await text_of(engine)
         assert len(server.asked) == 1
     assert KEY not in str(caught.value)
     assert not caught.value.retryable
@@ -159,7 +124,7 @@ async def test_a_server_s_words_are_not_passed_on() -> None:
     error = {"message": "you said: my diary", "type": "invalid_request_error", "code": "bad_thing"}
     async with serving(refusing(400, error)) as (_, engine):
         with pytest.raises(EngineRejected) as caught:
-            await _text(engine)
+            await text_of(engine)
     assert "(bad_thing)" in str(caught.value)
     assert "diary" not in str(caught.value)
 
@@ -168,21 +133,21 @@ async def test_a_prompt_too_long_is_said() -> None:
     error = {"message": "This model's maximum context length is 4096 tokens", "code": 400}
     async with serving(refusing(400, error)) as (_, engine):
         with pytest.raises(EngineRejected, match="longer than the model's context"):
-            await _text(engine)
+            await text_of(engine)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 async def test_a_passing_failure_is_tried_again_before_the_first_token(status: int) -> None:
     scripts = (refusing(status), refusing(status), good)
     async with serving(*scripts, settings=replace(FAST, retries=2)) as (server, engine):
-        assert await _text(engine) == "Hello there"
+        assert await text_of(engine) == "Hello there"
         assert len(server.asked) == 3
 
 
 async def test_attempts_are_bounded() -> None:
     async with serving(refusing(500), settings=replace(FAST, retries=2)) as (server, engine):
         with pytest.raises(EngineError, match="HTTP 500"):
-            await _text(engine)
+            await text_of(engine)
         assert len(server.asked) == 3
 
 
@@ -190,7 +155,7 @@ async def test_a_wish_to_wait_is_kept() -> None:
     scripts = (refusing(429, headers={"retry-after": "1"}), good)
     async with serving(*scripts, settings=replace(FAST, retries=1)) as (server, engine):
         begun = time.perf_counter()
-        assert await _text(engine) == "Hello there"
+        assert await text_of(engine) == "Hello there"
         assert time.perf_counter() - begun >= 1.0
         assert len(server.asked) == 2
 
@@ -201,7 +166,7 @@ async def test_a_long_wish_is_left_to_the_retry_ladder() -> None:
         engine,
     ):
         with pytest.raises(EngineError) as caught:
-            await _text(engine)
+            await text_of(engine)
         assert len(server.asked) == 1
     assert caught.value.retry_after_s == 120.0
     assert caught.value.retryable
@@ -228,7 +193,7 @@ async def test_a_stream_cut_before_any_text_is_tried_again() -> None:
         await exchange.send(event({"choices": [{"delta": {"role": "assistant", "content": ""}}]}))
 
     async with serving(cut, good, settings=replace(FAST, retries=1)) as (_, engine):
-        assert await _text(engine) == "Hello there"
+        assert await text_of(engine) == "Hello there"
 
 
 async def test_a_reset_connection_is_a_failure() -> None:
@@ -240,13 +205,13 @@ async def test_a_reset_connection_is_a_failure() -> None:
 
     async with serving(reset) as (_, engine):
         with pytest.raises(EngineError, match="cut the answer off"):
-            await _text(engine)
+            await text_of(engine)
 
 
 async def test_an_end_after_the_finish_reason_is_an_end() -> None:
     script = saying(event({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}))
     async with serving(script) as (_, engine):
-        pieces = await _pieces(engine)
+        pieces = await pieces_of(engine)
     assert [piece.text for piece in pieces] == ["Hi"]
     assert pieces[-1].usage is None
 
@@ -270,14 +235,14 @@ async def test_an_end_after_the_finish_reason_is_an_end() -> None:
 async def test_garbage_is_a_failure(garbage: str | bytes) -> None:
     async with serving(saying(garbage)) as (_, engine):
         with pytest.raises(EngineError):
-            await _text(engine)
+            await text_of(engine)
 
 
 async def test_a_model_that_says_nothing_has_failed() -> None:
     script = saying(event({"choices": [{"delta": {}, "finish_reason": "length"}]}), "data: [DONE]\n\n")
     async with serving(script) as (_, engine):
         with pytest.raises(EngineError, match=r"no text.*length"):
-            await _text(engine)
+            await text_of(engine)
 
 
 async def test_odd_but_lawful_streams() -> None:
@@ -294,7 +259,7 @@ async def test_odd_but_lawful_streams() -> None:
     by_bytes: list[str | bytes] = [raw[i : i + 1] for i in range(len(raw))]
     for script in (saying(raw), saying(*by_bytes)):
         async with serving(script) as (_, engine):
-            assert await _text(engine) == "你好\u2028 \u0085x there"
+            assert await text_of(engine) == "你好\u2028 \u0085x there"
 
 
 async def test_a_server_that_does_not_stream() -> None:
@@ -306,7 +271,7 @@ async def test_a_server_that_does_not_stream() -> None:
         _,
         engine,
     ):
-        assert await _pieces(engine) == [Piece("All at once"), Piece("", Usage(4, 0))]
+        assert await pieces_of(engine) == [Piece("All at once"), Piece("", Usage(4, 0))]
 
 
 async def test_a_server_that_lacks_usage_options() -> None:
@@ -317,8 +282,8 @@ async def test_a_server_that_lacks_usage_options() -> None:
             await good(exchange)
 
     async with serving(picky, settings=replace(FAST, retries=1)) as (server, engine):
-        assert await _text(engine) == "Hello there"
-        assert await _text(engine) == "Hello there"
+        assert await text_of(engine) == "Hello there"
+        assert await text_of(engine) == "Hello there"
         assert ["stream_options" in asked.body for asked in server.asked] == [True, False, False]
 
 
@@ -329,7 +294,7 @@ async def _hangs(exchange: Exchange) -> None:
 async def test_a_slow_first_byte_is_bounded() -> None:
     async with serving(_hangs, settings=replace(FAST, first_byte_s=0.1)) as (_, engine):
         with pytest.raises(EngineError, match="PARLEY_OPENAI_FIRST_BYTE_S"):
-            await _text(engine)
+            await text_of(engine)
 
 
 async def test_a_slow_first_byte_after_the_head_is_bounded() -> None:
@@ -339,7 +304,7 @@ async def test_a_slow_first_byte_after_the_head_is_bounded() -> None:
 
     async with serving(slow, settings=replace(FAST, first_byte_s=0.1)) as (_, engine):
         with pytest.raises(EngineError, match="PARLEY_OPENAI_FIRST_BYTE_S"):
-            await _text(engine)
+            await text_of(engine)
 
 
 async def test_silence_within_an_answer_is_bounded_and_comments_break_it() -> None:
@@ -354,7 +319,7 @@ async def test_silence_within_an_answer_is_bounded_and_comments_break_it() -> No
     begun = time.perf_counter()
     async with serving(slow, settings=replace(FAST, chunk_s=0.2)) as (_, engine):
         with pytest.raises(EngineError, match="PARLEY_OPENAI_CHUNK_S"):
-            await _text(engine)
+            await text_of(engine)
     assert time.perf_counter() - begun > 0.45
 
 
@@ -372,7 +337,7 @@ async def test_a_cancel_reaches_the_server_at_once(after: str) -> None:
         gone.set()
 
     async with serving(patient) as (_, engine):
-        task = asyncio.create_task(_text(engine))
+        task = asyncio.create_task(text_of(engine))
         await asyncio.wait_for(asked.wait(), 10)
         task.cancel()
         begun = time.perf_counter()
@@ -380,124 +345,3 @@ async def test_a_cancel_reaches_the_server_at_once(after: str) -> None:
         assert time.perf_counter() - begun < 0.1
         with pytest.raises(asyncio.CancelledError):
             await task
-
-
-async def test_the_breaker_opens_says_so_and_closes_again() -> None:
-    down = True
-
-    async def moody(exchange: Exchange) -> None:
-        await (exchange.refuse(503) if down else good(exchange))
-
-    async with serving(moody, settings=replace(FAST, breaker=3)) as (server, engine):
-        for _ in range(3):
-            assert engine.problem() is None
-            with pytest.raises(EngineError):
-                await _text(engine)
-        problem = engine.problem()
-        assert problem is not None
-        assert "failed 3 times in a row" in problem
-        # While it is open, requests wait in their seats instead of asking.
-        waiting = [asyncio.create_task(_text(engine)) for _ in range(5)]
-        await asyncio.sleep(0)
-        assert len(server.asked) == 3
-        down = False
-        assert await asyncio.gather(*waiting) == ["Hello there"] * 5
-        assert engine.problem() is None
-
-
-async def test_a_cancelled_trial_lets_the_next_one_try() -> None:
-    asked = asyncio.Event()
-
-    async def hangs(exchange: Exchange) -> None:
-        asked.set()
-        await exchange.hang_up_seen()
-
-    async with serving(refusing(503), hangs, good, settings=replace(FAST, breaker=1)) as (_, engine):
-        with pytest.raises(EngineError):
-            await _text(engine)
-        trial = asyncio.create_task(_text(engine))
-        await asyncio.wait_for(asked.wait(), 10)
-        trial.cancel()
-        assert await _text(engine) == "Hello there"
-
-
-async def test_a_prefix_is_continued_where_the_server_can() -> None:
-    async with serving(good, settings=replace(FAST, continues=True)) as (server, engine):
-        await _pieces(engine, prefix="So far")
-    body = server.asked[0].body
-    assert body["messages"][-1] == {"role": "assistant", "content": "So far"}
-    assert body["continue_final_message"] is True
-    assert body["add_generation_prompt"] is False
-
-
-async def test_a_prefix_is_left_out_where_it_cannot() -> None:
-    async with serving(good) as (server, engine):
-        await _pieces(engine, prefix="So far")
-    assert server.asked[0].body["messages"][-1]["role"] == "user"
-
-
-async def test_connecting_needs_an_address() -> None:
-    with pytest.raises(ConfigError, match="PARLEY_OPENAI_BASE_URL"):
-        await connect(OpenAISettings())
-
-
-async def test_connecting_to_nobody() -> None:
-    with pytest.raises(Unavailable, match="PARLEY_OPENAI_BASE_URL") as caught:
-        await connect(OpenAISettings(base_url="http://user:hidden@127.0.0.1:9/v1"))
-    assert "hidden" not in str(caught.value)
-
-
-async def test_connecting_to_a_server_that_does_not_answer() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    begun = time.perf_counter()
-    with pytest.raises(Unavailable, match=r"within 0\.1 s"):
-        await connect(OpenAISettings(base_url=f"http://127.0.0.1:{port}", probe_s=0.1))
-    assert time.perf_counter() - begun < 1.0
-    server.close()
-    await server.wait_closed()
-
-
-@pytest.mark.parametrize(
-    ("status", "models", "model", "said"),
-    [
-        (401, ["m"], "m", "PARLEY_OPENAI_API_KEY"),
-        (200, [], "", "PARLEY_OPENAI_MODEL"),
-        (404, ["m"], "", "PARLEY_OPENAI_MODEL"),
-    ],
-)
-async def test_connecting_without_key_or_model(status: int, models: list[str], model: str, said: str) -> None:
-    async with LlmServer(good, models=models) as server:
-        server.models_status = status
-        with pytest.raises(ConfigError, match=said):
-            await connect(replace(FAST, base_url=server.url, model=model))
-
-
-@pytest.mark.parametrize(
-    ("status", "named", "expected"), [(200, "", "tiny"), (200, "mine", "mine"), (404, "mine", "mine")]
-)
-async def test_which_model(status: int, named: str, expected: str) -> None:
-    async with LlmServer(good) as server:
-        server.models_status = status
-        engine = await connect(replace(FAST, base_url=server.url + "/", model=named))
-        assert engine.model == expected
-        assert await _text(engine) == "Hello there"
-        assert server.asked[0].body["model"] == expected
-        await engine.close()
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: OpenAISettings(base_url="ftp://x"),
-        lambda: OpenAISettings(api_key="schlüssel"),
-        lambda: OpenAISettings(api_key="a\nb"),
-    ],
-)
-def test_bad_settings(make: Callable[[], Any]) -> None:
-    with pytest.raises(ValueError, match="PARLEY_OPENAI_"):
-        make()
