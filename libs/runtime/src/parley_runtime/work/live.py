@@ -114,9 +114,9 @@ class LiveRun(Generic[J]):
         self._sink.touch(self.feed)
 
     def retrieval(self, intent: str, route: str, sources: Sequence[Source]) -> None:
-        """Mark; see ``stage.Run``."""
+        """Mark; see ``stage.Run``. Leaves at once, but behind the job where the handler is about to return it."""
         self.output.retrieval(intent, route, sources)
-        self._sink.touch(self.feed, urgent=True)
+        self._sink.touch(self.feed)
 
     def resume(self, text: str) -> None:
         """Take ``text`` as answered; see ``stage.Run``."""
