@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from parley_inference.extract import phrases
 from parley_inference.extract.compose import answer, pieces
 from parley_inference.extract.questions import Asks, read_question
+from parley_inference.extract.ranking import choose
 from parley_inference.extract.terms import is_chinese, stem, terms
 from parley_protocol.events import Source
 from parley_protocol.work import ChatMessage
@@ -332,3 +333,17 @@ def test_half_of_a_long_sentence_ends_with_a_full_stop() -> None:
     half = "网关" + "把事件逐个写入套接字" * 8
     assert answer("网关做什么？", sources(half + "；数据库保存记录。")).startswith(half)
     assert "；[1]" not in answer("网关做什么？", sources(half + "；数据库保存记录。"))
+
+
+def test_the_new_subject_of_a_follow_up_outweighs_the_old_one() -> None:
+    asked = [
+        ChatMessage("user", "水温超过多少度要打开增氧机？"),
+        ChatMessage("assistant", "水温超过三十度时必须打开增氧机。[1]"),
+        ChatMessage("user", "那喂食呢？"),
+    ]
+    passages = (
+        Source("1", "a.md", "养殖手册 › 水温", 1.0, "水温超过三十度时必须打开增氧机。", 0, 16),
+        Source("2", "a.md", "养殖手册 › 喂食", 0.9, "每天早上八点和下午四点各喂食一次。", 16, 33),
+    )
+    picked = choose(read_question("那喂食呢？", asked), passages).picked
+    assert [candidate.source for candidate in picked] == [1]

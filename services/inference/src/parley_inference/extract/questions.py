@@ -49,7 +49,9 @@ _PATTERNS = (
 _KINDS = tuple((kind, re.compile(pattern, re.I)) for kind, pattern in _PATTERNS)
 
 EARLIER_WEIGHT = 0.4
-"""Of a term that only an earlier question holds."""
+"""Of a term that only an earlier question holds, at most."""
+EARLIER_SHARE = 0.8
+"""All earlier terms together weigh at most this part of the question's own: the new subject decides."""
 _FEW = 2
 
 
@@ -72,8 +74,9 @@ def read_question(text: str, messages: Sequence[ChatMessage] = ()) -> Question:
     weights = dict.fromkeys(terms(text, question=True), 1.0)
     asks = next((kind for kind, pattern in _KINDS if pattern.search(text)), Asks.FACT)
     if len(weights) <= _FEW:
-        for term in terms(_before(text, messages), question=True):
-            weights.setdefault(term, EARLIER_WEIGHT)
+        earlier = [term for term in terms(_before(text, messages), question=True) if term not in weights]
+        most = EARLIER_SHARE * len(weights) / len(earlier) if weights and earlier else EARLIER_WEIGHT
+        weights.update(dict.fromkeys(earlier, min(EARLIER_WEIGHT, most)))
     # A question of nothing but common words is asked about these words.
     weights = weights or dict.fromkeys(terms(text), 1.0)
     return Question(text, asks, is_chinese(text), weights, words(text) - STOP)
