@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import aio_pika
+
 from bench.stack import answering, free_port, purge, quantile, stack
 from bench.throughput import parley_env, peer_gateway, peer_sockets
 from bench.wire import MARK, Socket, open_socket
@@ -111,9 +113,37 @@ async def peer(folder: Path, amqp: str, kind: str, name: str) -> Latencies:
         return await measure(name, sockets[0], ask, lambda frame: b"turn.done" in frame)
 
 
+async def hop(amqp: str) -> Latencies:
+    """One message over one quorum queue, publish to delivery, by the AMQP client alone: what a turn pays twice."""
+    connection = await aio_pika.connect(amqp)
+    async with connection:
+        publishing, consuming = await connection.channel(), await connection.channel()
+        await consuming.set_qos(prefetch_count=10)
+        name = "bench.hop"
+        queue = await consuming.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
+        arrived: asyncio.Queue[float] = asyncio.Queue()
+
+        async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+            arrived.put_nowait(time.perf_counter())
+            await message.ack()
+
+        await queue.consume(take)
+        times: list[float] = []
+        for _ in range(WARM + TURNS):
+            began = time.perf_counter()
+            await publishing.default_exchange.publish(aio_pika.Message(b"x" * 500), name)
+            times.append((await arrived.get() - began) * 1000)
+            await asyncio.sleep(PACE_S)
+        await consuming.queue_delete(name)
+    times = times[WARM:]
+    p50, p99 = quantile(times, 0.5), quantile(times, 0.99)
+    return Latencies("one bare quorum hop, for comparison", p50, p99, p50, p99)
+
+
 async def run(folder: Path, amqp: str, say: Callable[[str], None]) -> list[Latencies]:
     """All systems, peers first."""
-    rows = []
+    say("latency: one bare quorum hop")
+    rows = [await hop(amqp)]
     for kind, title in (("socketio", "python-socketio + aio-pika"), ("plain", "Starlette + aio-pika")):
         say(f"latency: {title}")
         rows.append(await peer(folder / f"latency-{kind}", amqp, kind, title))

@@ -1,9 +1,10 @@
 """Events per second from a worker through the broker and a gateway to 50 sockets, and what each process paid.
 
-Every system sends the same frames: an answer delta with turn, seq, a position of equal length and one token. A worker
-keeps at most ``AHEAD`` events under way, told by the reader how many have arrived, so that nothing is measured but
-what reached the sockets. Parley joins deltas of a turn when a socket or the broker falls behind; its row ``frame per
-event`` keeps so few events under way that every event is a frame of its own.
+Every system sends the same frames: an answer delta with turn, seq, a position of equal length and one token. The
+peers' worker and Parley's in the row ``deltas joined`` keep a bounded number of events under way, told by the reader
+how many have arrived, so that nothing is measured but what reached the sockets. Parley joins deltas of a turn when a
+socket or the broker falls behind: that row shows what this gives. The row ``frame per event`` raises the rate as long
+as (nearly) every event still is a frame of its own, as the peers' are.
 """
 
 import asyncio
@@ -20,6 +21,10 @@ from bench.wire import Socket, open_socket
 
 SOCKETS = 50
 AHEAD = 20_000
+RATES = (10_000, 20_000, 25_000, 30_000, 35_000, 40_000, 50_000, 60_000)
+"""Events per second asked for, in turn."""
+ALONE = 0.85
+"""Frames per event from which on events count as travelling alone."""
 WARM_S = 2.0
 MEASURE_S = 8.0
 
@@ -78,15 +83,13 @@ async def measure(name: str, rig: Rig, broker: int) -> Flow:
 
 
 @contextlib.asynccontextmanager
-async def parley(folder: Path, amqp: str, *, ahead: int, env: dict[str, str] | None = None) -> AsyncIterator[Rig]:
+async def parley(folder: Path, amqp: str, *flags: str, env: dict[str, str] | None = None) -> AsyncIterator[Rig]:
     """The real gateway; the flood stands where a generation worker would, on the real worker loop and sink."""
     port = free_port()
     await purge(amqp)
     async with stack(folder, parley_env(folder, amqp, port) | (env or {})) as running:
         gateway = await running.start("gateway", "parley_gateway")
-        worker = await running.start(
-            "worker", "bench.parley_flood", "--turns", str(SOCKETS), "--ahead", str(ahead), pipes=True
-        )
+        worker = await running.start("worker", "bench.parley_flood", "--turns", str(SOCKETS), *flags, pipes=True)
         await worker.ready()
         await answering(port, "/livez", gateway)
         sockets = [await open_socket(port, "/v1/connect") for _ in range(SOCKETS)]
@@ -205,10 +208,23 @@ async def run(folder: Path, amqp: str, say: Callable[[str], None]) -> list[Flow]
         say(f"throughput: {title}")
         async with peer(folder / kind, amqp, kind) as rig:
             flows.append(await measure(title, rig, broker))
-    say("throughput: Parley, frame per event")
-    async with parley(folder / "parley-frames", amqp, ahead=SOCKETS * 4) as rig:
-        flows.append(await measure("Parley, frame per event", rig, broker))
-    say("throughput: Parley")
-    async with parley(folder / "parley", amqp, ahead=AHEAD) as rig:
-        flows.append(await measure("Parley", rig, broker))
+    flows.append(await _frame_per_event(folder, amqp, broker, say))
+    say("throughput: Parley, deltas joined")
+    async with parley(folder / "parley", amqp, "--ahead", str(AHEAD)) as rig:
+        flows.append(await measure("Parley, deltas joined", rig, broker))
     return flows
+
+
+async def _frame_per_event(folder: Path, amqp: str, broker: int, say: Callable[[str], None]) -> Flow:
+    """The highest of :data:`RATES` at which hardly any two events share a frame; the lowest where none is."""
+    flow: Flow | None = None
+    for rate in RATES:
+        say(f"throughput: Parley, a frame for each event, {rate:,} events/s asked for")
+        where = folder / f"parley-{rate}"
+        async with parley(where, amqp, "--rate", str(rate), env={"PARLEY_FLUSH_S": "0"}) as rig:
+            found = await measure("Parley, frame per event", rig, broker)
+        if flow is not None and found.frames_s < ALONE * found.events_s:
+            break
+        flow = found
+    assert flow is not None
+    return flow
