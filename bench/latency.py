@@ -12,11 +12,13 @@ import aio_pika
 
 from bench.stack import answering, free_port, purge, quantile, stack
 from bench.throughput import parley_env, peer_gateway, peer_sockets
-from bench.wire import MARK, Socket, open_socket
+from bench.wire import Socket, open_socket
 
 TURNS = 400
 WARM = 50
 TOKENS = 20
+FIRST = b"answer.delta"
+"""In every system's frame of answer text."""
 PACE_S = 0.02
 """Between turns: low load."""
 
@@ -45,7 +47,7 @@ async def measure(name: str, socket: Socket, ask: Ask, is_done: IsDone) -> Laten
         marks: list[float] = []
 
         def take(frame: bytes, done: asyncio.Event = done, marks: list[float] = marks) -> None:
-            if not marks and MARK in frame:
+            if not marks and FIRST in frame:
                 marks.append(time.perf_counter())
             if is_done(frame):
                 marks.append(time.perf_counter())
