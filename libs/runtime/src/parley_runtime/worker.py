@@ -100,6 +100,14 @@ class Worker:
         """Seats at work."""
         return sum(server.busy for server in self._servers)
 
+    @property
+    def latencies(self) -> dict[str, float]:
+        """Milliseconds in each stage's queue and at work, of its last jobs."""
+        found: dict[str, float] = {}
+        for server in self._servers:
+            found |= server.waits.quantiles() | server.works.quantiles()
+        return found
+
     async def drain(self, deadline_s: float) -> None:
         """Take no new work; let running jobs finish for ``deadline_s``; then publish the rest ``again`` (confirmed)
         and ack it, so that another process goes on at once. What cannot be handed over within ``hand_over_s`` is left

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from parley_gateway import report
 from parley_gateway.api import router
 from parley_gateway.api.http import unrouted
 from parley_gateway.auth import Authenticator
@@ -98,7 +99,7 @@ async def compose(process: Process, settings: GatewaySettings, broker: Broker, s
         process.checks.add("control", control.check)
         process.checks.add("events", fanin.check)
         watch_broker(hub, {"publish": publisher, "events": events})
-        process.add_figures(lambda: Figures(sockets=len(hub.connections), sessions=len(hub.registry.sessions)))
+        process.add_figures(lambda: _figures(hub))
         stack.push_async_callback(Pulse(hub).close)
         app = front(hub)
         await stack.enter_async_context(
@@ -156,6 +157,10 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         flusher=Flusher(),
         addresses=Addresses(limits.connect_rate / 60, limits.connect_burst),
     )
+
+
+def _figures(hub: Hub) -> Figures:
+    return Figures(sockets=len(hub.connections), sessions=len(hub.registry.sessions), latencies=report.latencies())
 
 
 async def _end_tasks(hub: Hub) -> None:

@@ -5,8 +5,17 @@ from parley_protocol.events import TurnStatus
 from parley_runtime.telemetry import names, tracing
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge, histogram
+from parley_runtime.telemetry.recent import Recent
 
 log = get_logger("parley.turn")
+
+_first_token = Recent("first_token")
+_whole_turn = Recent("turn")
+
+
+def latencies() -> dict[str, float]:
+    """Of this process's last turns, milliseconds by name."""
+    return _first_token.quantiles() | _whole_turn.quantiles()
 
 
 def opened(entry: Entry) -> None:
@@ -50,7 +59,9 @@ def ended(entry: Entry, *, taken: bool) -> None:
     if latency is not None and entry.request is not None:
         if latency.first_token_ms:
             histogram(names.FIRST_TOKEN_SECONDS).observe(latency.first_token_ms / 1000)
+            _first_token.add(latency.first_token_ms)
         histogram(names.TURN_SECONDS).observe(latency.total_ms / 1000)
+        _whole_turn.add(latency.total_ms)
     log.info(
         "turn ended",
         session=entry.turn.key.session[:8],

@@ -78,5 +78,5 @@ async def serve_stage(
         steps.add("control", control.aclose)
         async with opening as worker:
             process.checks.add("worker", worker.check)
-            process.add_figures(lambda: Figures(seats=worker.seats, busy=worker.busy))
+            process.add_figures(lambda: Figures(worker.seats, worker.busy, latencies=worker.latencies))
             yield Service(worker, settings.worker.hand_over_s)

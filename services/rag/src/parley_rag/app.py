@@ -108,7 +108,7 @@ async def assemble(
             )
         )
         process.checks.add("worker", worker.check)
-        process.add_figures(lambda: Figures(seats=worker.seats, busy=worker.busy))
+        process.add_figures(lambda: Figures(worker.seats, worker.busy, latencies=worker.latencies))
         desk = KnowledgeDesk(store, retriever, follower, _reader(settings))
         knowledge = KnowledgeService(desk, worker.link, declared)
         recorder = Recorder(broker, store, worker.sink, settings.intake)

@@ -14,6 +14,7 @@ from parley_runtime.store.ports import Claimed, FirstClaim, LaterClaim
 from parley_runtime.telemetry import names, tracing
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge, histogram
+from parley_runtime.telemetry.recent import Recent
 from parley_runtime.work.admission import Drop, Emit, Go, Refuse, Step, Verdict, first_step, verdict
 from parley_runtime.work.envelope import terminal_of
 from parley_runtime.work.exits import Desk, Exits
@@ -40,6 +41,8 @@ class Server:
         self._busy = gauge(names.SEATS_BUSY).labels(spec.stage)
         self.busy = 0
         # Looked up once: a labelled child costs more than counting.
+        self.waits = Recent(f"{spec.stage}_wait")
+        self.works = Recent(f"{spec.stage}_work")
         self._waited = histogram(names.JOB_WAIT_SECONDS).labels(spec.stage).observe
         self._worked = histogram(names.JOB_WORK_SECONDS).labels(spec.stage).observe
 
@@ -81,7 +84,10 @@ class Server:
         counter(names.JOBS).labels(stage, outcome).inc()
         if run.wait_ms:
             self._waited(run.wait_ms / 1000)
-        self._worked(self._desk.clock.monotonic() - run.started)
+            self.waits.add(run.wait_ms)
+        worked = self._desk.clock.monotonic() - run.started
+        self._worked(worked)
+        self.works.add(worked * 1000)
         log.debug("job served", stage=stage, outcome=outcome, turn=run.key.turn, fence=run.fence)
 
     async def _outcome(self, run: AnyRun, delivery: Delivery) -> str:
