@@ -69,13 +69,15 @@ def plot(flows: list[Flow], latencies: list[Latencies], idle: list[Idle], path: 
         axis.margins(x=0.25)  # type: ignore[attr-defined]
 
     names = [flow.name for flow in flows]
-    bars(axes[0], names, [flow.events_s for flow in flows], "events/s to 50 sockets", "{:,.0f}")
+    bars(axes[0], names, [flow.events_s for flow in flows], "events/s to 50 sockets (log scale)", "{:,.0f}")
+    axes[0].set_xscale("log")
     names = [row.name for row in latencies]
     bars(axes[1], names, [row.first_p50 for row in latencies], "first token, p50 ms", "{:.2f}")
     names = [row.name for row in idle]
     bars(axes[2], names, [row.kib for row in idle], "KiB per idle connection", "{:.1f}")
     for axis in axes[1:]:
-        axis.set_yticks(axis.get_yticks(), [label.get_text().split(" ")[0] for label in axis.get_yticklabels()])
+        short = [label.get_text().split(" +")[0].split(",")[0] for label in axis.get_yticklabels()]
+        axis.set_yticks(axis.get_yticks(), short)
     figure.savefig(path, dpi=130)
 
 
