@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -59,14 +60,14 @@ def plot(flows: list[Flow], latencies: list[Latencies], idle: list[Idle], path: 
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.8), constrained_layout=True)
     grey, blue = "#9aa5b1", "#2563eb"
 
-    def bars(axis: object, names: list[str], values: list[float], title: str, style: str) -> None:
+    def bars(axis: Any, names: list[str], values: list[float], title: str, style: str) -> None:
         colours = [blue if name.startswith("Parley") else grey for name in names]
-        drawn = axis.barh(names, values, color=colours)  # type: ignore[attr-defined]
-        axis.bar_label(drawn, fmt=style, padding=3)  # type: ignore[attr-defined]
-        axis.set_title(title)  # type: ignore[attr-defined]
-        axis.invert_yaxis()  # type: ignore[attr-defined]
-        axis.spines[["top", "right"]].set_visible(False)  # type: ignore[attr-defined]
-        axis.margins(x=0.25)  # type: ignore[attr-defined]
+        drawn = axis.barh(names, values, color=colours)
+        axis.bar_label(drawn, fmt=style, padding=3)
+        axis.set_title(title)
+        axis.invert_yaxis()
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.25)
 
     names = [flow.name for flow in flows]
     bars(axes[0], names, [flow.events_s for flow in flows], "events/s to 50 sockets (log scale)", "{:,.0f}")
