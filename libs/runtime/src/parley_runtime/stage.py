@@ -84,14 +84,6 @@ class StageSpec(Generic[J]):
     first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a finished generation leaves for the record."""
-
-    usage: Usage
-    sources: tuple[Source, ...]
-
-
 def following(run: Run[Any], prompt: Sequence[ChatMessage], *, sampling: Sampling | None = None) -> Generate:
     """The generation job that follows ``run``."""
     job = run.job

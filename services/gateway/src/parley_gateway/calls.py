@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import TypeVar
 
 from parley_protocol import codec
 from parley_protocol.control import Audience, Hail, Presence
@@ -38,8 +37,6 @@ _ERRORS: dict[str, Callable[[str], ParleyError]] = {
     FaultCode.UNAVAILABLE: Unavailable,
     FaultCode.EXPIRED: Expired,
 }
-
-K = TypeVar("K")
 
 
 class Calls:
