@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from parley_inference.engine import Request, stream
-from parley_inference.engines.scripted import ScriptedGenerator, ScriptedSettings, token
+from parley_inference.engines.scripted import Script, ScriptedGenerator, ScriptedSettings
 from parley_protocol.events import Usage
 from parley_protocol.work import ChatMessage, Sampling
 from parley_runtime.errors import EngineError
@@ -27,7 +27,7 @@ async def _run(engine: ScriptedGenerator, request: Request = ASK, prefix: str = 
 
 async def test_tokens_can_be_told_apart() -> None:
     assert await _run(ScriptedGenerator(ScriptedSettings(tokens=3))) == ("t1 t2 t3", Usage(2, 3))
-    assert [token(k, 3) for k in (1, 2, 3)] == ["t1 ", "t2 ", "t3"]
+    assert [Script(3, 0.0, "a.").token(k) for k in (1, 2, 3)] == ["a.t1 ", "a.t2 ", "a.t3"]
 
 
 async def test_a_client_s_bound_cuts_the_script() -> None:
@@ -57,3 +57,43 @@ async def test_it_fails_where_told_at_every_attempt() -> None:
                 async for piece in pieces:
                     got.append(piece.text)
         assert got == ["t1 ", "t2 "]
+
+
+def _ask(question: str) -> Request:
+    return Request(messages=(), question=question)
+
+
+async def test_a_question_can_name_its_tokens() -> None:
+    engine = ScriptedGenerator(ScriptedSettings(tokens=3))
+    for _ in range(2):
+        assert await _run(engine, _ask("tag=blue-7 why?")) == ("blue-7.t1 blue-7.t2 blue-7.t3", Usage(0, 3))
+
+
+async def test_salted_runs_never_agree() -> None:
+    engine = ScriptedGenerator(ScriptedSettings(tokens=2))
+    answers = [(await _run(engine, _ask("salt tag=blue")))[0] for _ in range(2)]
+    marks = []
+    for answer in answers:
+        first, second = (token.split(".") for token in answer.split(" "))
+        assert (first[0], second[0], first[2], second[2]) == ("blue", "blue", "t1", "t2")
+        assert first[1] == second[1]
+        assert len(first[1]) == 6
+        marks.append(first[1])
+    assert marks[0] != marks[1]
+
+
+async def test_a_question_sets_length_and_pace() -> None:
+    engine = ScriptedGenerator(ScriptedSettings(tokens=9, interval_ms=1000))
+    begun = time.perf_counter()
+    assert (await _run(engine, _ask("please tokens=4 every=50")))[0] == "t1 t2 t3 t4"
+    assert 0.19 < time.perf_counter() - begun < 1.0
+
+
+async def test_a_client_s_bound_cuts_a_directive_too() -> None:
+    request = Request(messages=(), question="tokens=9 tag=a", sampling=Sampling(max_tokens=2))
+    assert (await _run(ScriptedGenerator(ScriptedSettings()), request))[0] == "a.t1 a.t2"
+
+
+@pytest.mark.parametrize("question", ["why salt?", "salt", "tokens=many", "untokens=3", "tag= x", "every=-1"])
+async def test_what_is_no_directive_changes_nothing(question: str) -> None:
+    assert (await _run(ScriptedGenerator(ScriptedSettings(tokens=2)), _ask(question)))[0] == "t1 t2"

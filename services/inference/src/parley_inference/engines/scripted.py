@@ -1,6 +1,19 @@
-"""``scripted``: the same tokens at the same pace every time, for tests and benchmarks. Never chosen by ``auto``."""
+"""``scripted``: the same tokens at the same pace every time, for tests and benchmarks. Never chosen by ``auto``.
+
+A question may hold directives, as words of their own between blanks:
+
+    tag=WORD   token k is ``WORD.t<k>`` in place of ``t<k>``: another turn's text, loss, doubling and disorder show
+    salt       with a tag: token k is ``WORD.<run>.t<k>``, where <run> is six random hexadecimal digits of this run.
+               No two runs agree then, so that a successor cannot go on where its predecessor was: it starts anew
+    tokens=N   N tokens, whatever the setting
+    every=MS   MS milliseconds before each token, whatever the setting
+
+Tokens are joined by one blank; the last one has none behind it. WORD is letters, digits, ``-`` and ``_``.
+"""
 
 import asyncio
+import re
+import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -10,17 +23,28 @@ from parley_runtime.config import setting
 from parley_runtime.errors import EngineError
 
 NAME = "scripted"
+MAX_TOKENS = 1_000_000
+_TAG = re.compile(r"(?<!\S)tag=([\w-]+)(?!\S)", re.ASCII)
+_SALT = re.compile(r"(?<!\S)salt(?!\S)")
+_TOKENS = re.compile(r"(?<!\S)tokens=(\d{1,7})(?!\S)", re.ASCII)
+_EVERY = re.compile(r"(?<!\S)every=(\d{1,7}(?:\.\d{1,3})?)(?!\S)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedSettings:
     """Settings of the engine for tests and benchmarks."""
 
-    tokens: int = setting("PARLEY_SCRIPT_TOKENS", 20, "Tokens of each scripted answer", unit="tokens", minimum=1)
+    tokens: int = setting(
+        "PARLEY_SCRIPT_TOKENS",
+        20,
+        "Tokens of each scripted answer; a question may say otherwise (tokens=N)",
+        unit="tokens",
+        minimum=1,
+    )
     interval_ms: float = setting(
         "PARLEY_SCRIPT_INTERVAL_MS",
         0.0,
-        "Time before each scripted token",
+        "Time before each scripted token; a question may say otherwise (every=MS)",
         unit="milliseconds",
         zero="all at once",
         minimum=0,
@@ -35,8 +59,37 @@ class ScriptedSettings:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One run's answer: ``count`` tokens, ``interval_s`` seconds before each; ``mark`` begins each of them."""
+
+    count: int
+    interval_s: float
+    mark: str = ""
+
+    def token(self, index: int) -> str:
+        """The text of token ``index`` (from 1)."""
+        return f"{self.mark}t{index}" if index == self.count else f"{self.mark}t{index} "
+
+
+def script_of(request: Request, settings: ScriptedSettings) -> Script:
+    """The script of one run: the settings, the question's directives upon them, and the client's own bound. Salted
+    ones are new at every call.
+    """
+    question = request.question
+    tokens, every, tag = _TOKENS.search(question), _EVERY.search(question), _TAG.search(question)
+    wanted = min(MAX_TOKENS, max(1, int(tokens[1]))) if tokens else settings.tokens
+    mark = f"{tag[1]}." if tag else ""
+    if mark and _SALT.search(question):
+        mark += f"{secrets.token_hex(3)}."
+    count = min(wanted, request.sampling.max_tokens or wanted)
+    return Script(count, (float(every[1]) if every else settings.interval_ms) / 1000, mark)
+
+
 class ScriptedGenerator:
-    """Token *k* is ``t<k>`` and a space, so that loss, doubling and disorder can be seen in the text."""
+    """Token *k* is ``t<k>`` and a space, so that loss, doubling and disorder can be seen in the text; what a question
+    may change of that is said at the top.
+    """
 
     name = NAME
     model = NAME
@@ -44,26 +97,24 @@ class ScriptedGenerator:
     continues = False
 
     def __init__(self, settings: ScriptedSettings) -> None:
-        self._settings = settings
+        self.settings = settings
 
     async def generate(self, request: Request, *, prefix: str = "") -> AsyncGenerator[Piece, None]:
         """Always the whole script, the part within ``prefix`` without waits. ``sampling.max_tokens`` cuts it."""
-        settings = self._settings
-        count = min(settings.tokens, request.sampling.max_tokens or settings.tokens)
-        interval = settings.interval_ms / 1000
+        script, fail_at = script_of(request, self.settings), self.settings.fail_at
         loop = asyncio.get_running_loop()
         due, said = loop.time(), 0
-        for index in range(1, count + 1):
+        for index in range(1, script.count + 1):
             # By the clock and not by sleeps added up, so that load does not stretch the script.
-            due += interval if said >= len(prefix) else 0.0
+            due += script.interval_s if said >= len(prefix) else 0.0
             await asyncio.sleep(max(0.0, due - loop.time()))
-            if index == settings.fail_at:
+            if index == fail_at:
                 raise EngineError(f"the script fails at token {index} (PARLEY_SCRIPT_FAIL_AT)")
-            text = token(index, count)
+            text = script.token(index)
             said += len(text)
             yield Piece(text)
         words = sum(len(message.content.split()) for message in request.messages)
-        yield Piece("", Usage(prompt_tokens=words, completion_tokens=count))
+        yield Piece("", Usage(prompt_tokens=words, completion_tokens=script.count))
 
     def problem(self) -> str | None:
         """Always fine."""
@@ -71,8 +122,3 @@ class ScriptedGenerator:
 
     async def close(self) -> None:
         """Nothing to free."""
-
-
-def token(index: int, count: int) -> str:
-    """The text of token ``index`` (from 1) of ``count``."""
-    return f"t{index}" if index == count else f"t{index} "
