@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from parley_testkit.rabbit import RabbitNode
+from parley_testkit.stack import Lab, Stack
 
-from .harness import INTERVAL_MS, TOKENS, Lab, Stack, parley
+from .harness import INTERVAL_MS, TOKENS, parley
 
 
 @pytest.fixture(scope="session")

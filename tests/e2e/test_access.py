@@ -12,7 +12,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from .harness import Service, Stack
+from parley_testkit.stack import Service, Stack
+
 from .sockets import opened
 
 pytestmark = pytest.mark.e2e

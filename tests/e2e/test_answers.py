@@ -8,8 +8,7 @@ from parley_client import AnswerDelta, ClientOptions, Done, RetrievalFrame, conn
 from parley_protocol.events import TurnStatus
 from parley_protocol.ids import TurnKey
 from parley_runtime.store import open_store
-
-from .harness import Stack
+from parley_testkit.stack import Stack
 
 pytestmark = pytest.mark.e2e
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .harness import Stack, parley
+from parley_testkit.stack import Stack
+
+from .harness import parley
 
 pytestmark = pytest.mark.e2e
 

@@ -15,8 +15,8 @@ from websockets.frames import Frame, Opcode
 
 from parley_protocol import codec
 from parley_protocol.client import ErrorFrame, Hello, Ping, Pong, Welcome
+from parley_testkit.stack import Stack
 
-from .harness import Stack
 from .sockets import Socket, opened
 
 pytestmark = pytest.mark.e2e

@@ -14,8 +14,9 @@ from parley_protocol.work import Retrieve
 from parley_runtime.amqp import AmqpBroker
 from parley_runtime.ports import Message
 from parley_testkit.rabbit import free_port
+from parley_testkit.stack import Stack, soon
 
-from .harness import Stack, parley, soon
+from .harness import parley
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from parley_client import AnswerDelta, ClientOptions, Done, Restarted, connect
+from parley_testkit.stack import Lab, Service, Stack, soon, until
 
-from .harness import WHOLE, Lab, Service, Stack, soon, stored, until
+from .harness import WHOLE, stored
 from .sockets import Memory, opened
 
 pytestmark = pytest.mark.e2e

@@ -8,7 +8,9 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from .harness import WHOLE, Stack, soon, stored
+from parley_testkit.stack import Stack, soon
+
+from .harness import WHOLE, stored
 
 pytestmark = pytest.mark.e2e
 

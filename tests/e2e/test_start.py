@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Lab, Stack
+from parley_testkit.stack import Lab, Stack
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from parley_runtime.telemetry import names
+from parley_testkit.stack import Stack, soon
 
-from .harness import Stack, soon
 from .sockets import opened
 
 pytestmark = pytest.mark.e2e

@@ -5,7 +5,9 @@ import uuid
 
 import pytest
 
-from .harness import WHOLE, Stack, soon, stored
+from parley_testkit.stack import Stack, soon
+
+from .harness import WHOLE, stored
 from .sockets import Memory, Socket, opened
 
 pytestmark = pytest.mark.e2e

@@ -1,7 +1,8 @@
 """Real RabbitMQ brokers for tests: a private node from Debian's package, and images through testcontainers.
 
-Both give ``url``, ``ctl`` (rabbitmqctl) and ``close``. Nothing of the system's own RabbitMQ is touched: each node has
-its own name, port, port mapper, cookie and data folder. Methods block; call them with ``asyncio.to_thread``.
+Both give ``url``, ``start``, ``stop``, ``kill``, ``ctl`` (rabbitmqctl) and ``close``. Nothing of the system's own
+RabbitMQ is touched: each node has its own name, port, port mapper, cookie and data folder. Methods block; call them
+with ``asyncio.to_thread``.
 """
 
 import asyncio
@@ -43,10 +44,15 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 class RealBroker(Protocol):
     """A running RabbitMQ."""
 
+    port: int
+
     @property
     def url(self) -> str: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
     def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl; returns its output. Raises CalledProcessError."""
+        """Run rabbitmqctl; returns its output. Raises RuntimeError."""
         ...
 
     def close(self) -> None: ...
@@ -170,12 +176,13 @@ class RabbitNode:
 
 
 class RabbitImage:
-    """A RabbitMQ image, started through testcontainers and reached on 127.0.0.1."""
+    """A RabbitMQ image, started through testcontainers and reached on 127.0.0.1, at the same port after a restart."""
 
     def __init__(self, image: str) -> None:
         from testcontainers.core.container import DockerContainer
 
-        self._container = DockerContainer(image).with_exposed_ports(5672)
+        self.port = free_port()
+        self._container = DockerContainer(image).with_bind_ports(5672, self.port)
         self._container.start()
         try:
             wait_for_login(self.url)
@@ -185,7 +192,29 @@ class RabbitImage:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self._container.get_exposed_port(5672)}/"
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        """Start it again, with its data, and return when it lets us log in."""
+        self._container.get_wrapped_container().start()
+        wait_for_login(self.url)
+
+    def stop(self) -> None:
+        """Stop gracefully: what is durable is on disk."""
+        container = self._container.get_wrapped_container()
+        # Not by a signal: an image's entry point need not hand it on. The container ends with the node, and so may the
+        # command, before it has told that it was done.
+        self._container.exec(["rabbitmqctl", "--quiet", "stop"])
+        container.wait(timeout=STOP_S)
+
+    def kill(self) -> None:
+        """SIGKILL, as when the machine dies."""
+        self._container.get_wrapped_container().kill()
+
+    def restart(self) -> None:
+        """Stop if running, and start on the same port and data."""
+        self.stop()
+        self.start()
 
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl in the container."""
