@@ -54,7 +54,8 @@ KNOWLEDGE = {
     "delete": work.DeleteDocument(**CALL, kb="test", path="a.md"),
     "list": work.ListDocuments(**CALL, kb="test", after="a.md", limit=10),
     "search": work.SearchPassages(**CALL, kb="test", query="水温", limit=3),
-    "dead": work.ListDead(**CALL, limit=5, id="x"),
+    "dead": work.ListDead(**CALL, limit=5, id="x", before="w"),
+    "drop": work.DropDead(**CALL, id="x"),
 }
 ITEMS = (
     events.Status(0, "retrieving"),

@@ -146,9 +146,20 @@ class ListDead(msgspec.Struct, frozen=True, kw_only=True, tag="dead.list", tag_f
     limit: int = 100
     id: str = ""
     """Not empty: this one only, with its body."""
+    before: str = ""
+    """Not empty: only those parked before the one with this id."""
 
 
-KnowledgeCommand = PutDocument | DeleteDocument | ListDocuments | SearchPassages | ListDead
+class DropDead(msgspec.Struct, frozen=True, kw_only=True, tag="dead.drop", tag_field="kind"):
+    """Remove one parked message for good; the reply's ``removed`` is 0 where there is none of this id."""
+
+    call: str
+    reply_to: str
+    tenant: str
+    id: str
+
+
+KnowledgeCommand = PutDocument | DeleteDocument | ListDocuments | SearchPassages | ListDead | DropDead
 """Commands on the knowledge queue; each is answered by one :class:`parley_protocol.events.Reply`."""
 
 
