@@ -10,7 +10,7 @@
 A dropped connection is not seen: the client comes back with jittered back-off, resumes, and the same iteration goes on.
 """
 
-from parley_client.connection import Chat, ClientOptions, connect
+from parley_client.connection import Chat, ClientOptions, Observer, connect
 from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost, TurnRefused
 from parley_client.turn import Turn
 from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame, StatusFrame
@@ -23,6 +23,7 @@ __all__ = [
     "ClientOptions",
     "Disconnected",
     "Done",
+    "Observer",
     "Restarted",
     "RetrievalFrame",
     "StatusFrame",

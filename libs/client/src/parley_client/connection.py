@@ -5,12 +5,13 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from parley_client.backoff import Backoff
@@ -35,6 +36,28 @@ from parley_protocol.faults import ProtocolError
 _NOTHING = "nothing answers at {}; start Parley with ./task up, or name another address"
 
 Notice = Callable[[str], None]
+
+
+class Observer(Protocol):
+    """Hears everything on the wire, for logging and tests. Methods are called on the event loop, must be quick and must
+    not raise. ``socket`` counts the connections of one client from 1. Frames are whole messages as sent or read, before
+    anything has judged them; they may hold texts and tokens.
+    """
+
+    def opened(self, socket: int) -> None:
+        """The handshake is done; nothing has been sent."""
+
+    def sent(self, socket: int, data: str | bytes) -> None:
+        """Handed to the socket; whether it arrives is not known."""
+
+    def received(self, socket: int, data: str | bytes) -> None:
+        """The next message of the server."""
+
+    def closed(self, socket: int, code: int, *, own: bool) -> None:
+        """The connection is gone: the code that the server gave, 1006 where it gave none; ``own``: this client began
+        the closing.
+        """
+
 
 GRACE_S = 60.0
 """How long past its deadline a turn's end is awaited: time for reconnects, and for a broker or store to come back."""
@@ -65,6 +88,7 @@ class ClientOptions:
     a deadline is waited for until :data:`GRACE_S` after it, where that is sooner."""
     on_notice: Notice | None = None
     """Called with a sentence when the connection drops, returns, or the server is degraded."""
+    observer: Observer | None = None
 
 
 class Chat:
@@ -83,6 +107,7 @@ class Chat:
         self._encode: Callable[[ClientFrame], str | bytes] = codec.encode_pack if options.binary else codec.encode_json
         self._notice = options.on_notice or (lambda _: None)
         self._wait_s: float | None = None
+        self._sockets = 0
 
     @property
     def session(self) -> str | None:
@@ -152,7 +177,18 @@ class Chat:
         if self._socket is None or not self._welcome.done():
             return
         with contextlib.suppress(ConnectionClosed):
-            await self._socket.send(self._encode(frame))
+            await self._write(self._socket, frame)
+
+    async def _write(self, socket: ClientConnection, frame: ClientFrame) -> None:
+        data = self._encode(frame)
+        if (observer := self._options.observer) is not None:
+            observer.sent(self._sockets, data)
+        await socket.send(data)
+
+    def _read(self, data: str | bytes) -> None:
+        if (observer := self._options.observer) is not None:
+            observer.received(self._sockets, data)
+        self._take(codec.decode_server(data))
 
     async def run(self) -> None:
         """Keep a connection until cancelled. Raises Disconnected when the server sends us away for good."""
@@ -195,25 +231,42 @@ class Chat:
             proxy=None,
         ) as socket:
             self._socket = socket
-            try:
+            async with self._observed(socket):
                 await self._converse(socket, backoff)
-            except asyncio.CancelledError:
-                await socket.close()  # leaving on purpose is no failure: 1000 instead of 1011
-                raise
+
+    @contextlib.asynccontextmanager
+    async def _observed(self, socket: ClientConnection) -> AsyncIterator[None]:
+        """Tells the observer of the connection's beginning and end."""
+        observer = self._options.observer
+        self._sockets += 1
+        if observer is not None:
+            observer.opened(self._sockets)
+        own = True
+        try:
+            yield
+        except BaseException as error:
+            own = socket.protocol.state is State.OPEN
+            # Leaving on purpose is no failure: 1000 instead of 1011.
+            leaving = isinstance(error, asyncio.CancelledError)
+            await socket.close(CloseCode.NORMAL_CLOSURE if leaving else CloseCode.INTERNAL_ERROR)
+            raise
+        finally:
+            if observer is not None:
+                observer.closed(self._sockets, socket.close_code or CloseCode.ABNORMAL_CLOSURE, own=own)
 
     async def _converse(self, socket: ClientConnection, backoff: Backoff) -> None:
         """From hello until the connection ends. Raises ConnectionClosed, GapFound or ProtocolError."""
-        await socket.send(self._encode(self._memory.hello()))
+        await self._write(socket, self._memory.hello())
         async with asyncio.timeout(self._options.connect_s):
             while not self._welcome.done():
-                self._take(codec.decode_server(await socket.recv()))
+                self._read(await socket.recv())
         backoff.reset()
         for start in self._memory.unsent():
-            await socket.send(self._encode(start))
+            await self._write(socket, start)
         for turn in self._memory.cancels():
-            await socket.send(self._encode(TurnCancel(turn=turn)))
+            await self._write(socket, TurnCancel(turn=turn))
         async for data in socket:
-            self._take(codec.decode_server(data))
+            self._read(data)
         raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
 
     def _take(self, frame: Any) -> None:
