@@ -29,6 +29,10 @@ DEAD = {
     "turn": "t1",
     "body": base64.b64encode(msgspec.msgpack.encode({"question": "why?"})).decode(),
 }
+MANY: list[dict[str, object]] = [
+    {**DEAD, "id": f"many-{i}", "reason": "rejected" if i % 2 else "exhausted"} for i in range(5)
+]
+DROPPED: list[str] = []
 SOURCE = {
     "id": "s1",
     "document": "a.md",
@@ -65,9 +69,10 @@ ANSWERS: dict[tuple[str, str], object] = {
     ("DELETE", "/v1/kb/a/documents"): {"removed": 1},
     ("DELETE", "/v1/kb/gone/documents"): {"removed": 0},
     ("GET", "/v1/status"): STATUS,
-    ("GET", "/v1/dead"): {"dead": [DEAD]},
     ("GET", "/v1/dead/d1"): DEAD,
     ("POST", "/v1/dead/d1/retry"): {"turn": "t9", "session": "s9"},
+    ("DELETE", "/v1/dead/d1"): {"removed": 1},
+    ("DELETE", "/v1/dead/gone"): {"removed": 0},
 }
 
 
@@ -90,11 +95,24 @@ class Handler(BaseHTTPRequestHandler):
                 "updated_at": "2026-01-02T03:04",
             }
             return self._send(200, {"documents": [row] if full else []})
+        if asked.path == "/v1/dead":
+            return self._send(200, {"dead": self._letters(query)})
+        if self.command == "DELETE" and asked.path.startswith("/v1/dead/many-"):
+            DROPPED.append(asked.path.removeprefix("/v1/dead/"))
+            return self._send(200, {"removed": 1})
         found = ANSWERS.get((self.command, asked.path))
         if found is None:
             error = {"code": "not_found", "message": "there is no such thing", "retryable": False}
             return self._send(404, {"error": error})
         return self._send(200, found)
+
+    def _letters(self, query: dict[str, str]) -> list[dict[str, object]]:
+        """DEAD, or, for a token's owner, MANY in pages of at most 2."""
+        if not self.headers.get("Authorization"):
+            return [DEAD]
+        ids = [str(row["id"]) for row in MANY]
+        start = ids.index(query["before"]) + 1 if "before" in query else 0
+        return MANY[start : start + min(2, int(query["limit"]))]
 
     do_GET = do_DELETE = do_POST = _answer
 
@@ -190,6 +208,41 @@ def test_dead_letters_are_listed_shown_whole_and_asked_again(gateway: str) -> No
     retried = parley("dead", "retry", "d1", "--url", gateway)
     assert "turn t9" in retried.stdout
     assert "--session s9" in retried.stdout
+
+
+def test_dead_letters_are_listed_in_pages(gateway: str) -> None:
+    first = parley("dead", "list", "--limit", "2", "--url", gateway, "--token", "good")
+    assert "--before many-1" in first.stdout
+    rest = parley("dead", "list", "--limit", "2", "--before", "many-3", "--url", gateway, "--token", "good", "--json")
+    assert [row["id"] for row in json.loads(rest.stdout)] == ["many-4"]
+
+
+def test_dropping_asks_first_and_names_what_it_did_not_find(gateway: str) -> None:
+    refused = parley("dead", "drop", "d1", "--url", gateway, stdin="n\n")
+    assert refused.exit_code == 1
+    assert "Remove 1 dead letter for good?" in refused.stderr
+    assert "dropped" not in refused.stdout
+    assert "dropped 1 dead letter\n" in parley("dead", "drop", "d1", "--url", gateway, stdin="y\n").stdout
+    part = parley("dead", "drop", "d1", "gone", "none", "--yes", "--json", "--url", gateway)
+    assert part.exit_code == 1
+    assert json.loads(part.stdout) == {"dropped": ["d1"], "unknown": ["gone", "none"]}
+    assert "no dead letter is called gone, none" in part.stderr
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [((), ["many-0", "many-1", "many-2", "many-3", "many-4"]), (("--reason", "rejected"), ["many-1", "many-3"])],
+)
+def test_all_are_dropped_or_all_of_a_reason(gateway: str, reason: tuple[str, ...], expected: list[str]) -> None:
+    DROPPED.clear()
+    done = parley("dead", "drop", "--all", *reason, "--yes", "--url", gateway, "--token", "good")
+    assert done.exit_code == 0
+    assert expected == DROPPED
+
+
+@pytest.mark.parametrize("arguments", [(), ("d1", "--all"), ("d1", "--reason", "rejected")])
+def test_dropping_needs_ids_or_all(gateway: str, arguments: tuple[str, ...]) -> None:
+    assert parley("dead", "drop", *arguments, "--yes", "--url", gateway).exit_code == 2
 
 
 def test_a_refused_token_is_told_with_what_to_do(gateway: str) -> None:

@@ -16,6 +16,7 @@ from parley_protocol import client, codec, control, events, work
 pytestmark = pytest.mark.unit
 
 GOLDEN = Path(__file__).parent / "golden" / "v1.txt"
+WRITE = os.environ.get("PARLEY_GOLDEN") == "write"  # read here: tests run without the shell's settings
 READERS = {
     "job": codec.unpack_job,
     "knowledge": codec.unpack_knowledge,
@@ -43,7 +44,7 @@ def frozen() -> dict[tuple[str, str, str], str]:
 
 
 def test_writers_still_write_the_frozen_bytes() -> None:
-    if os.environ.get("PARLEY_GOLDEN") == "write":
+    if WRITE:
         GOLDEN.write_text(render(), encoding="utf-8")
     assert render() == GOLDEN.read_text(encoding="utf-8")
 

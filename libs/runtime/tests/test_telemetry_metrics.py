@@ -77,7 +77,7 @@ def test_the_wrong_kind_and_wrong_labels_are_refused() -> None:
     with pytest.raises(TypeError, match="not a counter"):
         metrics.counter(names.SESSIONS)
     with pytest.raises(ValueError):
-        metrics.counter(names.WASTED).labels("generate", "extra")
+        metrics.counter(names.WASTED).labels("generate", "stopped", "extra")
     with pytest.raises(ValueError):
         metrics.counter(names.WASTED).labels(session="s")
 

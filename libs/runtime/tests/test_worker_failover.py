@@ -111,12 +111,12 @@ async def test_a_begin_with_a_higher_fence_ends_the_lower_run(house: House) -> N
     records = await house.tap(Stage.RECORD)
     script = Script("Hello")
     await house.worker(scripted(script))
-    wasted = metrics.value(names.WASTED, "generate")
+    wasted = metrics.value(names.WASTED, "generate", "superseded")
     await house.gateway.publish(prompt())
     await script.entered.wait()
     house.gateway.control.post("workers", Begin(KEY, 2, "w9"))
     await asyncio.wait_for(script.cancelled.wait(), 5)
-    assert metrics.value(names.WASTED, "generate") == wasted + 1
+    assert metrics.value(names.WASTED, "generate", "superseded") == wasted + 1
     script.allow(2)
     await house.gateway.publish(prompt(key=other()))
     assert (await records.next()).key == other()

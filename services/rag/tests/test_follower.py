@@ -100,6 +100,9 @@ class Broken:
             raise Unavailable("the store is away")
         return await self._store.changes(after, limit=limit)
 
+    async def forgotten(self) -> int:
+        return await self._store.forgotten()
+
 
 async def test_a_store_that_is_away_is_tried_again(store: Store) -> None:
     await put(store, "a.md", "pump")
@@ -127,3 +130,43 @@ async def test_a_store_that_is_away_is_tried_again(store: Store) -> None:
     finally:
         following.cancel()
         await asyncio.wait({following})
+
+
+async def test_a_reader_that_missed_a_forgotten_removal_reads_anew(store: Store) -> None:
+    here = Process(store)
+    for path in ("a.md", "b.md", "c.md"):
+        await put(store, path, "pump")
+    await here.follower.catch_up()
+    await store.delete_document("t", "kb", "b.md")
+    assert await store.forget_removed(-1, limit=100) == 1
+    await put(store, "d.md", "pump")
+    fresh = Process(store)
+    await fresh.follower.catch_up()
+    await here.follower.catch_up()
+    assert sorted(await here.found("pump")) == sorted(await fresh.found("pump")) == ["a.md", "c.md", "d.md"]
+    # Once is enough: what is level stays level without reading everything again.
+    await store.delete_document("t", "kb", "a.md")
+    await here.follower.catch_up()
+    assert await store.forget_removed(-1, limit=100) == 1
+    await here.follower.catch_up()
+    assert sorted(await here.found("pump")) == ["c.md", "d.md"]
+
+
+async def test_a_reader_that_heard_of_the_removal_in_time_does_not_read_anew(store: Store) -> None:
+    class Counted(Broken):
+        reads: list[int]
+
+        async def changes(self, after: int, *, limit: int) -> list[Change]:
+            self.reads.append(after)
+            return await self._store.changes(after, limit=limit)
+
+    counted = Counted(store)
+    counted.reads = []
+    follower = IndexFollower(counted, EmbeddedRetriever(), SystemClock())
+    for i in range(40):
+        await put(store, f"{i:02}.md", "pump")
+    await store.delete_document("t", "kb", "00.md")
+    await follower.catch_up()
+    assert await store.forget_removed(-1, limit=100) == 1
+    await follower.catch_up()
+    assert counted.reads.count(0) == 1

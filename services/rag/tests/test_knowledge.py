@@ -13,6 +13,7 @@ from parley_protocol.routes import DEAD_QUEUE, WORK, Stage, topology
 from parley_protocol.work import (
     DeadInfo,
     DeleteDocument,
+    DropDead,
     KnowledgeReply,
     ListDead,
     ListDocuments,
@@ -211,3 +212,14 @@ async def test_drain_takes_nothing_more(bench: Bench) -> None:
     await bench.send(codec.pack(ListDocuments(call="late", reply_to="gw", tenant="t")))
     link = await bench.broker.process("gw").open("look")
     assert await link.depth("parley.knowledge") == (1, 0)
+
+
+async def test_dead_letters_are_paged_and_dropped(bench: Bench) -> None:
+    for i in range(3):
+        await bench.store.park(DeadInfo(id=str(i), queue="q", reason="r", cause="c", parked_at="", body=b"b"))
+    page = await bench.ask(ListDead, limit=10, before="2")
+    assert isinstance(page, KnowledgeReply)
+    assert [one.id for one in page.dead] == ["1", "0"]
+    assert await bench.ask(DropDead, id="1") == KnowledgeReply(removed=1)
+    assert await bench.ask(DropDead, id="1") == KnowledgeReply(removed=0)
+    assert [one.id for one in await bench.store.dead()] == ["2", "0"]

@@ -184,13 +184,13 @@ async def test_a_superseded_record_is_dropped_without_a_word(house: House) -> No
     await house.store.claim_later(key("t"), base=1)
     await house.claim("next")
     recorder = await house.recorder("rag-1")
-    wasted = value(names.WASTED, "generate")
+    wasted = value(names.WASTED, "generate", "record")
     await house.put(record(fence=1), record("next"))
     turn, _ = await house.gateway.next()
     assert turn.key == key("next")
     await recorder.drain(LIMIT_S)
     assert (await house.store.rows([key("t")]))[0].status is TurnStatus.OPEN
-    assert value(names.WASTED, "generate") == wasted + 1
+    assert value(names.WASTED, "generate", "record") == wasted + 1
     house.broker.kill("rag-1")
     assert house.broker.messages(QUEUE) == ()
 

@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
+MAX_DEAD = 1000
+"""Parked messages in one page."""
+
 
 class QueueInfo(msgspec.Struct, frozen=True):
     """A stage's queue: messages waiting and consumers."""
@@ -115,13 +118,37 @@ class Api:
         """Queues and processes."""
         return await self._read("GET", "/v1/status", StatusInfo)
 
-    async def dead(self) -> list[DeadInfo]:
-        """Parked messages, newest first, without bodies."""
-        return await self._read("GET", "/v1/dead", list[DeadInfo], "dead")
+    async def dead(self, *, limit: int = 100, before: str = "") -> list[DeadInfo]:
+        """Parked messages, newest first, without bodies; ``before``: from the one parked before that id on."""
+        params: dict[str, Any] = {"limit": limit}
+        if before:
+            params["before"] = before
+        return await self._read("GET", "/v1/dead", list[DeadInfo], "dead", params=params)
+
+    async def all_dead(self) -> list[DeadInfo]:
+        """Every parked message, newest first, without bodies."""
+        found: dict[str, DeadInfo] = {}
+        before = ""
+        while page := await self.dead(limit=MAX_DEAD, before=before):
+            fresh = {row.id: row for row in page if row.id not in found}
+            if not fresh:
+                break
+            found |= fresh
+            before = page[-1].id
+        return list(found.values())
 
     async def dead_one(self, id: str) -> DeadInfo:
         """One parked message with its body."""
         return await self._read("GET", f"/v1/dead/{quote(id, safe='')}", DeadInfo)
+
+    async def dead_drop(self, id: str) -> bool:
+        """Remove a parked message for good; False where there is none of this id."""
+        try:
+            return await self._read("DELETE", f"/v1/dead/{quote(id, safe='')}", int, "removed") > 0
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
 
     async def dead_retry(self, id: str) -> Retried:
         """Ask a parked turn's question again, as a new turn of a new session."""

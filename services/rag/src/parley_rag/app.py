@@ -15,6 +15,7 @@ from parley_rag.knowledge import KnowledgeDesk, KnowledgeService
 from parley_rag.parker import Parker
 from parley_rag.reader import Bounds, DocumentReader
 from parley_rag.recorder import Recorder
+from parley_rag.retention import Retention
 from parley_rag.retrieval import EmbeddedRetriever, IndexFollower
 from parley_rag.sweeper import Sweeper
 from parley_runtime.amqp import AmqpBroker
@@ -115,6 +116,7 @@ async def assemble(
         parker = Parker(broker, store, worker.link, settings.intake)
         await _consume(process, stack, broker, knowledge=knowledge, recorder=recorder, parker=parker)
         _background(process, stack, "sweeper", Sweeper(store, worker.link, process.clock, settings.sweeper).run())
+        _background(process, stack, "retention", Retention(store, settings.retention).run())
         hand_over_s = settings.worker.hand_over_s
         yield RagService((worker, knowledge), (recorder, parker), process.clock, hand_over_s=hand_over_s)
 

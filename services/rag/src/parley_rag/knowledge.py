@@ -18,6 +18,7 @@ from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import (
     DeleteDocument,
     DocumentInfo,
+    DropDead,
     KnowledgeCommand,
     KnowledgeReply,
     ListDead,
@@ -77,8 +78,13 @@ class KnowledgeDesk:
             case SearchPassages():
                 return await self._search(command)
             case ListDead():
-                dead = await self._store.dead(limit=_bounded(command.limit, MAX_PAGE), id=command.id)
+                limit = _bounded(command.limit, MAX_PAGE)
+                dead = await self._store.dead(limit=limit, id=command.id, before=command.before)
                 return KnowledgeReply(dead=tuple(dead))
+            case DropDead():
+                dropped = await self._store.drop_dead(command.id)
+                log.info("dead letter dropped" if dropped else "no such dead letter to drop", id=command.id)
+                return KnowledgeReply(removed=dropped)
             case _:
                 assert_never(command)
 

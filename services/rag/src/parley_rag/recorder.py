@@ -76,7 +76,8 @@ class Recorder(StoreIntake):
             case Superseded():
                 self._count("superseded")
                 stage = record.hops[-1].stage if record.hops else Stage.RECORD.value
-                counter(names.WASTED).labels(stage).inc()
+                counter(names.WASTED).labels(stage, "record").inc()
+                counter(names.WASTED_TOKENS).labels(stage, "record").inc(_tokens(record))
                 log.info("record superseded; dropped", turn=record.key.turn, fence=record.fence)
             case _:
                 assert_never(closing)
@@ -94,3 +95,7 @@ class Recorder(StoreIntake):
 
     def _count(self, outcome: str) -> None:
         counter(names.RECORDS).labels(outcome).inc()
+
+
+def _tokens(record: Record) -> int:
+    return record.usage.completion_tokens if record.usage is not None else 0

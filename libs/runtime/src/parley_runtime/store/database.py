@@ -6,6 +6,7 @@ here it is compiled once and handed to the driver in one call.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import BindParameter, bindparam
@@ -18,6 +19,11 @@ Values = Mapping[str, Any]
 DialectName = Literal["sqlite", "postgresql"]
 
 _PREFIX = "v_"
+
+
+def rfc3339(seconds: float) -> str:
+    """A time since 1970 as it is stored: UTC, in milliseconds; such texts sort by time."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def value(name: str, kind: TypeEngine[Any] | None = None) -> BindParameter[Any]:

@@ -6,8 +6,8 @@ then holds until it commits. Numbers therefore become visible in their order: a 
 everything below it, on PostgreSQL too.
 """
 
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from parley_protocol.work import BaseInfo, DocumentInfo
-from parley_runtime.store.database import Database, Row, Transaction, value
+from parley_runtime.store.database import Database, Row, Transaction, rfc3339, value
 from parley_runtime.store.ports import Change, StoredPassage
 from parley_runtime.store.schema import documents as table
 from parley_runtime.store.schema import passages as passage_table
@@ -23,6 +23,7 @@ from parley_runtime.store.schema import sequence
 
 _D = table.c
 _CHANGES = "changes"
+_FORGOTTEN = "forgotten"
 
 _encode = msgspec.json.Encoder()
 _strings = msgspec.json.Decoder(str)
@@ -57,7 +58,9 @@ class KnowledgeTable:
         self._bury = prepare(
             sa.update(table)
             .where(_D.id == value("document"))
-            .values(removed=1, seq=value("to"), title=_EMPTY, digest="", size=0, passages=0)
+            .values(
+                removed=1, seq=value("to"), title=_EMPTY, digest="", size=0, passages=0, updated_at=value("updated_at")
+            )
         )
         self._drop_passages = prepare(sa.delete(passage_table).where(passage_table.c.document == value("document")))
         self._bases = prepare(
@@ -66,6 +69,16 @@ class KnowledgeTable:
             .group_by(_D.kb)
             .order_by(_D.kb)
         )
+        oldest = sa.select(_D.id).where(_D.removed == sa.literal_column("1"), _D.updated_at < value("before"))
+        self._forget = prepare(
+            sa.delete(table).where(_D.id.in_(oldest.order_by(_D.updated_at).limit(limit))).returning(_D.seq)
+        )
+        self._forgot = prepare(
+            sa.update(sequence)
+            .where(sequence.c.name == _FORGOTTEN, sequence.c.value < value("to"))
+            .values(value=value("to"))
+        )
+        self._forgotten = prepare(sa.select(sequence.c.value).where(sequence.c.name == _FORGOTTEN))
         self._changes = prepare(
             sa.select(_D.seq, _D.tenant, _D.kb, _D.path, _D.title, passage_table.c.body)
             .select_from(table.outerjoin(passage_table, passage_table.c.document == _D.id))
@@ -82,7 +95,9 @@ class KnowledgeTable:
         if known is not None and known.digest == info.digest:
             return msgspec.structs.replace(known, outcome="unchanged")
         body = _encode.encode(passages).decode()
-        stored = msgspec.structs.replace(info, passages=len(passages), updated_at=info.updated_at or _now())
+        stored = msgspec.structs.replace(
+            info, passages=len(passages), updated_at=info.updated_at or rfc3339(time.time())
+        )
         name = {"tenant": tenant, "kb": kb, "path": info.path}
         async with self._db.transaction() as transaction:
             to = await self._take(transaction, 1)
@@ -101,7 +116,8 @@ class KnowledgeTable:
             found = [row[0] for row in await transaction.run(self._id if path else self._ids, name)]
             if found:
                 await self._take(transaction, len(found))
-                buried = [{"document": id, "to": last + i} for i, id in enumerate(found, start=1)]
+                now = rfc3339(time.time())
+                buried = [{"document": id, "to": last + i, "updated_at": now} for i, id in enumerate(found, start=1)]
                 await transaction.run_many(self._bury, buried)
                 await transaction.run_many(self._drop_passages, buried)
         return len(found)
@@ -135,6 +151,21 @@ class KnowledgeTable:
             )
             for seq, tenant, kb, path, title, body in rows
         ]
+
+    async def forget_removed(self, older_than_s: float, *, limit: int) -> int:
+        """See ``ports.KnowledgeStore``."""
+        before = rfc3339(time.time() - older_than_s)
+        async with self._db.transaction() as transaction:
+            await self._take(transaction, 0)  # no reader sees the log shortened before it can see that it was
+            gone = [row[0] for row in await transaction.run(self._forget, {"before": before, "limit": limit})]
+            if gone:
+                await transaction.run(self._forgot, {"to": max(gone)})
+        return len(gone)
+
+    async def forgotten(self) -> int:
+        """See ``ports.KnowledgeStore``."""
+        rows = await self._db.read(self._forgotten, {})
+        return int(rows[0][0])
 
     async def _take(self, transaction: Transaction, by: int) -> int:
         rows = await transaction.run(self._next, {"by": by})
@@ -193,7 +224,3 @@ def _info(row: Row) -> DocumentInfo:
         passages=count,
         updated_at=updated_at,
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

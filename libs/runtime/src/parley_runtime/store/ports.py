@@ -127,8 +127,24 @@ class TurnStore(Protocol):
         """Keep a dead letter. The same id again changes nothing."""
         ...
 
-    async def dead(self, *, limit: int = 100, id: str = "") -> list[DeadInfo]:
-        """Dead letters, newest first; bodies only when ``id`` names one."""
+    async def dead(self, *, limit: int = 100, id: str = "", before: str = "") -> list[DeadInfo]:
+        """Dead letters, newest first, from the one parked before ``before`` on (none where there is no such one);
+        bodies only when ``id`` names one.
+        """
+        ...
+
+    async def drop_dead(self, id: str) -> int:
+        """Remove a dead letter for good; returns how many there were: 1 or 0."""
+        ...
+
+    async def forget_turns(self, older_than_s: float, *, limit: int) -> int:
+        """Remove rows closed more than ``older_than_s`` ago among the ``limit`` oldest ones; returns how many. Open
+        rows stay. A submission of a removed turn is a new turn.
+        """
+        ...
+
+    async def forget_dead(self, older_than_s: float, *, limit: int) -> int:
+        """Remove dead letters parked more than ``older_than_s`` ago among the ``limit`` oldest; returns how many."""
         ...
 
 
@@ -178,6 +194,18 @@ class KnowledgeStore(Protocol):
     async def changes(self, after: int, *, limit: int) -> list[Change]:
         """Changes with seq > ``after``, in order, at most ``limit``. A document changed again appears once, at its
         latest seq. Reading from 0 gives everything that is stored.
+        """
+        ...
+
+    async def forget_removed(self, older_than_s: float, *, limit: int) -> int:
+        """Take documents removed more than ``older_than_s`` ago out of the change log, ``limit`` at most; returns how
+        many. :meth:`forgotten` has grown by then.
+        """
+        ...
+
+    async def forgotten(self) -> int:
+        """A reader of the log that has not come as far as this number may have missed a removal: it must begin anew
+        with nothing.
         """
         ...
 

@@ -36,6 +36,7 @@ dead = Table(
     Column("id", Text, nullable=False),
     Column("info", Text, nullable=False),  # JSON of DeadInfo without its body
     Column("body", LargeBinary, nullable=False),
+    Column("parked_at", Text, nullable=False),  # as in info: RFC 3339 in UTC, which sorts by time
 )
 
 documents = Table(

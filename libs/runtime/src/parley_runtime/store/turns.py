@@ -99,6 +99,15 @@ class TurnTable:
             .limit(value("limit", sa.BigInteger()))
         )
 
+        # Rows are numbered as turns begin, and none stays open for long: the oldest are the first. Looking at those few
+        # needs no index, which every turn would pay for.
+        first = sa.select(_T.id).order_by(_T.id).limit(value("limit", sa.BigInteger()))
+        self._forget_turns = prepare(
+            sa.delete(turns)
+            .where(_T.id.in_(first), _T.status != TurnStatus.OPEN.value, _T.closed_at < value("before"))
+            .returning(_T.id)
+        )
+
     async def claim_first(self, key: TurnKey, *, submission: str, digest: str, question: str) -> FirstClaim:
         """See ``ports.TurnStore``."""
         values = {
@@ -170,6 +179,11 @@ class TurnTable:
         """See ``ports.TurnStore``."""
         values = {"before": time.time() - older_than_s, "limit": limit}
         return [_row(row) for row in await self._db.read(self._overdue, values)]
+
+    async def forget_turns(self, older_than_s: float, *, limit: int) -> int:
+        """See ``ports.TurnStore``."""
+        values = {"before": time.time() - older_than_s, "limit": limit}
+        return len(await self._db.write(self._forget_turns, values))
 
     async def _turn(self, key: TurnKey) -> TurnRow | None:
         rows = await self._db.read(self._one_turn, _named(key))

@@ -56,7 +56,15 @@ CANCEL_SECONDS = _metric("parley_cancel_seconds", "histogram", "Stop received to
 RETRIES = _metric("parley_retries_total", "counter", "Jobs sent to the retry ladder.", ("stage", "rung"))
 DEAD_LETTERS = _metric("parley_dead_letters_total", "counter", "Messages parked.", ("queue", "reason"))
 CLAIMS = _metric("parley_claims_total", "counter", "Store claims by outcome.", ("stage", "outcome"))
-WASTED = _metric("parley_wasted_generations_total", "counter", "Runs whose output was superseded.", ("stage",))
+WASTED = _metric(
+    "parley_wasted_generations_total", "counter", "Runs whose output was thrown away, by why.", ("stage", "why")
+)
+WASTED_TOKENS = _metric(
+    "parley_wasted_tokens_total",
+    "counter",
+    "Tokens of runs whose output was thrown away: the engine's count, else pieces of text.",
+    ("stage", "why"),
+)
 BATCHES = _metric("parley_event_batches_total", "counter", "Event batches by outcome.", ("outcome",))
 BATCH_EVENTS = _metric("parley_event_batch_events_total", "counter", "Events in batches sent.")
 CONTROL_LOST = _metric("parley_control_lost_total", "counter", "Control messages that could not be published.")
@@ -97,6 +105,7 @@ ENGINE_FIRST_SECONDS = _metric(
     "parley_engine_first_token_seconds", "histogram", "Engine's time to first token.", ("engine",), SECONDS
 )
 ENGINE_ERRORS = _metric("parley_engine_errors_total", "counter", "Engine failures.", ("engine", "kind"))
+FORGOTTEN = _metric("parley_forgotten_total", "counter", "Rows removed for their age, by table.", ("table",))
 
 # Spans (OpenTelemetry messaging and GenAI conventions)
 SPAN_TURN = "turn"

@@ -15,7 +15,7 @@ from parley_runtime.telemetry.metrics import counter, histogram
 from parley_runtime.work.asks import Asks
 from parley_runtime.work.envelope import Courier
 from parley_runtime.work.live import End
-from parley_runtime.work.runs import AnyRun, Runs
+from parley_runtime.work.runs import AnyRun, Runs, count_waste
 from parley_runtime.work.stamp import final, repeat, stamp
 
 EXPIRED = "The turn's time ran out before it was answered. Ask again, or allow more time."
@@ -60,6 +60,7 @@ class Exits:
         assert run.end is not None
         run.leaving = True
         if run.end is End.HANDED_OVER:
+            count_waste(run, End.HANDED_OVER.value)
             return await self.hand_over(run)
         waited = self._desk.clock.monotonic() - run.ended_at
         histogram(names.CANCEL_SECONDS).labels(run.stage).observe(waited)
@@ -114,6 +115,8 @@ class Exits:
 
     async def _retry(self, run: AnyRun, outcome: Retry) -> str:
         counter(names.RETRIES).labels(run.stage, str(outcome.rung)).inc()
+        if run.pieces:
+            count_waste(run, "retried")
         job = repeat(run, tries=run.job.tries + 1)
         try:
             taken = await self._desk.courier.climb(job, outcome.rung, run.stage, run.deadline, run.lease.held)

@@ -82,6 +82,10 @@ class LiveRun(Generic[J]):
         self._clock = clock
         self.wait_ms = max(0.0, clock.wall() - job.sent_at) * 1000 if job.sent_at else 0.0
         self.first_at = 0.0
+        self.seated = False
+        """Its handler has been called: what it makes costs an engine's time."""
+        self.pieces = 0
+        """Pieces of text that its handler has made: tokens, where an engine streams one at a time."""
         self._task: asyncio.Task[Any] | None = None
 
     @property
@@ -129,6 +133,7 @@ class LiveRun(Generic[J]):
             return
         if not self.first_at:
             self.first_at = self._clock.monotonic()
+        self.pieces += 1
         self._write(text)
 
     def begin(self, base: int, fence: int) -> None:

@@ -17,6 +17,18 @@ from parley_runtime.work.options import WorkerOptions
 
 AnyRun = LiveRun[Any]
 
+DETACHED_S = 5.0
+"""A run that nobody follows is said to be detached after this time. Every gateway with a socket of the session asks again
+after 2 s of silence, so whoever was taken off the list by mistake is on it again by then.
+"""
+
+
+def count_waste(run: AnyRun, why: str) -> None:
+    """What ``run`` has made is thrown away."""
+    if run.seated:
+        counter(names.WASTED).labels(run.stage, why).inc()
+        counter(names.WASTED_TOKENS).labels(run.stage, why).inc(run.pieces)
+
 
 class Runs:
     """Live runs, and finished ones that still answer an attach for a while."""
@@ -83,7 +95,7 @@ class Runs:
             if run.fence < fence:
                 run.feed.mute()
                 if run.stop(End.SUPERSEDED):
-                    counter(names.WASTED).labels(run.stage).inc()
+                    count_waste(run, End.SUPERSEDED.value)
         ended = self._ended.get(key)
         if ended is not None and ended[0].fence < fence:
             del self._ended[key]
@@ -105,7 +117,8 @@ class Runs:
             return
         for run in tuple(self._live.get(stop.key, ())):
             run.feed.mute()
-            run.stop(End.STOPPED)
+            if run.stop(End.STOPPED):
+                count_waste(run, End.STOPPED.value)
         self._ended.pop(stop.key, None)
 
     def _on_attach(self, attach: Attach) -> None:

@@ -216,6 +216,7 @@ class Server:
         async with self._seats:
             self.busy += 1
             self._busy.inc()
+            run.seated = True
             try:
                 if run.fence > 1:
                     run.output.prefix = await self._desk.asks.begin(run.key, run.fence)

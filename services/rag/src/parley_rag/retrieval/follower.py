@@ -14,6 +14,9 @@ log = get_logger(__name__)
 PAGE = 32
 """Changed documents read at a time."""
 
+_Name = tuple[str, str, str]
+"""Tenant, base, document."""
+
 
 class IndexFollower:
     """Applies changes in order of their number, one reader at a time. The log is read from its beginning at start."""
@@ -24,6 +27,11 @@ class IndexFollower:
         self._clock = clock
         self._poll_s = poll_s
         self._seq = 0
+        self._horizon: int | None = None
+        """What the log had forgotten when it was read from its beginning; None before that."""
+        self._known: set[_Name] = set()
+        self._unseen: set[_Name] = set()
+        """While the log is read anew: documents that it has not named yet."""
         self._level_at: float | None = None
         self._failing = False
         self._reading = asyncio.Lock()
@@ -32,12 +40,17 @@ class IndexFollower:
         """Returns when everything stored before the call is in the retriever. Raises Unavailable."""
         async with self._reading:
             begun = self._clock.monotonic()
-            while changes := await self._store.changes(self._seq, limit=PAGE):
+            while True:
+                changes = await self._store.changes(self._seq, limit=PAGE)
+                if await self._missed():
+                    continue
                 for change in changes:
                     await self._apply(change)
                     self._seq = change.seq
                 if len(changes) < PAGE:
                     break
+            for name in tuple(self._unseen):
+                await self._remove(name)
             self._level_at = begun
         metrics.gauge(names.PASSAGES).set(self._retriever.size())
 
@@ -64,8 +77,28 @@ class IndexFollower:
         """For readiness: why questions cannot be answered from the index yet."""
         return "the index is still being built from the store" if self._level_at is None else None
 
+    async def _missed(self) -> bool:
+        """Whether the log has forgotten removals that this reader has not come to. Then it is read anew, and what it
+        does not name any more goes. Asked after each page, since a removal may be forgotten just before it is read.
+        """
+        forgotten = await self._store.forgotten()
+        if self._horizon is None or forgotten <= max(self._horizon, self._seq):
+            self._horizon = forgotten
+            return False
+        log.warning("index was away for longer than removals are kept; read anew", seq=self._seq)
+        self._seq, self._horizon, self._unseen = 0, forgotten, set(self._known)
+        return True
+
     async def _apply(self, change: Change) -> None:
-        if change.passages:
-            await self._retriever.upsert(change.tenant, change.kb, change.document, change.title, change.passages)
-        else:
-            await self._retriever.remove(change.tenant, change.kb, change.document)
+        name = (change.tenant, change.kb, change.document)
+        if not change.passages:
+            await self._remove(name)
+            return
+        await self._retriever.upsert(*name, change.title, change.passages)
+        self._known.add(name)
+        self._unseen.discard(name)
+
+    async def _remove(self, name: _Name) -> None:
+        await self._retriever.remove(*name)
+        self._known.discard(name)
+        self._unseen.discard(name)
