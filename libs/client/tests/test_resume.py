@@ -171,7 +171,7 @@ async def test_a_turn_that_was_given_up_ignores_what_still_comes() -> None:
     memory.take(done(1, "late"))
     with pytest.raises(TurnLost):
         await turn.done()
-    assert (turn.text, memory.unsent(), memory.position) == ("", [], "p1")
+    assert (turn.text, memory.unsent(), memory.position) == ("", [], None)
 
 
 def test_backoff_grows_is_jittered_and_resets() -> None:
@@ -185,3 +185,18 @@ def test_backoff_grows_is_jittered_and_resets() -> None:
     assert delays[0] <= 0.2
     backoff.reset()
     assert backoff.next() <= 0.2
+
+
+def test_frames_of_a_turn_not_asked_here_are_no_position_so_that_asking_it_brings_them_again() -> None:
+    memory = Memory(session="s1", position=None, token=None)
+    memory.take(delta(0, "one "))
+    turn = Turn("t", _no_cancel)
+    memory.begin(TurnStart(turn="t", text="hi"), turn)
+    memory.take(Accepted(turn="t"))
+    with pytest.raises(GapFound):
+        memory.take(delta(1, "two"))
+    hello = memory.hello()
+    assert (hello.position, hello.pending) == (None, ("t",))
+    for frame in (delta(0, "one "), delta(1, "two"), done(2, "one two")):
+        memory.take(frame)
+    assert turn.text == "one two"

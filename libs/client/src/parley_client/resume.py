@@ -96,7 +96,7 @@ class Memory:
     def _event(self, frame: TurnFrame) -> None:
         turn = self._turns.get(frame.turn)
         if turn is None:
-            self.position = frame.position
+            # No position: whoever asks for this turn later has read nothing of it and must be told it from its start.
             return
         expected = turn.expects(frame)
         if expected is None:
