@@ -12,7 +12,7 @@ from parley_gateway.app import Gateway
 from parley_gateway.config import AccessSettings
 from parley_protocol import codec
 from parley_protocol.ids import TurnKey
-from parley_protocol.work import DeadInfo, KnowledgeReply, ListDead, Retrieve
+from parley_protocol.work import DeadInfo, DropDead, KnowledgeReply, ListDead, Retrieve
 
 from .api_fakes import SECRET, Desk, error_of, http
 from .conftest import House
@@ -89,9 +89,21 @@ async def test_dead(client: httpx.AsyncClient, desk: Desk) -> None:
     assert (row["id"], row["reason"], "body" in row) == ("d1", "rejected", False)
     (command,) = desk.commands
     assert isinstance(command, ListDead)
-    assert (command.limit, command.id) == (3, "")
+    assert (command.limit, command.id, command.before) == (3, "", "")
+    await client.get("/v1/dead", params={"before": "d1"})
+    assert desk.commands[1].before == "d1"
     refused = await client.get("/v1/dead", params={"limit": "1001"})
     assert (refused.status_code, error_of(refused)["code"]) == (400, "invalid")
+
+
+@pytest.mark.parametrize("removed", [1, 0])
+async def test_a_dead_letter_is_dropped(client: httpx.AsyncClient, desk: Desk, removed: int) -> None:
+    desk.say = lambda _: KnowledgeReply(removed=removed)
+    answer = await client.delete("/v1/dead/d1")
+    assert (answer.status_code, answer.json()) == (200, {"removed": removed})
+    (command,) = desk.commands
+    assert isinstance(command, DropDead)
+    assert (command.id, command.tenant) == ("d1", "default")
 
 
 async def test_one_dead_letter_with_its_body(client: httpx.AsyncClient, desk: Desk) -> None:
@@ -133,7 +145,13 @@ async def test_retry_of_what_holds_no_question(client: httpx.AsyncClient, desk: 
     assert "question" in error["message"]
 
 
-OWNERS = [("GET", "/v1/status"), ("GET", "/v1/dead"), ("GET", "/v1/dead/d1"), ("POST", "/v1/dead/d1/retry")]
+OWNERS = [
+    ("GET", "/v1/status"),
+    ("GET", "/v1/dead"),
+    ("GET", "/v1/dead/d1"),
+    ("DELETE", "/v1/dead/d1"),
+    ("POST", "/v1/dead/d1/retry"),
+]
 
 
 @pytest.mark.parametrize(("method", "path"), OWNERS)

@@ -29,6 +29,50 @@ async def test_an_unknown_position_is_a_gap(house):
             assert (welcome["resumed"], welcome["gap"]) == (True, True)
 
 
+async def test_a_turn_whose_window_has_passed_is_told_anew_from_its_record(house):
+    one = await house.gateway("gateway-1")
+    async with house.client(one) as first:
+        await first.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Status(0, "generating"), Delta(1, 0, "so "))
+        await first.until_text("a", "so ")
+    await house.worker.finish(job, "so far away", 2)
+    two = await house.gateway("gateway-2", turns=TurnSettings(resume_s=0))
+    async with house.client(two, greet=False) as second:
+        welcome = await second.hello(session=first.session, position=first.position, pending=["a"])
+        done = await second.until("turn.done")
+    assert (welcome["resumed"], welcome["gap"]) == (True, True)
+    frames = [frame for frame in second.frames if frame.get("turn") == "a"]
+    assert [frame["seq"] for frame in frames] == list(range(len(frames))), "numbered anew"
+    assert second.seen["a"].text == done["text"] == "so far away"
+
+
+async def test_within_the_window_the_same_turn_goes_on(house):
+    """The other half of the test above: nothing but the window differs."""
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2", turns=TurnSettings(resume_s=60))
+    async with house.client(one) as first:
+        await first.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Status(0, "generating"), Delta(1, 0, "so "))
+        await first.until_text("a", "so ")
+    await house.worker.finish(job, "so far away", 2)
+    async with house.client(two, greet=False, known=first.seen) as second:
+        welcome = await second.hello(session=first.session, position=first.position, pending=["a"])
+        await second.until("turn.done")
+    assert not welcome["gap"]
+    assert second.seen["a"].text == "so far away"
+
+
+async def test_a_finished_turn_that_nobody_knows_is_a_gap(house):
+    """Nor is it known then what came after it."""
+    gateway = await house.gateway()
+    async with house.client(gateway) as first:
+        pass
+    lost = encode_position(Position("nobody", 4, 1, 4, 10, 77, done=True))
+    async with house.client(gateway, greet=False) as second:
+        assert (await second.hello(session=first.session, position=lost))["gap"]
+
+
 async def test_turns_after_the_position_are_replayed(house):
     one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
     async with house.client(one) as first:

@@ -59,6 +59,40 @@ def test_verdicts(fence, event, verdict):
     assert running("ab", n=3).take(fence, event, 0.0) is verdict
 
 
+@pytest.mark.parametrize(
+    "item", [Status(1, "routing"), Transcript(1, "eh"), Retrieval(1, "question", "kb", ()), Delta(2, 1, "b")]
+)
+def test_an_item_that_comes_twice_counts_once(item):
+    """Not even the number expected next may go back, or the run's own next item would be taken for an early one."""
+    turn = running("ab", n=3)
+    turn.take(1, Status(3, "generating"), 0.0)
+    known = (turn.text, turn.n, turn.rev, turn.last, turn.restarts)
+    assert turn.take(1, item, 0.1) is Verdict.DUPLICATE
+    assert (turn.text, turn.n, turn.rev, turn.last, turn.restarts) == known
+    assert turn.extend(1, Delta(4, 2, "c"))
+
+
+def test_a_whole_batch_that_comes_twice_changes_nothing():
+    turn = Turn(KEY)
+    batch = (Status(0, "routing"), Retrieval(1, "question", "kb", ()), Delta(2, 0, "a"), Delta(3, 1, "b"))
+    for _ in range(2):
+        for item in batch:
+            if not (isinstance(item, Delta) and turn.extend(1, item)):
+                turn.take(1, item, 0.0)
+    assert (turn.text, turn.n, len(turn.marks)) == ("ab", 4, 2)
+
+
+@pytest.mark.parametrize("at", [0, 1, 3, 9])
+def test_text_for_another_place_is_never_appended(at):
+    """The number fits and the place does not: the run has another text, and only a snapshot can tell which."""
+    turn = running("ab", n=3)
+    item = Delta(3, at, "x")
+    assert not turn.extend(1, item)
+    assert turn.take(1, item, 0.0) is Verdict.GAP
+    assert (turn.text, turn.n) == ("ab", 3)
+    assert turn.extend(1, Delta(3, 2, "c"))
+
+
 def test_an_early_item_waits_for_the_one_before_it():
     turn = running("ab", n=3)
     assert turn.take(1, Delta(4, 3, "d"), 0.0) is Verdict.HELD

@@ -49,10 +49,24 @@ class Leave(msgspec.Struct, frozen=True, array_like=True, tag="leave"):
 
     key: TurnKey
     gateway: str
+    abandoned: bool = False
+    """The gateway would end the turn: the owner answers with :class:`Detached` where nobody else follows it either."""
+
+
+class Detached(msgspec.Struct, frozen=True, array_like=True, tag="detached"):
+    """Worker to a gateway that has abandoned a turn: no gateway follows this run, and for so long that every one with a
+    socket of its session would have asked again.
+    """
+
+    key: TurnKey
+    fence: int
+    worker: str
 
 
 class Attach(msgspec.Struct, frozen=True, array_like=True, tag="attach"):
-    """Gateway to workers: follow these turns from here on; each owner answers with a snapshot."""
+    """Gateway to workers: follow these turns from here on; each owner answers with a snapshot. To gateways: these turns
+    have been taken over; nothing but counting depends on it.
+    """
 
     gateway: str
     keys: tuple[TurnKey, ...]
@@ -109,4 +123,4 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Milliseconds by name, for instance ``first_token_p50``; over the last minutes."""
 
 
-Control = Begin | Prefix | Stop | Leave | Attach | Running | Alive | Hail
+Control = Begin | Prefix | Stop | Leave | Attach | Running | Alive | Hail | Detached

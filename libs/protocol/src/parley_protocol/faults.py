@@ -25,6 +25,8 @@ class FaultCode(enum.StrEnum):
     GAP = "gap"
     """The resume window has passed or the position is not known."""
     EXPIRED = "expired"
+    ABANDONED = "abandoned"
+    """The turn was ended because no socket of its session followed it any more, see ``PARLEY_ABANDON_S``."""
     CANCELLED = "cancelled"
     FAILED = "failed"
     ENGINE_FAILED = "engine_failed"
@@ -35,7 +37,14 @@ class FaultCode(enum.StrEnum):
 
 
 RETRYABLE = frozenset(
-    {FaultCode.RATE_LIMITED, FaultCode.OVERLOADED, FaultCode.EXPIRED, FaultCode.ENGINE_FAILED, FaultCode.UNAVAILABLE}
+    {
+        FaultCode.RATE_LIMITED,
+        FaultCode.OVERLOADED,
+        FaultCode.EXPIRED,
+        FaultCode.ABANDONED,
+        FaultCode.ENGINE_FAILED,
+        FaultCode.UNAVAILABLE,
+    }
 )
 """Codes after which the same request may succeed later."""
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from parley_gateway import report
+from parley_gateway.admission import Admission
 from parley_gateway.api import router
 from parley_gateway.api.http import unrouted
 from parley_gateway.auth import Authenticator
@@ -31,7 +32,7 @@ from parley_gateway.pulse import Pulse
 from parley_gateway.registry import Registry
 from parley_gateway.server import bind, serving
 from parley_gateway.status import watch_broker
-from parley_protocol.control import Audience, Begin
+from parley_protocol.control import Attach, Audience, Begin, Detached
 from parley_protocol.routes import topology
 from parley_runtime.amqp import AmqpBroker
 from parley_runtime.control import ControlPlane
@@ -40,7 +41,9 @@ from parley_runtime.ports import Broker, Link
 from parley_runtime.process import Figures, Process
 from parley_runtime.store import open_store
 from parley_runtime.store.ports import Store
+from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import gauge
 
 log = get_logger("parley.gateway")
 
@@ -94,6 +97,8 @@ async def compose(process: Process, settings: GatewaySettings, broker: Broker, s
         stack.push_async_callback(_end_tasks, hub)
         fanin = FanIn(hub.dispatch, hub.registry, hub.calls, control, process.clock, prefetch=settings.turns.prefetch)
         control.on(Begin, hub.dispatch.on_begin)
+        control.on(Detached, hub.dispatch.on_detached)
+        control.on(Attach, hub.dispatch.on_attach)
         stack.push_async_callback(fanin.close)
         await asyncio.gather(control.start(), fanin.start(events))
         process.checks.add("control", control.check)
@@ -133,7 +138,10 @@ def front(hub: Hub) -> Front:
 
 def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, control: ControlPlane, store: Store) -> Hub:
     secret = settings.access.auth_secret.encode() or install_secret(settings.server.data)
-    registry = Registry(settings.turns)
+    turns, now = settings.turns, process.clock.monotonic
+    admission = Admission(turns.retry_after_s, turns.retry_min_s, turns.retry_max_s)
+    gauge(names.SERVICE_RATE).set_function(lambda: admission.rate.per_second(now()) or 0.0)
+    registry = Registry(turns, lambda: admission.next_slot_s(now()))
     dispatch = Dispatch(
         process.id,
         settings.turns,
@@ -142,6 +150,7 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         control=control,
         store=store,
         registry=registry,
+        admission=admission,
     )
     calls = Calls(publisher, control, process.id, timeout_s=settings.turns.call_s, limit=settings.turns.max_calls)
     limits = settings.limits
@@ -149,6 +158,7 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         settings=settings,
         process=process,
         registry=registry,
+        admission=admission,
         dispatch=dispatch,
         calls=calls,
         publisher=publisher,

@@ -109,7 +109,25 @@ class TurnSettings:
         "PARLEY_PUBLISH_S", 5.0, "Time for the broker to confirm a publish", unit="seconds", minimum=0.1
     )
     retry_after_s: float = setting(
-        "PARLEY_RETRY_AFTER_S", 2.0, "What refused clients are told to wait", unit="seconds", minimum=0
+        "PARLEY_RETRY_AFTER_S",
+        2.0,
+        "What refused clients are told to wait where the rate at which turns end is not known",
+        unit="seconds",
+        minimum=0,
+    )
+    retry_min_s: float = setting(
+        "PARLEY_RETRY_MIN_S", 0.2, "Shortest wait that a refused client is told", unit="seconds", minimum=0.001
+    )
+    retry_max_s: float = setting(
+        "PARLEY_RETRY_MAX_S", 30.0, "Longest wait that a refused client is told", unit="seconds", minimum=0.1
+    )
+    abandon_s: float = setting(
+        "PARLEY_ABANDON_S",
+        0.0,
+        "How long a turn runs on while its session has no socket; 5 s later it is ended unless another gateway follows",
+        unit="seconds",
+        zero="to its end",
+        minimum=0,
     )
     resume_s: float = setting(
         "PARLEY_RESUME_S",

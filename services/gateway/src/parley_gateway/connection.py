@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from parley_gateway.core import resume as resuming
 from parley_gateway.core.session import Session
 from parley_gateway.hub import Hub
@@ -80,6 +82,8 @@ class Connection:
             await self._on_frame(frame)
         except ProtocolError as error:
             self.refuse(error, turn)
+            if error.code is FaultCode.TOO_LARGE and self.identity is None:
+                self.close(CloseCode.TOO_LARGE, str(error))
         except Overloaded as error:
             self._error(FaultCode.OVERLOADED, str(error), turn, int(error.retry_after_s * 1000))
         except Exception:
@@ -89,8 +93,12 @@ class Connection:
     def refuse(self, error: ProtocolError, turn: str | None = None) -> None:
         """Say what was not taken; close only where the rest cannot be trusted either."""
         retry = None
-        if error.code in (FaultCode.OVERLOADED, FaultCode.RATE_LIMITED):
-            retry = int(self.hub.settings.turns.retry_after_s * 1000)
+        if error.code is FaultCode.OVERLOADED:
+            counter(names.REFUSED).labels("session").inc()
+            retry = int(self.hub.admission.turn_s() * 1000)
+        elif error.code is FaultCode.RATE_LIMITED:
+            wait_s = self._bucket.wait_s() or self.hub.admission.unknown_s()
+            retry = math.ceil(wait_s * 1000)
         self._error(error.code, str(error), turn, retry)
         code = _FATAL.get(error.code)
         if code is not None:
@@ -160,7 +168,9 @@ class Connection:
 
     def _start(self, frame: TurnStart, session: Session) -> None:
         if self.hub.draining:
-            raise ProtocolError(FaultCode.OVERLOADED, "this gateway is going away; reconnect and send the turn again")
+            counter(names.REFUSED).labels("draining").inc()
+            wait_s = self.hub.admission.unknown_s()
+            raise Overloaded("this gateway is going away; reconnect and send the turn again", retry_after_s=wait_s)
         request = request_of(frame, self.hub.settings)
         effects = session.start(request, self.outbox, self.hub.now(), interrupt=frame.interrupt)
         self.hub.dispatch.apply(effects)
@@ -172,6 +182,11 @@ class Connection:
         except ProtocolError as error:
             if error.code not in _FATAL:
                 self.close(CloseCode.PROTOCOL_ERROR, str(error))
+            raise
+        except Overloaded as error:
+            counter(names.REFUSED).labels("sessions").inc()
+            log.warning("hello refused", reason="sessions", setting="PARLEY_MAX_SESSIONS")
+            self.close(CloseCode.OVERLOADED, str(error))
             raise
 
     async def _hello(self, frame: Hello) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from parley_gateway import report
+from parley_gateway.admission import Admission
 from parley_gateway.config import TurnSettings
 from parley_gateway.core import effects as fx
 from parley_gateway.core import flow
@@ -13,7 +14,7 @@ from parley_gateway.publishing import Publishing
 from parley_gateway.registry import Registry
 from parley_gateway.ticker import Ticker
 from parley_gateway.watcher import Watcher
-from parley_protocol.control import Audience, Begin, Stop
+from parley_protocol.control import Attach, Audience, Begin, Detached, Leave, Stop
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Clock, Link
 from parley_runtime.store.ports import TurnStore
@@ -35,14 +36,16 @@ class Dispatch:
         control: ControlPlane,
         store: TurnStore,
         registry: Registry,
+        admission: Admission,
     ) -> None:
         self.gateway = gateway
         self._clock = clock
         self._control = control
         self._registry = registry
+        self._admission = admission
         self._ticker = Ticker(clock, self._on_due)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._publishing = Publishing(gateway, settings, clock, publisher, control, self.apply, self.promise)
+        self._publishing = Publishing(gateway, settings, clock, publisher, control, self.apply, self.promise, admission)
         self.watcher = Watcher(gateway, clock, store, control, self.apply, self.promise, self._spawn)
         self._how = self._table()
 
@@ -58,6 +61,7 @@ class Dispatch:
             fx.TellOne: lambda effect: effect.sink.push(effect.frame),
             fx.Watch: self.watcher.add,
             fx.SendStop: self._stop,
+            fx.SendLeave: self._leave,
             fx.SendPrefix: lambda effect: self._control.post(effect.to, effect.prefix),
             fx.Publish: lambda effect: self._spawn(self._publishing.publish(effect.entry)),
             fx.PublishRecord: lambda effect: self._spawn(self._publishing.record(effect.entry, effect.status)),
@@ -72,14 +76,21 @@ class Dispatch:
     def _stop(self, effect: fx.SendStop) -> None:
         self._control.post(effect.to or Audience.WORKERS.value, Stop(effect.key, effect.fence))
 
+    def _leave(self, effect: fx.SendLeave) -> None:
+        log.info("turn left: its session has no socket here", turn=effect.key.turn, session=effect.key.session[:8])
+        self._control.post(Audience.WORKERS.value, Leave(effect.key, self.gateway, abandoned=True))
+
     def _opened(self, effect: fx.Opened) -> None:
         self._registry.opened(effect.entry)
         report.opened(effect.entry)
         self._ticker.promise(effect.entry)
 
     def _ended(self, effect: fx.Ended) -> None:
-        report.ended(effect.entry, taken=effect.taken)
-        self._registry.ended(effect.entry, self._clock.monotonic(), taken=effect.taken)
+        entry, now = effect.entry, self._clock.monotonic()
+        report.ended(entry, taken=effect.taken)
+        if effect.taken:
+            self._admission.ended(now, now - (entry.accepted_at or entry.started_at))
+        self._registry.ended(entry, now, taken=effect.taken)
 
     def promise(self, entry: Entry) -> None:
         """The turn may want to be looked at earlier than before."""
@@ -90,6 +101,20 @@ class Dispatch:
         entry = self._registry.turns.get(begin.key)
         if entry is not None:
             self.apply(flow.on_begin(entry, begin, self.gateway))
+
+    def on_detached(self, detached: Detached) -> None:
+        """Nobody follows a run that this gateway has left."""
+        entry = self._registry.turns.get(detached.key)
+        if entry is not None:
+            self.apply(flow.on_detached(entry, detached.fence))
+            self._ticker.promise(entry)
+
+    def on_attach(self, attach: Attach) -> None:
+        """Another gateway has taken over turns: their ends are not for nobody."""
+        for key in attach.keys if attach.gateway != self.gateway else ():
+            entry = self._registry.turns.get(key)
+            if entry is not None:
+                entry.elsewhere = True
 
     def watch_all(self, cause: str) -> None:
         """Every unfinished turn: events may have been lost."""

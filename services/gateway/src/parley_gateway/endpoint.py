@@ -1,5 +1,6 @@
 """``WS /v1/connect`` as a plain ASGI application: admission, accept, the receive loop."""
 
+import math
 from typing import Any
 
 from parley_gateway.auth import credential
@@ -91,7 +92,10 @@ class Endpoint:
             return 429, text, {"retry-after": str(int(wait_s) + 1)}
         if len(hub.connections) >= hub.settings.limits.max_sockets:
             counter(names.CONNECTS).labels(DIALECT, "full").inc()
-            return 503, "this gateway has as many sockets as it may; connect again later\n", {"retry-after": "5"}
+            counter(names.REFUSED).labels("sockets").inc()
+            wait = str(math.ceil(hub.admission.next_slot_s(hub.now())))
+            log.warning("connect refused", reason="full", setting="PARLEY_MAX_SOCKETS", retry_after_s=wait)
+            return 503, "this gateway has as many sockets as it may; connect again later\n", {"retry-after": wait}
         return None
 
 

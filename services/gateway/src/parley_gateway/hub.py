@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from parley_gateway.admission import Admission
 from parley_gateway.auth import Authenticator
 from parley_gateway.calls import Calls
 from parley_gateway.config import GatewaySettings
@@ -30,6 +31,7 @@ class Hub:
     settings: GatewaySettings
     process: Process
     registry: Registry
+    admission: Admission
     dispatch: Dispatch
     calls: Calls
     publisher: Link

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Iterable
 
 from parley_gateway import report
+from parley_gateway.admission import Admission
 from parley_gateway.config import TurnSettings
 from parley_gateway.core.effects import Effect
 from parley_gateway.core.entry import Entry, Phase, Request
@@ -18,13 +19,16 @@ from parley_protocol.work import Record, Retrieve
 from parley_runtime.control import ControlPlane
 from parley_runtime.errors import OutcomeUnknown, ParleyError, Refused
 from parley_runtime.ports import Clock, Link, Message
+from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter
 
 log = get_logger(__name__)
 
 AGAIN_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between publishes of what must get through; the last one repeats."""
 MIN_BUDGET_S = 0.05
+ABANDONED = "nobody followed this turn any more, so it was ended where it stood; ask again to have it answered"
 
 
 class Publishing:
@@ -39,6 +43,7 @@ class Publishing:
         control: ControlPlane,
         apply: Callable[[Iterable[Effect]], None],
         promise: Callable[[Entry], None],
+        admission: Admission,
     ) -> None:
         self.gateway = gateway
         self._settings = settings
@@ -47,6 +52,7 @@ class Publishing:
         self._control = control
         self._apply = apply
         self._promise = promise
+        self._admission = admission
 
     async def publish(self, entry: Entry) -> None:
         """Until the job is confirmed, refused, or no longer wanted."""
@@ -81,9 +87,11 @@ class Publishing:
             if full
             else "the message broker cannot be reached at present; send this turn again later"
         )
-        log.warning("turn not taken", code=code.value, cause=type(error).__name__)
-        retry = int(self._settings.retry_after_s * 1000)
-        self._apply(session.refuse(entry, code, text, self._clock.monotonic(), retry_after_ms=retry))
+        now = self._clock.monotonic()
+        wait_s = self._admission.next_slot_s(now) if full else self._admission.unknown_s()
+        counter(names.REFUSED).labels("queue" if full else "broker").inc()
+        log.warning("turn not taken", code=code.value, cause=type(error).__name__, retry_after_s=round(wait_s, 3))
+        self._apply(session.refuse(entry, code, text, now, retry_after_ms=int(wait_s * 1000)))
 
     def _job(self, entry: Entry, request: Request) -> Message:
         entry.submission = secrets.token_hex(8)
@@ -123,7 +131,9 @@ class Publishing:
         turn, request = entry.turn, entry.request
         retrieval = turn.last.retrieval
         fault = None
-        if status is TurnStatus.EXPIRED:
+        if entry.abandoned:
+            fault = Fault(FaultCode.ABANDONED.value, ABANDONED, True)
+        elif status is TurnStatus.EXPIRED:
             fault = Fault(FaultCode.EXPIRED.value, "the turn's deadline passed before its answer was complete", True)
         return Record(
             key=turn.key,

@@ -3,6 +3,7 @@ back later is answered from there.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from parley_gateway.config import TurnSettings
 from parley_gateway.core.entry import Entry
@@ -20,8 +21,9 @@ MAX_ENDED = 64
 class Registry:
     """``turns`` routes events; an ended turn stays in it until it is let go, so that late workers are told to stop."""
 
-    def __init__(self, settings: TurnSettings) -> None:
+    def __init__(self, settings: TurnSettings, retry_after_s: Callable[[], float] | None = None) -> None:
         self._settings = settings
+        self._retry_after_s = retry_after_s or (lambda: settings.retry_after_s)
         self._ended: deque[tuple[float, Entry, int]] = deque()
         self._bytes = 0
         self.sessions: dict[SessionId, Session] = {}
@@ -41,9 +43,15 @@ class Registry:
         if len(self.sessions) >= self._settings.max_sessions and not self._make_room():
             raise Overloaded(
                 "this gateway holds as many sessions as it may; try again soon",
-                retry_after_s=self._settings.retry_after_s,
+                retry_after_s=self._retry_after_s(),
             )
-        session = Session(id, identity.tenant, identity.user, max_open=self._settings.queued)
+        session = Session(
+            id,
+            identity.tenant,
+            identity.user,
+            max_open=self._settings.queued,
+            abandon_s=self._settings.abandon_s,
+        )
         self.sessions[id] = session
         return session
 

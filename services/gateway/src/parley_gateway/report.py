@@ -62,6 +62,10 @@ def ended(entry: Entry, *, taken: bool) -> None:
             _first_token.add(latency.first_token_ms)
         histogram(names.TURN_SECONDS).observe(latency.total_ms / 1000)
         _whole_turn.add(latency.total_ms)
+    lonely = taken and not entry.session.sinks and not entry.elsewhere
+    if lonely:
+        counter(names.DETACHED_TURNS).labels("abandoned" if entry.abandoned else status).inc()
+        counter(names.DETACHED_CHARACTERS).inc(max(0, len(entry.turn.text) - entry.heard))
     log.info(
         "turn ended",
         session=entry.turn.key.session[:8],
@@ -69,6 +73,8 @@ def ended(entry: Entry, *, taken: bool) -> None:
         status=status,
         fence=entry.turn.fence,
         followed=entry.request is None,
+        detached=lonely,
+        abandoned=entry.abandoned,
         characters=len(entry.turn.text),
         accepted_ms=latency.accepted_ms if latency else 0,
         first_token_ms=latency.first_token_ms if latency else 0,

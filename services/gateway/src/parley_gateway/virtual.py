@@ -23,6 +23,8 @@ from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import SessionId, TurnId
 from parley_protocol.work import ChatMessage, Sampling
 from parley_runtime.errors import Conflict, Invalid, Overloaded, ParleyError, Unavailable
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.metrics import counter
 
 Frame = Accepted | TurnFrame
 _FRAMES = typing.get_args(Accepted | TurnFrame)
@@ -85,7 +87,9 @@ async def ask(
         ParleyError: nothing was taken: Invalid, Conflict, Overloaded (``retry_after_s``) or Unavailable.
     """
     if hub.draining:
-        raise Overloaded("this gateway is going away; send the request again", retry_after_s=1.0)
+        counter(names.REFUSED).labels("draining").inc()
+        wait_s = hub.admission.unknown_s()
+        raise Overloaded("this gateway is going away; send the request again", retry_after_s=wait_s)
     settings = hub.settings
     budget_s = min(settings.turns.budget_s, deadline_s or settings.turns.budget_s)
     turn_id = turn or f"t{secrets.token_hex(10)}"
@@ -110,7 +114,11 @@ async def ask(
             ended = isinstance(frame, Done)
             yield frame
     except ProtocolError as error:
-        raise error_of(error.code, str(error), None) from error
+        wait_ms = None
+        if error.code is FaultCode.OVERLOADED:
+            counter(names.REFUSED).labels("session").inc()
+            wait_ms = int(hub.admission.turn_s() * 1000)
+        raise error_of(error.code, str(error), wait_ms) from error
     finally:
         if cancel_on_leave and not ended:
             with suppress(ProtocolError):

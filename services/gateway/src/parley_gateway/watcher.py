@@ -75,6 +75,11 @@ class Watcher:
         for first in range(0, len(keys), ATTACH_KEYS):
             attach = Attach(self.gateway, tuple(keys[first : first + ATTACH_KEYS]))
             await self._control.broadcast(Audience.WORKERS, attach)
+        taken = [watch.entry.turn.key for watch in watches if watch.cause == "resume" and not watch.entry.ended]
+        for first in range(0, len(taken), ATTACH_KEYS):
+            # Nothing but counting depends on it, so once is enough.
+            attach = Attach(self.gateway, tuple(taken[first : first + ATTACH_KEYS]))
+            await self._control.broadcast(Audience.GATEWAYS, attach)
 
     async def read_rows(self, keys: list[TurnKey]) -> dict[TurnKey, TurnRow] | None:
         """Rows by key; None where the store did not answer in time."""

@@ -80,6 +80,14 @@ FRAMES_OUT = _metric("parley_frames_out_total", "counter", "Frames to clients.",
 FRAME_ERRORS = _metric("parley_frame_errors_total", "counter", "Frames refused.", ("dialect", "code"))
 SESSIONS = _metric("parley_sessions", "gauge", "Sessions held by this gateway.")
 TURNS = _metric("parley_turns_total", "counter", "Turns ended, by status.", ("status",))
+DETACHED_TURNS = _metric(
+    "parley_detached_turns_total", "counter", "Turns that ended while no socket followed, by outcome.", ("outcome",)
+)
+DETACHED_CHARACTERS = _metric(
+    "parley_detached_characters_total", "counter", "Characters of answers that came while no socket followed."
+)
+REFUSED = _metric("parley_refused_total", "counter", "Turns, sessions and sockets refused, by bound.", ("bound",))
+SERVICE_RATE = _metric("parley_service_rate", "gauge", "Turns that end per second at this gateway, averaged.")
 TURNS_OPEN = _metric("parley_turns_open", "gauge", "Turns begun and not done.")
 FIRST_TOKEN_SECONDS = _metric(
     "parley_first_token_seconds", "histogram", "Turn taken in to first answer text.", (), SECONDS
@@ -97,6 +105,7 @@ PASSAGES = _metric("parley_passages", "gauge", "Passages in this process's index
 INDEX_LAG_SECONDS = _metric("parley_index_lag_seconds", "gauge", "Age of the oldest change not yet indexed.")
 INGESTED = _metric("parley_ingested_total", "counter", "Documents by outcome.", ("outcome",))
 ROUTES = _metric("parley_routes_total", "counter", "Questions by route.", ("route",))
+FORGOTTEN = _metric("parley_forgotten_total", "counter", "Rows removed for their age, by table.", ("table",))
 RECORDS = _metric("parley_records_total", "counter", "Records by outcome.", ("outcome",))
 
 # Inference
@@ -105,7 +114,6 @@ ENGINE_FIRST_SECONDS = _metric(
     "parley_engine_first_token_seconds", "histogram", "Engine's time to first token.", ("engine",), SECONDS
 )
 ENGINE_ERRORS = _metric("parley_engine_errors_total", "counter", "Engine failures.", ("engine", "kind"))
-FORGOTTEN = _metric("parley_forgotten_total", "counter", "Rows removed for their age, by table.", ("table",))
 
 # Spans (OpenTelemetry messaging and GenAI conventions)
 SPAN_TURN = "turn"

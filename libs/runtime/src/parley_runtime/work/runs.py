@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from parley_protocol.control import Alive, Attach, Begin, Leave, Running, Stop
+from parley_protocol.control import Alive, Attach, Begin, Detached, Leave, Running, Stop
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import Job
 from parley_runtime.control import ControlPlane
@@ -18,8 +18,8 @@ from parley_runtime.work.options import WorkerOptions
 AnyRun = LiveRun[Any]
 
 DETACHED_S = 5.0
-"""A run that nobody follows is said to be detached after this time. Every gateway with a socket of the session asks again
-after 2 s of silence, so whoever was taken off the list by mistake is on it again by then.
+"""A run that nobody follows is said to be detached after this time. Every gateway with a socket of the session asks
+again after 2 s of silence, so whoever was taken off the list by mistake is on it again by then.
 """
 
 
@@ -135,6 +135,12 @@ class Runs:
     def _on_leave(self, leave: Leave) -> None:
         for run in self._live.get(leave.key, ()):
             run.feed.leave(leave.gateway)
+            if leave.abandoned and not run.feed.gateways and run.end is None:
+                self._loop.call_later(DETACHED_S, self._still_detached, run, leave.gateway)
+
+    def _still_detached(self, run: AnyRun, gateway: str) -> None:
+        if not run.feed.gateways and run.end is None and not run.leaving:
+            self._control.post(gateway, Detached(run.key, run.fence, self._control.process_id))
 
     def _on_running(self, running: Running) -> None:
         if self.runs_base(running.key, running.base):

@@ -1,6 +1,7 @@
 """What the HTTP routes share: who asks, bounded bodies, errors in one shape, a counter per route."""
 
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -43,6 +44,7 @@ STATUS: Mapping[FaultCode, int] = {
     FaultCode.OVERLOADED: 503,
     FaultCode.UNAVAILABLE: 503,
     FaultCode.EXPIRED: 504,
+    FaultCode.ABANDONED: 504,
     FaultCode.ENGINE_FAILED: 502,
     FaultCode.UNSUPPORTED: 400,
 }
@@ -66,7 +68,7 @@ class JSON(Response):
 def refusal(code: FaultCode, message: str, shape: Shape, *, retry_after_s: float = 0.0) -> Response:
     """An error as an answer."""
     retryable = code in RETRYABLE
-    headers = {"Retry-After": str(max(1, round(retry_after_s)))} if retryable else {}
+    headers = {"Retry-After": str(max(1, math.ceil(retry_after_s)))} if retryable else {}
     if code is FaultCode.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return JSON(shape(code.value, message, retryable), STATUS.get(code, 500), headers=headers)

@@ -16,7 +16,7 @@ from parley_protocol.client import Accepted
 from parley_protocol.control import Presence
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.routes import topology
-from parley_protocol.work import DeadInfo, Generate, ListDead, Record, Retrieve
+from parley_protocol.work import DeadInfo, DropDead, Generate, ListDead, Record, Retrieve
 from parley_runtime.errors import NotFound, ParleyError
 
 
@@ -25,7 +25,7 @@ def routes(hub: Hub) -> list[BaseRoute]:
     return [
         route(hub, "/v1/status", {"GET": status}),
         route(hub, "/v1/dead", {"GET": dead}),
-        route(hub, "/v1/dead/{id}", {"GET": dead_one}),
+        route(hub, "/v1/dead/{id}", {"GET": dead_one, "DELETE": drop}),
         route(hub, "/v1/dead/{id}/retry", {"POST": retry}),
     ]
 
@@ -61,15 +61,27 @@ async def _processes(hub: Hub) -> list[Presence]:
 
 
 async def dead(hub: Hub, request: Request, identity: Identity) -> Response:
-    """``{"dead": [...]}``, newest first, without bodies."""
+    """``{"dead": [...]}``, newest first, without bodies; with ``before`` those parked before the one with that id."""
     owner_only(hub, identity)
-    return JSON({"dead": await _dead(hub, identity, limit=number(request, "limit", 100, 1000))})
+    limit, before = number(request, "limit", 100, 1000), request.query_params.get("before", "")
+    return JSON({"dead": await _dead(hub, identity, limit=limit, before=before)})
 
 
 async def dead_one(hub: Hub, request: Request, identity: Identity) -> Response:
     """One dead letter with its body (base64 of MessagePack)."""
     owner_only(hub, identity)
     return JSON(await _one(hub, request, identity))
+
+
+async def drop(hub: Hub, request: Request, identity: Identity) -> Response:
+    """Remove one dead letter for good: ``{"removed": n}``, 0 where it was gone already: asking again is safe."""
+    owner_only(hub, identity)
+    id = request.path_params["id"]
+
+    def command(call: str, reply_to: str) -> DropDead:
+        return DropDead(call=call, reply_to=reply_to, tenant=identity.tenant, id=id)
+
+    return JSON({"removed": (await hub.calls.knowledge(command)).removed})
 
 
 async def retry(hub: Hub, request: Request, identity: Identity) -> Response:
@@ -102,8 +114,10 @@ async def _one(hub: Hub, request: Request, identity: Identity) -> DeadInfo:
     return found[0]
 
 
-async def _dead(hub: Hub, identity: Identity, *, limit: int = 1, id: str = "") -> tuple[DeadInfo, ...]:
+async def _dead(
+    hub: Hub, identity: Identity, *, limit: int = 1, id: str = "", before: str = ""
+) -> tuple[DeadInfo, ...]:
     def command(call: str, reply_to: str) -> ListDead:
-        return ListDead(call=call, reply_to=reply_to, tenant=identity.tenant, limit=limit, id=id)
+        return ListDead(call=call, reply_to=reply_to, tenant=identity.tenant, limit=limit, id=id, before=before)
 
     return (await hub.calls.knowledge(command)).dead

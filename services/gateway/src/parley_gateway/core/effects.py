@@ -49,6 +49,13 @@ class SendStop:
 
 
 @dataclass(frozen=True, slots=True)
+class SendLeave:
+    """Tell all workers that nobody listens to the turn here any more."""
+
+    key: TurnKey
+
+
+@dataclass(frozen=True, slots=True)
 class SendPrefix:
     """Answer a ``begin``; the fence has been raised."""
 
@@ -94,4 +101,4 @@ class Ended:
     taken: bool = True
 
 
-Effect = Publish | PublishRecord | Watch | SendStop | SendPrefix | Touch | Tell | TellOne | Opened | Ended
+Effect = Publish | PublishRecord | Watch | SendStop | SendLeave | SendPrefix | Touch | Tell | TellOne | Opened | Ended

@@ -38,19 +38,35 @@ class Phase(enum.Enum):
     ENDED = "ended"
 
 
+class Check(enum.Enum):
+    """Why a fresh read of the row is awaited, after which an open turn is ended by force. ``DEADLINE``: its time is
+    over. ``ABANDONED``: nobody follows it, here or at any other gateway.
+    """
+
+    NONE = "none"
+    DEADLINE = "deadline"
+    ABANDONED = "abandoned"
+
+
 class Entry:
     """One turn of one session. Times are monotonic seconds, 0 for "not yet"."""
 
     __slots__ = (
+        "abandoned",
         "accepted_at",
         "again",
         "cancel_by",
         "checking",
         "deadline_at",
+        "detached_fence",
         "due_at",
+        "elsewhere",
         "ended_at",
         "first_at",
         "forced",
+        "heard",
+        "leave_at",
+        "left",
         "phase",
         "request",
         "row_digest",
@@ -79,8 +95,19 @@ class Entry:
         self.first_at = 0.0
         self.ended_at = 0.0
         self.deadline_at = now + budget_s
-        self.checking = False
-        """The deadline has passed and a fresh read of the row is awaited before the turn is ended by force."""
+        self.checking = Check.NONE
+        self.detached_fence = 0
+        """The run that nobody follows, while ``checking`` is ABANDONED."""
+        self.abandoned = False
+        """Ended by force because nobody followed it."""
+        self.heard = 0
+        """Code points of the text when the last socket of the session went away."""
+        self.leave_at = 0.0
+        """When workers are told, or told again, that nobody listens here; 0: somebody does, or turns run on."""
+        self.left = False
+        """They have been told: nothing is asked of them until somebody listens again."""
+        self.elsewhere = False
+        """Another gateway has taken the turn over from here."""
         self.forced: TurnStatus | None = None
         self.cancel_by = 0.0
         """A cancel waits until then to learn what text was delivered; 0: none waits."""
@@ -91,6 +118,19 @@ class Entry:
     @property
     def ended(self) -> bool:
         return self.phase is Phase.ENDED
+
+    def alone(self, leave_at: float) -> None:
+        """The last socket of the session has gone."""
+        self.heard = len(self.turn.text)
+        self.leave_at = leave_at
+
+    def rejoin(self, now: float) -> None:
+        """Somebody listens here again: what happened meanwhile is asked for."""
+        if self.left or self.elsewhere:
+            self.left = self.elsewhere = False
+            if not self.ended and self.phase is not Phase.QUEUED:
+                self.watch.flowed(now)  # a watch that has slowed down begins anew
+                self.watch.start(now, "resume")
 
     def latency(self, now: float) -> Latency:
         """Milliseconds since the turn was taken in."""
@@ -105,7 +145,9 @@ class Entry:
         times = [self.watch.due]
         if self.turn.hold_until:
             times.append(self.turn.hold_until)
-        if not self.checking and self.forced is None:
+        if self.leave_at:
+            times.append(self.leave_at)
+        if self.checking is Check.NONE and self.forced is None:
             times.append(self.deadline_at)
         if self.cancel_by and self.forced is None:
             times.append(self.cancel_by)

@@ -1,7 +1,7 @@
 """Events of workers, rows of the store and the passing of time, against one turn of a session."""
 
-from parley_gateway.core.effects import Effect, SendPrefix, SendStop, Touch, Watch
-from parley_gateway.core.entry import Entry, Phase
+from parley_gateway.core.effects import Effect, SendLeave, SendPrefix, SendStop, Touch, Watch
+from parley_gateway.core.entry import Check, Entry, Phase
 from parley_gateway.core.session import Session
 from parley_gateway.core.turn import Verdict
 from parley_protocol.control import Begin, Prefix
@@ -10,8 +10,11 @@ from parley_protocol.faults import FaultCode
 from parley_runtime.store.ports import TurnRow
 
 CONFLICT = "this turn id was used for another text; start the turn under a new id"
+NOBODY = "this turn was not taken: its client went away while it waited"
 RECHECK_S = 1.0
 """A turn past its deadline whose row cannot be read is looked at again after this time."""
+LEAVE_AGAIN_S = 10.0
+"""A turn that was left and goes on is left again after this time: leaving may be lost, and a new run asks everybody."""
 
 _DELIVERED = frozenset({Verdict.EXTENDED, Verdict.MARKED, Verdict.REPLACED})
 
@@ -94,18 +97,39 @@ def on_row(entry: Entry, row: TurnRow | None, now: float) -> list[Effect]:
             entry.turn.close(terminal_of(row))
             return session.finish(entry, now)
         entry.turn.begin(row.fence)
-    if not entry.checking:
+    check, entry.checking = entry.checking, Check.NONE
+    if check is Check.NONE:
         return []
-    entry.checking = False
+    if check is Check.ABANDONED:
+        if not _alone(entry) or entry.detached_fence < entry.turn.fence:
+            return []  # somebody has come back, or a newer run has begun that may be followed
+        entry.abandoned = entry.forced is None
     return session.force(entry, TurnStatus.EXPIRED, now)
 
 
 def on_row_unread(entry: Entry, now: float) -> list[Effect]:
     """The store did not answer: nothing is decided without it."""
-    if entry.checking:
-        entry.checking = False
+    if entry.checking is Check.DEADLINE:
         entry.deadline_at = now + RECHECK_S
+    entry.checking = Check.NONE
     return []
+
+
+def on_detached(entry: Entry, fence: int) -> list[Effect]:
+    """The owner of a turn that was left here says that no gateway follows its run with ``fence``: read the row and end
+    the turn, unless the row knows of a newer run or somebody has come back.
+    """
+    waits = entry.checking is Check.NONE and entry.forced is None and not entry.ended
+    if not waits or fence < entry.turn.fence or not _alone(entry):
+        return []
+    entry.checking = Check.ABANDONED
+    entry.detached_fence = fence
+    return [Watch(entry, "abandoned", attach=False)]
+
+
+def _alone(entry: Entry) -> bool:
+    session: Session = entry.session
+    return entry.left and not session.sinks and not session.guests
 
 
 def _conflicts(entry: Entry, row: TurnRow) -> bool:
@@ -132,8 +156,10 @@ def on_tick(entry: Entry, now: float) -> list[Effect]:
     effects: list[Effect] = []
     if entry.cancel_by and now >= entry.cancel_by:
         effects += session.force(entry, TurnStatus.CANCELLED, now)
-    if now >= entry.deadline_at and not entry.checking and entry.forced is None:
-        entry.checking = True
+    if entry.leave_at and now >= entry.leave_at:
+        effects += _leave(entry, now)
+    if now >= entry.deadline_at and entry.checking is Check.NONE and entry.forced is None:
+        entry.checking = Check.DEADLINE
         effects.append(Watch(entry, "deadline", attach=False))
     if now >= entry.watch.due:
         effects += _watch(entry, now)
@@ -145,7 +171,29 @@ def _watch(entry: Entry, now: float) -> list[Effect]:
         entry.watch.flowed(now)
         return []
     attach = entry.watch.fire(now)
-    return [Watch(entry, entry.watch.cause, attach=attach)]
+    return [Watch(entry, entry.watch.cause, attach=attach and not entry.left)]
+
+
+def _leave(entry: Entry, now: float) -> list[Effect]:
+    """Nobody has listened here for the session's ``abandon_s``.
+
+    A gateway does not know of the sockets of others, and must not end what one of them follows. The owner of the run
+    knows: everybody who follows is on its list, and whoever is taken off by mistake comes back within the 2 s of a
+    watch. So this gateway takes itself off, and ends the turn only once the owner says that its list has stayed empty
+    (``Detached``). Silence ends nothing: then the turn runs on to its end or its deadline. A turn that waits for
+    others of its session was promised to nobody, and is dropped.
+    """
+    session: Session = entry.session
+    if entry.forced is not None:
+        entry.leave_at = 0.0
+        return []
+    entry.leave_at = now + LEAVE_AGAIN_S
+    if entry.phase is Phase.QUEUED and not entry.again:
+        return session.refuse(entry, FaultCode.UNAVAILABLE, NOBODY, now)
+    if entry.phase not in (Phase.RUNNING, Phase.FOLLOWED):
+        return []
+    entry.left = True
+    return [SendLeave(entry.turn.key)]
 
 
 def watch_now(entry: Entry, now: float, cause: str) -> None:

@@ -53,6 +53,7 @@ def resume(session: Session, sink: Sink, client: Returning) -> Resumption:
     for row in client.after:
         _follow(session, sink, row.key.turn, row, client, result)
     for entry in _later(session, position):
+        entry.rejoin(client.now)
         session.view(entry, sink)
         result.effects.append(Touch(entry))
     return result
@@ -62,13 +63,14 @@ def _position(session: Session, sink: Sink, position: Position, client: Returnin
     row = client.rows.get(position.turn)
     entry = session.entries.get(position.turn)
     if entry is None and row is None and position.turn not in client.pending:
-        result.gap = result.gap or not position.done
+        result.gap = True  # nor is it known what came after it
         return
     if position.done:
         return
-    if row is not None and row.closed and client.wall - row.closed_at > client.window_s and row.closed_at:
-        result.gap = True
     entry = _follow(session, sink, position.turn, row, client, result)
+    if row is not None and row.closed and row.closed_at and client.wall - row.closed_at > client.window_s:
+        result.gap = True  # the whole turn anew, from the record: its first frame has seq 0
+        return
     session.view(entry, sink).resume(position)
 
 
@@ -80,6 +82,7 @@ def _follow(
         entry = session.follow(turn, row.fence if row is not None else 1, client.now, client.budget_s)
         result.effects.append(Opened(entry))
         flow.watch_now(entry, client.now, "resume")
+    entry.rejoin(client.now)
     session.view(entry, sink)
     result.effects.append(Touch(entry))
     if row is not None:

@@ -23,19 +23,20 @@ LEARN_S = 0.5
 class Session:
     """State of one session at this gateway. ``sinks`` are its sockets, real or virtual."""
 
-    __slots__ = ("detached_at", "entries", "guests", "id", "max_open", "open", "sinks", "tenant", "user")
+    __slots__ = ("abandon_s", "entries", "guests", "id", "max_open", "open", "sinks", "tenant", "user")
 
-    def __init__(self, id: SessionId, tenant: Tenant, user: str, *, max_open: int) -> None:
+    def __init__(self, id: SessionId, tenant: Tenant, user: str, *, max_open: int, abandon_s: float = 0.0) -> None:
         self.id = id
         self.tenant = tenant
         self.user = user
         self.max_open = max_open
+        self.abandon_s = abandon_s
+        """After so long without a socket here its turns are left, see ``flow``; 0: never."""
         self.entries: dict[TurnId, Entry] = {}
         self.open: list[Entry] = []
         self.sinks: list[Sink] = []
         self.guests = 0
         """Sockets that are about to be attached."""
-        self.detached_at = 0.0
 
     def key(self, turn: TurnId) -> TurnKey:
         """The turn's identity everywhere."""
@@ -47,6 +48,8 @@ class Session:
         """The socket hears of turns started from now on."""
         if sink not in self.sinks:
             self.sinks.append(sink)
+        for entry in self.open:
+            entry.leave_at = 0.0
 
     def detach(self, sink: Sink, now: float) -> None:
         """The socket is gone. Turns run on."""
@@ -55,7 +58,8 @@ class Session:
         for entry in self.entries.values():
             entry.views = [view for view in entry.views if view.sink is not sink]
         if not self.sinks:
-            self.detached_at = now
+            for entry in self.open:
+                entry.alone(now + self.abandon_s if self.abandon_s else 0.0)
 
     def view(self, entry: Entry, sink: Sink) -> View:
         """The socket's view of the turn, from its first event where it has none yet."""
@@ -124,6 +128,7 @@ class Session:
                 FaultCode.CONFLICT, "this turn id was used for another text; start the turn under a new id"
             )
         self.view(entry, sink)
+        entry.rejoin(now)
         if entry.request is None and not digest and not entry.ended:
             # Nobody knows whether its first gateway got to publish it: publish it; the store lets only one run.
             entry.request = request
