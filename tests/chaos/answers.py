@@ -1,0 +1,81 @@
+"""Reading a scripted answer: each word says whose it is, of which run, and the how many-th it is.
+
+A word is ``t7``, ``TAG.t7`` or ``TAG.RUN.t7``; words are joined by one blank and count from 1. Text in any other form
+is left alone.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_WORD = re.compile(r"(?:([\w-]+)\.)?(?:([0-9a-f]+)\.)?t(\d+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """``rule``: one of ``verdict.RULES``."""
+
+    rule: str
+    what: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """``runs``: the marks of the runs that wrote the text, in order; ``last``: number of its last word."""
+
+    flaws: list[Flaw]
+    runs: list[str]
+    last: int = 0
+
+
+def read(text: str, tag: str, *, whole: bool) -> Reading:
+    """``tag``: the turn's own word, "" where it is not known. ``whole``: the text ends with its last word; otherwise it
+    may have been cut anywhere.
+    """
+    reading = Reading([], [])
+    words = text.split(" ")
+    if len(words) > 1 and not words[-1]:
+        words.pop()
+        whole = True  # the cut is between two words
+    if not text or _WORD.fullmatch(words[0]) is None:
+        return reading
+    seen: set[str] = set()
+    for flaw in _flaws(words, tag, reading, whole=whole):
+        if flaw.rule not in seen:
+            seen.add(flaw.rule)
+            reading.flaws.append(flaw)
+    return reading
+
+
+def _flaws(words: list[str], tag: str, reading: Reading, *, whole: bool) -> Iterator[Flaw]:
+    numbers: set[int] = set()
+    for index, word in enumerate(words):
+        match = _WORD.fullmatch(word)
+        cut = not whole and index == len(words) - 1
+        if match is None:
+            if not cut:
+                yield Flaw("torn-lost", f"word {index + 1} is {word[:80]!r}")
+            continue
+        whose, run, number = match[1], match[2] or "", int(match[3])
+        if cut and number != reading.last + 1:
+            continue  # the beginning of a longer number
+        if tag and whose and whose != tag:
+            yield Flaw("foreign-text", f"word {index + 1} is {word!r}; this turn's words begin with {tag!r}")
+            continue
+        if not reading.runs or run != reading.runs[-1]:
+            if reading.runs:
+                yield Flaw("fenced", f"word {index + 1} is of run {run!r}, those before of {reading.runs[-1]!r}")
+            reading.runs.append(run)
+        yield from _counted(number, numbers, reading, index)
+
+
+def _counted(number: int, numbers: set[int], reading: Reading, index: int) -> Iterator[Flaw]:
+    where = f"word {index + 1} is number {number} after number {reading.last}"
+    if number in numbers:
+        yield Flaw("torn-repeated", where)
+    elif number < reading.last:
+        yield Flaw("torn-reordered", where)
+    elif number > reading.last + 1:
+        yield Flaw("torn-lost", where)
+    numbers.add(number)
+    reading.last = max(reading.last, number)

@@ -1,0 +1,137 @@
+"""Who takes part in a run, as far as the history tells: sessions, clients with their sockets, and faults."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from .history import Asked, Closed, Healed, Injected
+from .tracks import End, Frame, Socket, Track
+
+RECOVERY_S = 30.0
+"""A fault explains what happens up to so long after it was taken back."""
+POSITIONS = 4096
+"""Positions of a client that are kept; it resumes from one of the last."""
+LEFT = frozenset({1000, 1001})
+
+
+@dataclass(slots=True)
+class Session:
+    """Everything by turn. ``partial``: it began before the history, so turns in it may be unknown here."""
+
+    id: str = ""
+    partial: bool = False
+    asked: dict[str, Asked] = field(default_factory=dict)
+    questions: dict[str, str] = field(default_factory=dict)
+    """The text that a turn was first asked with."""
+    starts: Counter[str] = field(default_factory=Counter)
+    cancels: dict[str, float] = field(default_factory=dict)
+    """When a client last cancelled it."""
+    ends: dict[str, End] = field(default_factory=dict)
+    stored: dict[str, str] = field(default_factory=dict)
+    """Statuses as read again."""
+
+    def absorb(self, other: "Session") -> None:
+        """Take over what a client did before it was known to be of this session."""
+        for turn, asked in other.asked.items():
+            self.asked.setdefault(turn, asked)
+        for turn, text in other.questions.items():
+            self.questions.setdefault(turn, text)
+        self.starts.update(other.starts)
+        self.cancels.update(other.cancels)
+        self.partial = self.partial or other.partial
+
+
+class Client:
+    """``line``: its turns that were sent and are not over, in order. ``tracks``: all of them."""
+
+    def __init__(self, name: str, session: Session) -> None:
+        self.name = name
+        self.session = session
+        self.tracks: dict[str, Track] = {}
+        self.line: dict[str, Track] = {}
+        self._sockets: dict[int, Socket] = {}
+        self._positions: dict[str, tuple[str, int, float]] = {}
+        self._last: Closed | None = None
+
+    def open(self, number: int) -> None:
+        """A new socket."""
+        self._sockets[number] = Socket(number)
+
+    def socket(self, number: int) -> Socket:
+        """One whose opening was not seen is unknown in all respects."""
+        socket = self._sockets.get(number)
+        if socket is None:
+            socket = self._sockets[number] = Socket(number, unknown=True)
+            self.session.partial = True
+        return socket
+
+    def greet(self, socket: Socket, hello: Frame) -> None:
+        """Its hello was sent."""
+        socket.hello = hello
+        position = hello.get("position")
+        if position is not None:
+            known = self._positions.get(position)
+            socket.base = known[:2] if known is not None else None
+            socket.unknown = socket.unknown or known is None
+
+    def join(self, session: Session, id: str) -> None:
+        """Its session is known now."""
+        session.id = id
+        if session is not self.session:
+            if not self.session.id:
+                session.absorb(self.session)
+            self.session = session
+
+    def close(self, closed: Closed) -> None:
+        """A socket has ended."""
+        self._sockets.pop(closed.socket, None)
+        self._last = closed
+
+    def note_position(self, position: str, turn: str, seq: int, at: float) -> None:
+        """A frame with this position was read."""
+        positions = self._positions
+        positions[position] = (turn, seq, at)
+        if len(positions) > POSITIONS:
+            for old in list(positions)[: POSITIONS // 2]:
+                del positions[old]
+
+    def read_at(self, position: str) -> float | None:
+        """When the frame with this position was read."""
+        known = self._positions.get(position)
+        return known[2] if known is not None else None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a socket that is still open was told so last."""
+        return any(socket.degraded for socket in self._sockets.values())
+
+    def stayed(self, until: float | None) -> bool:
+        """Whether it did not leave for good before ``until`` (None: the end)."""
+        last = self._last
+        if self._sockets or last is None or not last.own or last.code not in LEFT:
+            return True
+        return until is not None and last.at >= until
+
+
+class Faults:
+    """What was injected, and from when to when it may explain things."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._spans: list[list[float]] = []
+        self._open: dict[tuple[str, str], list[float]] = {}
+
+    def injected(self, fault: Injected) -> None:
+        self.counts[fault.fault, fault.phase] += 1
+        span = [fault.at, math.inf]
+        self._spans.append(span)
+        self._open[fault.fault, fault.target] = span
+
+    def healed(self, fault: Healed) -> None:
+        span = self._open.pop((fault.fault, fault.target), None)
+        if span is not None:
+            span[1] = fault.at
+
+    def between(self, since: float, until: float) -> int:
+        """Faults that may have had an effect in this time."""
+        return sum(begin <= until and end + RECOVERY_S >= since for begin, end in self._spans)
