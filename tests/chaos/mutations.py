@@ -1,12 +1,242 @@
-"""Mechanisms of the turn protocol that can be switched off in a process, to show that the checker misses them."""
+"""Mechanisms of the turn protocol that can be switched off, one at a time, to show that the checker misses each.
 
+``PARLEY_CHAOS_MUTATION`` names the one that is off in a process, or (with a slash in it) a file that holds the name:
+then it can be changed, or emptied, while the processes run. Everything is patched in from here.
+"""
+
+import time
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
-MUTATIONS: Final[dict[str, Callable[[str], None]]] = {}
-"""By name; each is called with the role of the process and patches it."""
+import msgspec
+
+from .points import wrap
+
+REREAD_S: Final = 0.02
+On = Callable[[], bool]
 
 
-def apply(name: str, role: str) -> None:
-    """Switch ``name`` off in this process. Raises KeyError for a name that is not known."""
-    MUTATIONS[name](role)
+@dataclass(frozen=True)
+class Mutation:
+    """``what`` is missing; ``roles``: the processes in which ``install`` patches it out while ``on()``."""
+
+    what: str
+    roles: tuple[str, ...]
+    install: Callable[[On], None]
+
+
+class Switch:
+    """Which mutation is on: ``value`` itself, or what the file ``value`` holds."""
+
+    def __init__(self, value: str) -> None:
+        self._path = Path(value) if "/" in value else None
+        self._name = "" if self._path else value
+        self._looked = float("-inf")
+
+    def on(self, name: str) -> bool:
+        """Whether ``name`` is on now; a changed file is seen within :data:`REREAD_S`."""
+        now = time.monotonic()
+        if self._path is not None and now - self._looked >= REREAD_S:
+            self._looked = now
+            self._name = self._path.read_text(encoding="ascii").strip() if self._path.exists() else ""
+        return self._name == name
+
+
+def apply(value: str, role: str) -> None:
+    """Patch this process of ``role``. Raises ValueError for a name that is not known, and points.Changed."""
+    if "/" not in value and value not in MUTATIONS:
+        raise ValueError(f"no mutation {value!r}; there are {', '.join(MUTATIONS)}")
+    switch = Switch(value)
+    for name, mutation in MUTATIONS.items():
+        if role in mutation.roles and ("/" in value or name == value):
+            mutation.install(lambda name=name: switch.on(name))  # type: ignore[misc]  # a default binds the name
+
+
+def _no_fence_test(on: On) -> None:
+    from parley_runtime.store.turns import TurnTable
+
+    def make(original: Any) -> Any:
+        async def close(self: Any, record: Any) -> Any:
+            return await original(self, msgspec.structs.replace(record, forced=True) if on() else record)
+
+        return close
+
+    wrap(TurnTable, "close", ("self", "record"), make)
+
+
+def _no_again(on: On) -> None:
+    from parley_runtime.work import admission
+
+    def make(original: Any) -> Any:
+        def certainly_first(job: Any, *, redelivered: bool, delivery_count: int | None) -> bool:
+            return on() or bool(original(job, redelivered=redelivered, delivery_count=delivery_count))
+
+        return certainly_first
+
+    wrap(admission, "certainly_first", ("job", "redelivered", "delivery_count"), make)
+
+
+def _no_begin(on: On) -> None:
+    from parley_runtime.work.asks import Asks
+
+    def begin(original: Any) -> Any:
+        async def silent(self: Any, key: Any, fence: int) -> str:
+            return "" if on() else str(await original(self, key, fence))
+
+        return silent
+
+    def announce(original: Any) -> Any:
+        def silent(self: Any, key: Any, fence: int) -> None:
+            if not on():
+                original(self, key, fence)
+
+        return silent
+
+    wrap(Asks, "begin", ("self", "key", "fence"), begin)
+    wrap(Asks, "announce", ("self", "key", "fence"), announce)
+
+
+def _no_watch(on: On) -> None:
+    from parley_gateway.watcher import Watcher
+
+    def make(original: Any) -> Any:
+        def add(self: Any, watch: Any) -> None:
+            if not on():
+                original(self, watch)
+
+        return add
+
+    wrap(Watcher, "add", ("self", "watch"), make)
+
+
+def _no_submission_test(on: On) -> None:
+    from parley_runtime.store.ports import OtherSubmission
+    from parley_runtime.store.turns import TurnTable
+
+    def make(original: Any) -> Any:
+        async def claim_first(self: Any, key: Any, *, submission: str, **asked: Any) -> Any:
+            claim = await original(self, key, submission=submission, **asked)
+            if on() and isinstance(claim, OtherSubmission):
+                (row,) = await self.rows([key])
+                asked.pop("fence", None)
+                claim = await original(self, key, submission=row.submission, **asked)
+            return claim
+
+        return claim_first
+
+    wrap(TurnTable, "claim_first", ("self", "key", "submission"), make, more=True)
+
+
+def _no_reconciliation(on: On) -> None:
+    from parley_gateway.core.turn import Turn
+    from parley_gateway.core.view import View
+
+    def close(original: Any) -> Any:
+        def unread(self: Any, terminal: Any) -> None:
+            if not on():
+                original(self, terminal)
+                return
+            original(self, msgspec.structs.replace(terminal, text=None))
+            self.terminal = terminal
+
+        return unread
+
+    def finish(original: Any) -> Any:
+        def told(self: Any) -> Any:
+            frame, terminal = original(self), self.turn.terminal
+            return msgspec.structs.replace(frame, text=terminal.text) if on() and terminal.text is not None else frame
+
+        return told
+
+    wrap(Turn, "close", ("self", "terminal"), close)
+    wrap(View, "_finish", ("self",), finish)
+
+
+def _ack_on_receipt(on: On) -> None:
+    from parley_runtime.work.serve import Server
+
+    def make(original: Any) -> Any:
+        async def run(self: Any, run: Any) -> str:
+            if on():
+                await run.lease.ack()
+            return str(await original(self, run))
+
+        return run
+
+    wrap(Server, "_run", ("self", "run"), make)
+
+
+def _accept_before_confirm(on: On) -> None:
+    from parley_gateway.publishing import Publishing
+
+    def make(original: Any) -> Any:
+        async def publish(self: Any, entry: Any) -> None:
+            if on():
+                self._apply(entry.session.accept(entry, self._clock.monotonic()))
+            await original(self, entry)
+
+        return publish
+
+    wrap(Publishing, "publish", ("self", "entry"), make)
+
+
+def _no_session_order(on: On) -> None:
+    from parley_gateway.core.effects import Publish
+    from parley_gateway.core.entry import Phase
+    from parley_gateway.core.session import Session
+
+    def make(original: Any) -> Any:
+        def advance(self: Any) -> list[Any]:
+            if not on():
+                return list(original(self))
+            waiting = [entry for entry in self.open if entry.phase is Phase.QUEUED and entry.forced is None]
+            for entry in waiting:
+                entry.phase = Phase.PUBLISHING
+            return [Publish(entry) for entry in waiting]
+
+        return advance
+
+    wrap(Session, "advance", ("self",), make)
+
+
+def _no_fence_at_gateway(on: On) -> None:
+    from parley_gateway.core.turn import Turn, Verdict
+    from parley_protocol.events import Delta, Snapshot
+
+    def make(original: Any) -> Any:
+        def take(self: Any, fence: int, event: Any, now: float) -> Any:
+            if on() and fence < self.fence and not self.frozen:
+                if isinstance(event, Delta):
+                    self.text += event.text
+                    return Verdict.EXTENDED
+                if isinstance(event, Snapshot) and event.text is not None:
+                    self._replace(event.text)
+                    return Verdict.REPLACED
+            return original(self, fence, event, now)
+
+        return take
+
+    wrap(Turn, "take", ("self", "fence", "event", "now"), make)
+
+
+MUTATIONS: Final = {
+    "no-fence-test": Mutation("a record closes the row whatever its fence", ("rag",), _no_fence_test),
+    "no-again": Mutation(
+        "a job that was, or may have been, delivered before runs under its old fence", ("rag", "inference"), _no_again
+    ),
+    "no-begin": Mutation("a later run speaks without asking what has been delivered", ("rag", "inference"), _no_begin),
+    "no-watch": Mutation("a gateway waits for events for ever", ("gateway",), _no_watch),
+    "no-submission-test": Mutation("a second submission of an open turn starts work", ("rag",), _no_submission_test),
+    "no-reconciliation": Mutation(
+        "a terminal's text is told without comparing it with what was delivered", ("gateway",), _no_reconciliation
+    ),
+    "ack-on-receipt": Mutation("a job is acknowledged before it is worked on", ("rag", "inference"), _ack_on_receipt),
+    "accept-before-confirm": Mutation(
+        "accepted is said before the broker has the job", ("gateway",), _accept_before_confirm
+    ),
+    "no-session-order": Mutation("a session's turns are published as they come", ("gateway",), _no_session_order),
+    "no-fence-at-gateway": Mutation("a gateway delivers items of a superseded run", ("gateway",), _no_fence_at_gateway),
+}
+"""By name. The first six are the protocol's own list; the others are what is done wrong most easily."""

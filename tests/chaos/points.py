@@ -56,8 +56,8 @@ class Changed(RuntimeError):
     """Parley no longer has what a patch takes hold of: the patch must follow it."""
 
 
-def wrap(owner: Any, name: str, parameters: tuple[str, ...], make: Callable[[Any], Any]) -> None:
-    """Replace ``owner.name`` by ``make(original)``.
+def wrap(owner: Any, name: str, parameters: tuple[str, ...], make: Callable[[Any], Any], *, more: bool = False) -> None:
+    """Replace ``owner.name`` by ``make(original)``. ``more``: further parameters may follow; they are passed on.
 
     Raises:
         Changed: there is no such function, or it takes other parameters than ``parameters``.
@@ -67,7 +67,7 @@ def wrap(owner: Any, name: str, parameters: tuple[str, ...], make: Callable[[Any
     if not inspect.isfunction(original):
         raise Changed(f"{where} is gone; tests/chaos must follow")
     found = tuple(inspect.signature(original).parameters)
-    if found != parameters:
+    if (found[: len(parameters)] if more else found) != parameters:
         raise Changed(f"{where} takes {found}, not {parameters}; tests/chaos must follow")
     setattr(owner, name, make(original))
 

@@ -6,7 +6,7 @@ Everything is patched in from here before the service's own ``__main__`` runs; P
 takes its settings from the environment as always. Beside them:
 
     PARLEY_CHAOS_PROBE     unix socket of whoever listens at the hold points (``points``); empty: there are none
-    PARLEY_CHAOS_MUTATION  the mechanism to switch off (``mutations``); empty: none
+    PARLEY_CHAOS_MUTATION  the mechanism to switch off (``mutations``), or a file that names it; empty: none
     PARLEY_CHAOS_CLOCK     file with the number of seconds by which this process's wall clock (``time.time``) is wrong.
                            It may change, or appear, at any time. Monotonic clocks are left alone
 
@@ -66,10 +66,10 @@ def prepare(role: str) -> None:
 
     if clock := os.environ.get(CLOCK):
         time.time = WrongClock(Path(clock))
-    if mutation := os.environ.get(MUTATION):
-        mutations.apply(mutation, role)
     if path := os.environ.get(PROBE):
         points.install(role, path)
+    if mutation := os.environ.get(MUTATION):
+        mutations.apply(mutation, role)
 
 
 def main(arguments: list[str]) -> None:
