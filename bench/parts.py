@@ -12,7 +12,7 @@ from pathlib import Path
 import aio_pika
 import uvloop
 
-from bench.__main__ import broker
+from bench.broker import broker
 from bench.stack import quantile
 from parley_protocol.events import TurnStatus
 from parley_protocol.ids import TurnKey

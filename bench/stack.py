@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import aio_pika
 import psutil
 
+from parley_client.up import leash
 from parley_protocol.routes import topology
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,7 +80,9 @@ class Stack:
         """``python -m module arguments``; standard error goes to a log, the pipes are the caller's where asked for."""
         log = self.folder / f"{name}.log"
         with log.open("wb") as file:
+            # Told to stop should this process be killed; in a session of its own, so that Ctrl-C is for us alone.
             process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(signal.SIGTERM.value)),
                 sys.executable,
                 "-m",
                 module,
@@ -88,6 +92,7 @@ class Stack:
                 stdin=asyncio.subprocess.PIPE if pipes else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if pipes else file,
                 stderr=file,
+                start_new_session=True,
             )
         child = Started(name, process, log)
         self.children.append(child)
@@ -118,8 +123,8 @@ async def stack(folder: Path, env: Mapping[str, str]) -> AsyncIterator[Stack]:
         await made.stop()
 
 
-async def answering(port: int, path: str, child: Started, *, within_s: float = 60.0) -> None:
-    """Wait until an HTTP GET of ``path`` answers with 200 to 299."""
+async def answering(port: int, path: str, child: Started, *, within_s: float = 60.0, pause_s: float = 0.1) -> None:
+    """Wait until an HTTP GET of ``path`` answers with 200 to 299; ``pause_s`` between two looks."""
     deadline = asyncio.get_running_loop().time() + within_s
     while True:
         child.alive()
@@ -132,7 +137,7 @@ async def answering(port: int, path: str, child: Started, *, within_s: float = 6
                 return
         if asyncio.get_running_loop().time() > deadline:
             raise RuntimeError(f"{child.name} did not answer {path} within {within_s:.0f} s")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(pause_s)
 
 
 async def purge(amqp: str) -> None:

@@ -108,6 +108,11 @@ class Socket(asyncio.Protocol):
         if self.on_frame is not None:
             self.on_frame(bytes(buffer[start:end]))
 
+    def pause(self) -> None:
+        """Read nothing more."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+
     def abort(self) -> None:
         """Drop the connection."""
         if self._transport is not None:

@@ -1,0 +1,114 @@
+"""1,000 sessions that ask for long answers and stop reading: memory of the processes, and what others feel of it.
+
+Their connections are like a distant client's (small segments, small buffers), so that it is the gateway that has to
+cope and not the kernel. The same answers to the same number of sessions that do read stand beside it: the difference is
+what slow readers cost. Meanwhile other sessions ask short questions, whose latency is measured.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.client import Loop, Session, Times, offer, open_sessions, open_slow_session, times
+from bench.house import ROLES, House, Plan, house
+from bench.idle import raise_file_limit
+from bench.stack import rss
+
+SESSIONS = 1000
+TOKENS = 160
+EVERY_MS = 250
+TOKEN_BYTES = 1000
+OTHERS = 50
+OTHERS_RATE = 20.0
+LOOK_S = 0.1
+MIB = 1024 * 1024
+SHORT = "tokens=20 every=0"
+
+
+@dataclass
+class Slow:
+    """MiB by kind of process: before the answers, the most while they streamed, and 5 s after the last one ended."""
+
+    name: str
+    sessions: int
+    answer_kib: float
+    before: dict[str, float]
+    during: dict[str, float]
+    after: dict[str, float]
+    closed: int
+    """Sockets that the gateway gave up, each with a code that lets its client resume."""
+    others: Times
+    """Of the other sessions' turns, while the answers streamed."""
+    series: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds and the gateway's MiB."""
+
+
+def _memory(running: House) -> dict[str, float]:
+    return {role: sum(rss(member.pid) for member in running.of(role)) / MIB for role in ROLES}
+
+
+async def _watch(running: House, peak: dict[str, float], series: list[tuple[float, float]]) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        now = _memory(running)
+        for role, value in now.items():
+            peak[role] = max(peak.get(role, 0.0), value)
+        series.append((round(loop.time() - began, 2), round(now["gateway"], 1)))
+        await asyncio.sleep(LOOK_S)
+
+
+async def _closed(running: House) -> int:
+    lines = (await running.of("gateway")[0].metrics()).splitlines()
+    return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("parley_closes_total{")))
+
+
+async def _begin(sessions: Sequence[Session], question: str, reading: bool) -> None:
+    """Ask, some at a time; who does not read stops as soon as it has asked."""
+    for number, session in enumerate(sessions):
+        session.ask(question)
+        if not reading:
+            session.socket.pause()
+        if number % 20 == 19:
+            await asyncio.sleep(0.05)
+
+
+async def measure(folder: Path, amqp: str, count: int, tokens: int, reading: bool) -> Slow:
+    """One installation, one storm of answers."""
+    question = f"tokens={tokens} every={EVERY_MS} tag={'x' * TOKEN_BYTES}"
+    plan = Plan(env={"PARLEY_SEATS": str(count + 64), "PARLEY_QUEUED_TURNS": "64"})
+    seconds = tokens * EVERY_MS / 1000 + count / 400
+    async with house(folder, amqp, plan=plan) as running:
+        loop = Loop(await open_sessions(running.ports, OTHERS), SHORT)
+        sessions = [await open_slow_session(running.ports[0]) for _ in range(count)]
+        await offer(loop, OTHERS_RATE, 2.0, seed=3)
+        await loop.settle()
+        loop.ended.clear()
+        before, peak, series = _memory(running), dict[str, float](), list[tuple[float, float]]()
+        watching = asyncio.create_task(_watch(running, peak, series))
+        asking = asyncio.create_task(_begin(sessions, question, reading))
+        lags = await offer(loop, OTHERS_RATE, seconds)
+        await loop.settle(60)
+        await asking
+        await asyncio.sleep(5)
+        watching.cancel()
+        after, lost = _memory(running), await _closed(running)
+        running.alive()
+        for session in sessions:
+            session.socket.abort()
+        loop.close()
+    name = "that read" if reading else "that stop reading"
+    size = tokens * TOKEN_BYTES / 1024
+    return Slow(name, count, size, before, peak, after, lost, times(loop.ended, lags), series)
+
+
+async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) -> list[Slow]:
+    """With readers, then without."""
+    raise_file_limit()
+    count, tokens = (100, 60) if quick else (SESSIONS, TOKENS)
+    rows = []
+    for reading in (True, False):
+        say(f"slow readers: {count} sessions {'that read' if reading else 'that stop reading'}")
+        rows.append(await measure(folder / f"slow-{reading}", amqp, count, tokens, reading))
+    return rows
