@@ -1,7 +1,7 @@
 """One turn as one client is told of it: numbers, text and end, over all of the client's sockets.
 
-What a socket tells of a turn is a *view*. A new socket goes on after the position of its hello; where hello has none
-for the turn, or the turn is asked again there, the turn is told from its start; after ``welcome.gap`` anything may come.
+What a socket tells of a turn is a *view*. A new socket goes on after the position of its hello. Where hello has none, or
+the turn is asked again there, it is told from its start. After ``welcome.gap`` anything may come.
 """
 
 from dataclasses import dataclass, field
@@ -10,10 +10,9 @@ from typing import Any
 from .answers import Reading, read
 from .findings import Findings
 from .history import Asked
+from .numbers import Numbers
 
 Frame = dict[str, Any]
-MOST_HOLES = 1000
-"""Frames missing at one place that are named one by one."""
 
 
 @dataclass(slots=True)
@@ -50,6 +49,50 @@ class End:
         return "" if self.sources == other.sources else "other sources"
 
 
+class Telling:
+    """What a view has told: deltas, restarts and sources. ``partial``: its beginning is not known."""
+
+    def __init__(self) -> None:
+        self.partial = False
+        self._told: list[tuple[int, str, Any]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._told)
+
+    def keep(self, frame: Frame, kind: str) -> None:
+        """A frame in order, or one that fills a hole."""
+        if kind == "answer.delta":
+            self._told.append((frame["seq"], kind, frame["text"]))
+        elif kind == "retrieval":
+            self._told.append((frame["seq"], kind, frame["sources"]))
+        elif kind == "turn.restarted":
+            self._told.append((frame["seq"], kind, None))
+
+    def rewind(self, seq: int) -> None:
+        """Forget what came after ``seq``."""
+        self._told = [told for told in self._told if told[0] <= seq]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._told = []
+        self.partial = False
+
+    def segments(self) -> list[str]:
+        """The texts between restarts, the one that counts last."""
+        segments: list[list[str]] = [[]]
+        for _, kind, what in sorted(self._told, key=lambda told: told[0]):
+            if kind == "answer.delta":
+                segments[-1].append(what)
+            elif kind == "turn.restarted":
+                segments.append([])
+        return ["".join(parts) for parts in segments]
+
+    def sources(self) -> Any:
+        """Those named last; None where none were."""
+        named = [told for told in self._told if told[1] == "retrieval"]
+        return max(named, key=lambda told: told[0])[2] if named else None
+
+
 class Track:
     """``next``: the number after the last frame read; ``end``: what the first ``turn.done`` said."""
 
@@ -69,13 +112,10 @@ class Track:
         self.next = 0
         self._findings = findings
         self._socket = 0
-        self._expected: int | None = 0
-        self._resumed = False
+        self._numbers = Numbers()
+        self._telling = Telling()
         self._over = False
-        self._told: list[tuple[int, str, Any]] = []
-        self._holes: dict[int, str] = {}
         self._holed = False
-        self._partial = False
 
     @property
     def spoken(self) -> bool:
@@ -83,96 +123,59 @@ class Track:
         return self.accepted_at is not None or self.next > 0 or self.end is not None
 
     def breach(self, rule: str, at: float, what: str) -> None:
+        """A rule was broken in this turn."""
         self._findings.breach(rule, self.client, self.turn, at, what)
-
-    # --- numbers ----------------------------------------------------------------------------------------------
 
     def take(self, frame: Frame, kind: str, socket: Socket, at: float) -> bool:
         """The next frame with a number. False where it is not to be judged further: it was told before."""
         if socket.number != self._socket:
             self._begin(socket, at)
-        seq = frame["seq"]
+        seq, numbers = frame["seq"], self._numbers
         if self._over:
             self.breach("after-done", at, f"{kind} {seq} came after turn.done")
             return False
-        if self._expected is None:
-            self._rebase(seq)
-        assert self._expected is not None
-        if seq == self._expected:
-            self._expected = seq + 1
-        elif seq > self._expected:
-            self._skip(seq)
-        elif not self._late(seq, kind, at):
-            return False
-        self._resumed = False
+        if numbers.expected is None and (seq != self.next or not self._telling):
+            self._telling.clear()
+            self._telling.partial = seq > 0
+        expected = numbers.expected
+        if rule := numbers.take(seq):
+            self.breach(rule, at, f"{kind} {seq} came where {expected} was expected")
+            if rule != "reordered":
+                return False
         self.next = max(self.next, seq + 1)
-        self._keep(frame, kind, seq, at)
+        self._telling.keep(frame, kind)
+        if kind == "answer.delta" and self.first_at is None:
+            self.first_at = at
         return True
 
     def _begin(self, socket: Socket, at: float) -> None:
         """A view by a socket that has not spoken of this turn before."""
         self.settle(at)
-        self._socket, self._resumed, self._holed = socket.number, False, False
-        hello = socket.hello or {}
+        self._socket, self._holed = socket.number, False
+        hello, telling = socket.hello or {}, self._telling
         if socket.base is not None and socket.base[0] == self.turn:
-            self._resume(socket.base[1])
+            seq = socket.base[1]
+            telling.rewind(seq)
+            ended = self.end is not None
+            self._over = ended and seq + 1 >= self.next
+            # What a finished telling held is forgotten: a text that goes on from its middle cannot be compared.
+            telling.partial = telling.partial or self.next <= seq or (ended and not self._over)
+            self._numbers.begin(seq + 1, resumed=True)
         elif socket.gap or socket.unknown:
-            self._expected, self._over = None, False
-        elif self.turn in socket.starts or not hello.get("position") or self.turn in hello.get("pending", ()):
-            self._anew()
+            self._numbers.begin(None)
+            self._over = False
+        elif self.turn in socket.starts or not hello.get("position"):
+            self._numbers.begin(0)
+            telling.clear()
+            self._over = False
         else:
-            self._expected = self.next
-
-    def _resume(self, seq: int) -> None:
-        self._expected, self._resumed = seq + 1, True
-        self._told = [told for told in self._told if told[0] <= seq]
-        self._over = bool(self._told) and self._told[-1][1] == "turn.done"
-        # What a finished telling held is forgotten, so a text that goes on from its middle cannot be compared.
-        self._partial = self._partial or self.next <= seq or (self.end is not None and not self._over)
-
-    def _anew(self) -> None:
-        self._expected, self._told, self._over, self._partial = 0, [], False, False
-
-    def _rebase(self, seq: int) -> None:
-        self._expected = seq
-        if seq != self.next or not self._told:
-            self._told, self._partial = [], seq > 0
-
-    def _skip(self, seq: int) -> None:
-        assert self._expected is not None
-        rule = "unsaid-gap" if self._resumed else "missing"
-        for number in range(self._expected, min(seq, self._expected + MOST_HOLES)):
-            self._holes[number] = rule
-        self._expected = seq + 1
-
-    def _late(self, seq: int, kind: str, at: float) -> bool:
-        """Whether a frame with a number already passed fills a hole."""
-        if self._holes.pop(seq, None) is not None:
-            self.breach("reordered", at, f"{kind} {seq} came after frames with higher numbers")
-            return True
-        rule = "replayed" if self._resumed else "repeated"
-        self.breach(rule, at, f"{kind} {seq} came again; {self._expected} was expected")
-        return False
+            self._numbers.begin(self.next)
 
     def settle(self, at: float) -> None:
         """The view is over: what is missing now stays missing."""
-        for rule in sorted(set(self._holes.values())):
-            numbers = [number for number, each in self._holes.items() if each == rule]
+        for rule, numbers in self._numbers.settle():
             self._holed = True
-            self.breach(rule, at, f"no frame {_ranges(numbers)}")
-        self._holes.clear()
-
-    # --- text -------------------------------------------------------------------------------------------------
-
-    def _keep(self, frame: Frame, kind: str, seq: int, at: float) -> None:
-        if kind == "answer.delta":
-            if self.first_at is None:
-                self.first_at = at
-            self._told.append((seq, kind, frame["text"]))
-        elif kind in ("turn.restarted", "turn.done"):
-            self._told.append((seq, kind, ""))
-        elif kind == "retrieval":
-            self._told.append((seq, kind, frame["sources"]))
+            self.breach(rule, at, f"no frame {numbers}")
 
     def close(self, frame: Frame, at: float, tag: str, words: int) -> None:
         """``turn.done``: compare what was told with what it says. ``words``: how many the whole answer has, 0 for
@@ -181,46 +184,36 @@ class Track:
         self.settle(at)
         self._over = True
         end = End.of(frame)
-        if not self._holed and not self._partial:
+        if not self._holed and not self._telling.partial:
             self._compare(end, at)
         self._read(end, at, tag, words)
         if self.end is None:
             self.end, self.done_at = end, at
-        self._told = [(frame["seq"], "turn.done", "")]
-
-    def _segments(self) -> list[str]:
-        segments: list[list[str]] = [[]]
-        for _, kind, what in sorted(self._told, key=lambda told: told[0]):
-            if kind == "answer.delta":
-                segments[-1].append(what)
-            elif kind == "turn.restarted":
-                segments.append([])
-        return ["".join(parts) for parts in segments]
+        self._telling.clear()
 
     def _compare(self, end: End, at: float) -> None:
-        text = self._segments()[-1]
+        text = self._telling.segments()[-1]
         if text != end.text:
             self.breach("text", at, f"deltas make {clip(text)}, turn.done says {clip(end.text)}")
-        sources = [what for _, kind, what in sorted(self._told, key=lambda told: told[0]) if kind == "retrieval"]
-        if end.status == "completed" and sources and sources[-1] != end.sources:
-            self.breach(
-                "sources", at, f"retrieval named {len(sources[-1])} sources, turn.done {len(end.sources or ())}"
-            )
+        sources = self._telling.sources()
+        if end.status == "completed" and sources is not None and sources != end.sources:
+            self.breach("sources", at, f"retrieval named {len(sources)} sources, turn.done {len(end.sources or ())}")
 
     def _read(self, end: End, at: float, tag: str, words: int) -> None:
-        readings = [read(text, tag, whole=False) for text in self._segments()[:-1]]
-        last = read(end.text, tag, whole=end.status == "completed")
-        for reading in (*readings, last):
-            for flaw in reading.flaws:
-                self.breach(flaw.rule, at, flaw.what)
-        if end.status == "completed" and last.last and words and last.last < words and not last.flaws:
+        whole = end.status == "completed"
+        readings = [read(text, tag, whole=False) for text in self._telling.segments()[:-1]]
+        readings.append(read(end.text, tag, whole=whole))
+        self._judge(readings, at)
+        last = readings[-1]
+        if whole and last.last and words and last.last < words and not last.flaws:
             self.breach("torn-lost", at, f"the answer ends with word {last.last} of {words}")
-        self._runs((*readings, last), at)
 
-    def _runs(self, readings: tuple[Reading, ...], at: float) -> None:
-        """A run that was superseded does not come back."""
+    def _judge(self, readings: list[Reading], at: float) -> None:
+        """Words as they must be; and a run that was superseded does not come back."""
         past: list[str] = []
         for reading in readings:
+            for flaw in reading.flaws:
+                self.breach(flaw.rule, at, flaw.what)
             for run in reading.runs:
                 if run in past[:-1]:
                     self.breach("fenced", at, f"run {run!r} speaks again after run {past[-1]!r}")
@@ -228,10 +221,10 @@ class Track:
                     past.append(run)
 
     def stop(self, at: float, tag: str) -> None:
-        """The history ends with the turn open: judge what there is."""
+        """The history ends here: an open turn is judged by what there is."""
         self.settle(at)
-        if not self._over and self._told:
-            self._runs(tuple(read(text, tag, whole=False) for text in self._segments()), at)
+        if not self._over and self._telling and not self._holed:
+            self._judge([read(text, tag, whole=False) for text in self._telling.segments()], at)
 
 
 def clip(text: str, most: int = 60) -> str:
@@ -239,13 +232,3 @@ def clip(text: str, most: int = 60) -> str:
     if len(text) <= 2 * most:
         return repr(text)
     return f"{text[:most]!r} ... {text[-most:]!r} ({len(text)} characters)"
-
-
-def _ranges(numbers: list[int]) -> str:
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in parts)
