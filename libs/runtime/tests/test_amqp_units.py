@@ -72,6 +72,7 @@ def test_private_queues_share_one_label() -> None:
         (ChannelPreconditionFailed("inequivalent"), 406, "inequivalent"),
         (ConnectionResetError(104, "reset by peer"), 0, "reset by peer"),
         (EOFError(), 0, "EOFError"),
+        (StopAsyncIteration(), 0, "the connection ended"),
     ],
 )
 async def test_failures_of_the_wire_carry_the_brokers_code(error: Exception, code: int, reason: str) -> None:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-FAILURES = (AMQPError, ChannelInvalidStateError, ConnectionError, OSError, EOFError)
-"""What aiormq raises when a connection or channel fails."""
+FAILURES = (AMQPError, ChannelInvalidStateError, ConnectionError, OSError, EOFError, StopAsyncIteration)
+"""What aiormq raises when a connection or channel fails; the last one where the peer hung up before the handshake."""
 
 
 class WireError(Exception):
@@ -68,4 +68,4 @@ def reason_of(error: BaseException) -> str:
     texts = [str(part) for part in error.args if isinstance(part, str) and part]
     if texts:
         return texts[-1]
-    return "the connection ended" if type(error) is Exception else type(error).__name__
+    return "the connection ended" if type(error) in (Exception, StopAsyncIteration) else type(error).__name__
