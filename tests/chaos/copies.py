@@ -10,16 +10,15 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 from parley_protocol.routes import WORK, Stage
 
 STAGES = (Stage.RETRIEVE, Stage.GENERATE, Stage.RECORD)
-MOST = 2000
+MOST = 5000
 
 
 class Copies:
     """A queue of its own beside the stages' queues; sees what is published from :meth:`open` on."""
 
     def __init__(self) -> None:
-        self._seen: list[AbstractIncomingMessage] = []
+        self._seen: dict[tuple[str | None, bytes], AbstractIncomingMessage] = {}
         self._connection: AbstractRobustConnection | None = None
-        self._tag = ""
         self.repeated = 0
 
     async def open(self, url: str) -> None:
@@ -34,20 +33,22 @@ class Copies:
         self._exchange = exchange
 
     async def _keep(self, message: AbstractIncomingMessage) -> None:
-        self._seen.append(message)
-        del self._seen[:-MOST]
+        # A copy comes by here as well, and is the same.
+        if len(self._seen) < MOST:
+            self._seen.setdefault((message.routing_key, message.body), message)
 
-    def of(self, turn: str) -> list[AbstractIncomingMessage]:
-        """What was published for ``turn`` so far; the repeated ones are left out."""
-        return [message for message in self._seen if turn.encode() in message.body and not message.headers.get("copy")]
+    def of(self, turns: Iterable[str]) -> list[AbstractIncomingMessage]:
+        """What was published for ``turns`` so far; for none: for whatever turn."""
+        ids = [turn.encode() for turn in turns]
+        return [message for message in self._seen.values() if not ids or any(one in message.body for one in ids)]
 
     async def repeat(self, turns: Iterable[str]) -> int:
-        """Publish every message of ``turns`` once more, as it was; returns how many."""
-        copies = [message for turn in turns for message in self.of(turn)]
+        """Publish every message :meth:`of` ``turns`` once more, as it was; returns how many."""
+        copies = self.of(turns)
         for message in copies:
             again = aio_pika.Message(
                 message.body,
-                headers={**message.headers, "copy": "1"},
+                headers=message.headers,
                 content_type=message.content_type,
                 content_encoding=message.content_encoding,
                 delivery_mode=message.delivery_mode,

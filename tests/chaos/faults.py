@@ -227,9 +227,12 @@ def queue_deleted(stage: str) -> Act:
 
 @asynccontextmanager
 async def doubled(scene: Scene) -> AsyncIterator[None]:
-    """Every work message of the turns once more, as it was: now, and again when the turns have ended."""
+    """Every work message of the turns once more, as it was: now, and again when the turns have ended. Where no turns
+    are named: all messages that pass in the meantime.
+    """
     assert scene.copies is not None, "this fault needs copies"
-    await scene.copies.repeat(scene.turns)
+    if scene.turns:
+        await scene.copies.repeat(scene.turns)
     yield
     await scene.copies.repeat(scene.turns)
 
@@ -280,21 +283,18 @@ async def unread(scene: Scene) -> AsyncIterator[None]:
 def _process_faults() -> list[Fault]:
     found = []
     for role in PROCESSES:
+        one = f"a {role} process"
         found += [
-            Fault(f"kill-{role}", f"SIGKILL of a {role} process, then a new one", role, killed),
-            Fault(f"stop-{role}", f"a {role} process hangs for longer than 2.5 heartbeats", role, paused, (3.5, 8.0)),
-            Fault(f"pause-{role}", f"a {role} process hangs for a moment", role, paused, (0.3, 1.5)),
-            Fault(f"restart-{role}", f"SIGTERM of a {role} process under load, then a new one", role, restarted),
-            Fault(f"cut-{role}", f"the connections of a {role} process are reset", role, cut),
-            Fault(f"refuse-{role}", f"a {role} process cannot reach the broker", role, refused, (0.5, 4.0)),
-            Fault(
-                f"blackhole-{role}", f"the connections of a {role} process are half-open", role, silenced, (3.5, 6.0)
-            ),
-            Fault(f"orphan-{role}", f"the broker keeps dead connections of a {role} process", role, orphaned),
-            Fault(f"clock-ahead-{role}", f"a {role} process' clock is an hour ahead", role, jumped(HOUR_S), (0.5, 5.0)),
-            Fault(
-                f"clock-back-{role}", f"a {role} process' clock goes an hour back", role, jumped(-HOUR_S), (0.5, 5.0)
-            ),
+            Fault(f"kill-{role}", f"SIGKILL of {one}, then a new one", role, killed),
+            Fault(f"stop-{role}", f"{one} hangs for longer than 2.5 heartbeats", role, paused, (3.5, 8.0)),
+            Fault(f"pause-{role}", f"{one} hangs for a moment", role, paused, (0.3, 1.5)),
+            Fault(f"restart-{role}", f"SIGTERM of {one} under load, then a new one", role, restarted),
+            Fault(f"cut-{role}", f"the connections of {one} are reset", role, cut),
+            Fault(f"refuse-{role}", f"{one} cannot reach the broker", role, refused, (0.5, 4.0)),
+            Fault(f"blackhole-{role}", f"the connections of {one} are half-open", role, silenced, (3.5, 6.0)),
+            Fault(f"orphan-{role}", f"the broker keeps dead connections of {one}", role, orphaned),
+            Fault(f"clock-ahead-{role}", f"the clock of {one} is an hour ahead", role, jumped(HOUR_S), (0.5, 5.0)),
+            Fault(f"clock-back-{role}", f"the clock of {one} goes an hour back", role, jumped(-HOUR_S), (0.5, 5.0)),
         ]
     return found
 

@@ -7,13 +7,15 @@ Meanwhile other sessions ask without pause.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from parley_client import Done
+
+from .clients import Fleet
 from .copies import Copies
 from .faults import CATALOGUE, PROCESSES, Fault, Scene
 from .history import Healed, History, Injected
-from .plans import Plan
 from .points import IN_ORDER, POINTS
 from .stops import Reached, Stop
 from .world import Member, World
@@ -59,12 +61,8 @@ class Aim:
     client: str
     turn: str
     stop: Stop
-    task: "asyncio.Task[None]"
+    task: "asyncio.Task[Done | None]"
     reached: Reached | None = None
-
-
-Drive = Callable[[str, Plan], Awaitable[None]]
-"""Ask the plan's turn as a client of that name, and return at its end."""
 
 
 def whole() -> list[Volley]:
@@ -105,10 +103,12 @@ class Matrix:
 
     world: World
     history: History
-    drive: Drive
+    fleet: Fleet
     seed: int
     say: Callable[[str], None] = print
     cells: list[Cell] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    """Processes that ended by themselves."""
 
     def __post_init__(self) -> None:
         self._count = 0
@@ -158,7 +158,7 @@ class Matrix:
             await _gone(aim.task for aim in aims)
             if copies is not None:
                 await copies.close()
-        await self.world.steady()
+        self.ended += await self.world.steady()
         return cells
 
     async def _hit(self, volley: Volley, fault: Fault, scene: Scene, held: list[Cell], aims: list[Aim]) -> None:
@@ -192,20 +192,21 @@ class Matrix:
 
     async def _ask(self, volley: Volley, phase: str, fault: Fault, target: Member | None) -> Aim:
         self._count += 1
-        client, turn = f"aim{self._count}", f"hold-{self._count}-{volley.fault}-{phase}"
+        turn = f"hold-{self._count}-{volley.fault}-{phase}"
+        client = f"aim-{turn}"
         if target is not None and target.role == "gateway":
             others = [member.name for member in self.world.of("gateway") if member is not target]
             (await self.world.balancer.door(client)).avoid = others[0]
         stop = self.world.stops.arm(turn, phase)
-        plan = Plan(
-            turn=turn,
-            tag=f"A{self._count}",
+        asking = self.fleet.ask_one(
+            turn,
             tokens=volley.tokens,
             every_ms=15.0 if volley.tokens < 100 else 0.0,
-            budget_s=LOSING_BUDGET_S if fault.loses else BUDGET_S,
+            # Half of the answers can be repeated by another run, the others differ with each.
+            salt=self._count % 2 == 0,
+            deadline_s=LOSING_BUDGET_S if fault.loses else BUDGET_S,
         )
-        task = asyncio.ensure_future(self.drive(client, plan))
-        return Aim(client, turn, stop, task)
+        return Aim(client, turn, stop, asyncio.ensure_future(asking))
 
     def _touches(self, aim: Aim, target: Member) -> bool:
         """Whether the turn was last seen, among processes of the target's role, in the target; true where none saw it
@@ -215,7 +216,7 @@ class Matrix:
         return not seen or seen[-1].pid == target.pid
 
 
-async def _gone(tasks: Iterable["asyncio.Task[None]"]) -> None:
+async def _gone(tasks: Iterable["asyncio.Task[Done | None]"]) -> None:
     tasks = list(tasks)
     for task in tasks:
         task.cancel()

@@ -142,14 +142,18 @@ class World:
         """Raises StopIteration where there is none."""
         return next(member for member in self.members if member.name == name)
 
-    async def steady(self) -> None:
-        """Every link whole, every process running and ready. Raises AssertionError for one that does not come."""
+    async def steady(self) -> list[str]:
+        """Every link whole, every process running and ready; returns who had ended by itself. Raises AssertionError
+        for one that does not come.
+        """
+        ended = [member.name for member in self.members if not member.running]
         for member in self.members:
             await member.proxy.restore()
             if member.paused:
                 member.resume()
             member.start()
         await asyncio.gather(*(member.ready() for member in self.members))
+        return ended
 
     def tails(self) -> str:
         """The end of every log."""
