@@ -371,6 +371,45 @@ async def test_a_gateway_that_goes_away_says_so(gateway: Gateway, client: httpx.
     gateway.hub.draining = False
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_drain_lets_a_request_be_answered(
+    house: House, gateway: Gateway, client: httpx.AsyncClient, stream: bool
+) -> None:
+    asked = asyncio.create_task(client.post(PATH, json={"messages": [ASKED], "stream": stream}))
+    job = await house.worker.jobs.get()
+    drain = asyncio.create_task(gateway.drain(20))
+    await house.worker.answer(job, "in time")
+    answer = await asked
+    await drain
+    assert answer.status_code == 200
+    assert "in time" in answer.text
+    assert answer.text.endswith("data: [DONE]\n\n") is stream
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("key", ["", "k1"])
+async def test_a_request_that_drain_cannot_wait_for_is_told_to_ask_again(
+    house: House, gateway: Gateway, client: httpx.AsyncClient, stream: bool, key: str
+) -> None:
+    headers = {"Idempotency-Key": key} if key else {}
+    asked = asyncio.create_task(client.post(PATH, json={"messages": [ASKED], "stream": stream}, headers=headers))
+    job = await house.worker.jobs.get()
+    await house.worker.emit(job, Delta(0, 0, "half"))
+    await gateway.drain(0.5)
+    answer = await asked
+    if stream:
+        assert answer.status_code == 200
+        *_, last = [line for line in answer.text.splitlines() if line]
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "overloaded"
+    else:
+        assert (answer.status_code, error_of(answer)["code"]) == (503, "overloaded")
+        assert answer.headers["Retry-After"] == "1"
+    if key:
+        assert house.worker.records.all == []
+    else:
+        assert (await house.worker.records.get()).status is TurnStatus.CANCELLED
+
+
 async def test_get_is_not_served(client: httpx.AsyncClient) -> None:
     answer = await client.get(PATH)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")

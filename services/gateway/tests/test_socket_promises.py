@@ -3,11 +3,13 @@
 import asyncio
 import json
 import logging
+from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
 
 from parley_gateway.config import TurnSettings
+from parley_gateway.endpoint import Endpoint
 from parley_protocol.control import Attach, Audience, Begin, Leave, Stop
 from parley_protocol.events import Delta, Fault, Marks, Refusal, Retrieval, Snapshot, Source, Status
 from parley_protocol.position import Position, encode_position
@@ -186,6 +188,56 @@ async def test_drain_lets_a_running_turn_end(house):
         await client.until("turn.done")
         assert await client.closed() == 4001
         await drain
+
+
+async def test_a_socket_that_is_let_in_just_before_a_drain_is_sent_on(house, monkeypatch):
+    gateway = await house.gateway()
+    async with house.client(gateway) as busy:
+        await busy.start("a")
+        job = await house.worker.jobs.get()
+        await busy.until("turn.accepted")
+        drain = asyncio.create_task(gateway.drain(10))
+        await busy.until("draining")
+        monkeypatch.setattr(Endpoint, "_refusal", lambda *_: None)  # its request was looked at just before
+        async with house.client(gateway, greet=False) as late:
+            await late.until("draining")
+            assert await late.closed() == 4001
+        await house.worker.answer(job, "in time")
+        await busy.until("turn.done")
+        assert await busy.closed() == 4001
+        await drain
+
+
+async def test_a_drain_that_is_cut_short_closes_with_4001(house):
+    gateway = await house.gateway()
+    async with house.client(gateway) as client:
+        await client.start("a")
+        await house.worker.jobs.get()
+        await client.until("turn.accepted")
+        drain = asyncio.create_task(gateway.drain(60))
+        await client.until("draining")
+        drain.cancel()
+        assert await client.closed() == 4001
+        await asyncio.wait({drain})
+
+
+async def test_drain_closes_many_idle_sockets_one_after_another(house):
+    gateway = await house.gateway()
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(house.client(gateway)) for _ in range(30)]
+        started = asyncio.get_running_loop().time()
+        drain = asyncio.create_task(gateway.drain(10))
+
+        async def end(client):
+            frame = await client.until("draining")
+            assert await client.closed() == 4001
+            return frame["reconnect_in_ms"], asyncio.get_running_loop().time() - started
+
+        ends = await asyncio.gather(*(end(client) for client in clients))
+        await drain
+    closed = sorted(at for _, at in ends)
+    assert closed[-1] - closed[0] > 0.15, "30 sockets take 0.3 s"
+    assert len({delay for delay, _ in ends}) > 20
 
 
 async def test_a_drain_that_takes_too_long_leaves_the_turn_to_the_next_gateway(house):

@@ -89,8 +89,12 @@ class Admission:
         return self._bounded(self._turn_s if self.rate.ended else self._unknown_s)
 
     def unknown_s(self) -> float:
-        """Where no rate can tell how long it takes: a broker that cannot be reached, a gateway that goes away."""
+        """Where no rate can tell how long it takes, as with a broker that cannot be reached."""
         return self._bounded(self._unknown_s)
+
+    def elsewhere_s(self) -> float:
+        """Where another gateway can take it at once."""
+        return self._bounded(0.0)
 
     def _bounded(self, wait_s: float) -> float:
         wait_s = max(self._low_s, wait_s)

@@ -22,7 +22,7 @@ from parley_gateway.dispatch import Dispatch
 from parley_gateway.drain import drain
 from parley_gateway.endpoint import Endpoint
 from parley_gateway.fanin import FanIn
-from parley_gateway.front import Front
+from parley_gateway.front import Counted, Front
 from parley_gateway.hub import Hub
 from parley_gateway.identity import SessionIds, install_secret
 from parley_gateway.limits import Addresses
@@ -133,7 +133,8 @@ def front(hub: Hub) -> Front:
     origins = Origins(settings.access.origins, loopback=is_loopback(settings.server.host))
     routes = [*_health_routes(hub), *router.routes(hub)]
     http = Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
-    return Front(http, {"/v1/connect": Endpoint(hub)}, origins)
+    counted = Counted(http, hub.requests, hub.left)
+    return Front(counted, {"/v1/connect": Endpoint(hub)}, origins)
 
 
 def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, control: ControlPlane, store: Store) -> Hub:

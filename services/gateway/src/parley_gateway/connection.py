@@ -169,7 +169,7 @@ class Connection:
     def _start(self, frame: TurnStart, session: Session) -> None:
         if self.hub.draining:
             counter(names.REFUSED).labels("draining").inc()
-            wait_s = self.hub.admission.unknown_s()
+            wait_s = self.hub.admission.elsewhere_s()
             raise Overloaded("this gateway is going away; reconnect and send the turn again", retry_after_s=wait_s)
         request = request_of(frame, self.hub.settings)
         effects = session.start(request, self.outbox, self.hub.now(), interrupt=frame.interrupt)

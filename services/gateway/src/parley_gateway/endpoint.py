@@ -7,13 +7,15 @@ from parley_gateway.auth import credential
 from parley_gateway.connection import DIALECT, Connection
 from parley_gateway.hub import Hub
 from parley_gateway.wire import Wire
-from parley_protocol.client import SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from parley_protocol.client import SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, Draining
 from parley_protocol.faults import CloseCode, FaultCode, ProtocolError
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge
 
 log = get_logger("parley.socket")
+
+GOING = "this gateway is going away; reconnect and resume"
 
 Scope = dict[str, Any]
 
@@ -48,6 +50,9 @@ class Endpoint:
         counter(names.CONNECTS).labels(DIALECT, "accepted").inc()
         gauge(names.CONNECTIONS).labels(DIALECT).inc()
         code = 1006
+        if hub.draining:  # it was let in just before
+            connection.outbox.push(Draining(reconnect_in_ms=int(hub.admission.elsewhere_s() * 1000)))
+            connection.close(CloseCode.DRAINING, GOING)
         try:
             while True:
                 message = await receive()

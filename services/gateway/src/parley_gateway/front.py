@@ -1,5 +1,6 @@
 """The outermost ASGI application: one origin check for sockets and HTTP, cross-origin answers, socket paths."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,24 @@ App = Callable[[Scope, Any, Any], Awaitable[None]]
 METHODS = b"GET, POST, PUT, DELETE"
 ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key"
 MAX_AGE = b"600"
+
+
+class Counted:
+    """``app`` with its requests kept in ``requests`` while they are being answered; ``answered`` is set after each."""
+
+    def __init__(self, app: App, requests: set[object], answered: asyncio.Event) -> None:
+        self._app = app
+        self._requests = requests
+        self._answered = answered
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        token = object()
+        self._requests.add(token)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._requests.discard(token)
+            self._answered.set()
 
 
 class Front:

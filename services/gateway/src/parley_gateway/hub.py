@@ -22,6 +22,7 @@ from parley_runtime.process import Process
 
 if TYPE_CHECKING:
     from parley_gateway.connection import Connection
+    from parley_gateway.virtual import VirtualSink
 
 
 @dataclass(slots=True)
@@ -40,11 +41,15 @@ class Hub:
     flusher: Flusher
     addresses: Addresses
     left: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set whenever a socket has gone."""
+    """Set whenever a socket has gone or an HTTP request has been answered."""
     draining: bool = False
     degraded: str = ""
     """Why the broker cannot be reached; empty while it can."""
     connections: dict[int, Connection] = field(default_factory=dict)
+    requests: set[object] = field(default_factory=set)
+    """HTTP requests that are being answered."""
+    asks: set[VirtualSink] = field(default_factory=set)
+    """Turns that HTTP requests wait for."""
     per_identity: dict[tuple[str, str], int] = field(default_factory=dict)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 

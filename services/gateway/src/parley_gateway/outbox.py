@@ -127,7 +127,8 @@ class Outbox:
         wire = self.wire
         while not wire.lost:
             if not wire.writable:
-                self._stall = asyncio.create_task(self._wait(), name="stalled socket")
+                if self._stall is None:
+                    self._stall = asyncio.create_task(self._wait(), name="stalled socket")
                 return
             payloads = self._next()
             if not payloads:

@@ -26,6 +26,8 @@ from parley_runtime.errors import Conflict, Invalid, Overloaded, ParleyError, Un
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.metrics import counter
 
+GOING = "this gateway is going away; send the request again"
+
 Frame = Accepted | TurnFrame
 _FRAMES = typing.get_args(Accepted | TurnFrame)
 
@@ -36,6 +38,7 @@ class VirtualSink:
     def __init__(self) -> None:
         self._control: list[ServerFrame] = []
         self._views: list[View] = []
+        self._error: ParleyError | None = None
         self._ready = asyncio.Event()
 
     def push(self, frame: ServerFrame) -> None:
@@ -50,8 +53,13 @@ class VirtualSink:
             self._views.append(view)
             self._ready.set()
 
+    def leave(self, error: ParleyError) -> None:
+        """The reader is to go: it gets ``error`` once it has read what there is."""
+        self._error = error
+        self._ready.set()
+
     async def next(self) -> ServerFrame:
-        """The next frame, waited for."""
+        """The next frame, waited for. Raises what :meth:`leave` was given."""
         while True:
             if self._control:
                 return self._control.pop(0)
@@ -61,6 +69,8 @@ class VirtualSink:
                     return frame
                 self._views.pop(0).queued = False
                 continue
+            if self._error is not None:
+                raise self._error
             self._ready.clear()
             await self._ready.wait()
 
@@ -84,12 +94,12 @@ async def ask(
     idempotent within its session. ``messages`` is a conversation used instead of the stored one.
 
     Raises:
-        ParleyError: nothing was taken: Invalid, Conflict, Overloaded (``retry_after_s``) or Unavailable.
+        ParleyError: nothing was taken: Invalid, Conflict, Overloaded (``retry_after_s``) or Unavailable. Overloaded may
+            also come later, from a gateway that goes away before the turn has ended.
     """
     if hub.draining:
         counter(names.REFUSED).labels("draining").inc()
-        wait_s = hub.admission.unknown_s()
-        raise Overloaded("this gateway is going away; send the request again", retry_after_s=wait_s)
+        raise Overloaded(GOING, retry_after_s=hub.admission.elsewhere_s())
     settings = hub.settings
     budget_s = min(settings.turns.budget_s, deadline_s or settings.turns.budget_s)
     turn_id = turn or f"t{secrets.token_hex(10)}"
@@ -97,6 +107,7 @@ async def ask(
         raise Invalid("this session id was not made for this user; leave it out to begin a new session")
     held = hub.registry.session(session or hub.sessions.make(identity), identity)
     sink = VirtualSink()
+    hub.asks.add(sink)
     held.attach(sink)
     ended = False
     try:
@@ -123,6 +134,7 @@ async def ask(
         if cancel_on_leave and not ended:
             with suppress(ProtocolError):
                 hub.dispatch.apply(held.cancel(turn_id, hub.now()))
+        hub.asks.discard(sink)
         held.detach(sink, hub.now())
         hub.registry.release(held)
 

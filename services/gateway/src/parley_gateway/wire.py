@@ -92,6 +92,17 @@ class Wire:
             # The peer went first, in one of the ways that the server has of saying so.
             self.abort()
 
+    def leave(self, code: int, reason: str) -> None:
+        """Close with ``code`` without waiting for anything; a socket that is full or closing already is dropped."""
+        if self.lost or not self.writable:
+            self.abort()
+            return
+        protocol = self._protocol
+        protocol.conn.send_close(code, reason[:120])
+        protocol.transport.write(b"".join(protocol.conn.data_to_send()))
+        protocol.close_sent = True
+        protocol.transport.close()
+
     def abort(self) -> None:
         """Drop the connection and what its buffer holds."""
         self._protocol.transport.abort()
