@@ -118,13 +118,13 @@ class Faults:
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._spans: list[list[float]] = []
+        self._spans: list[tuple[str, list[float]]] = []
         self._open: dict[tuple[str, str], list[float]] = {}
 
     def injected(self, fault: Injected) -> None:
         self.counts[fault.fault, fault.phase] += 1
         span = [fault.at, math.inf]
-        self._spans.append(span)
+        self._spans.append((fault.fault, span))
         self._open[fault.fault, fault.target] = span
 
     def healed(self, fault: Healed) -> None:
@@ -134,4 +134,8 @@ class Faults:
 
     def between(self, since: float, until: float) -> int:
         """Faults that may have had an effect in this time."""
-        return sum(begin <= until and end + RECOVERY_S >= since for begin, end in self._spans)
+        return len(self.names(since, until))
+
+    def names(self, since: float, until: float) -> list[str]:
+        """What they are called."""
+        return [name for name, (begin, end) in self._spans if begin <= until and end + RECOVERY_S >= since]

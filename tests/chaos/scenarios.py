@@ -181,7 +181,7 @@ class Show:
 SHOWS: Final = (
     Show("no-fence-test", "zombie", "fenced"),
     Show("no-again", "cut-off", "fenced"),
-    Show("no-begin", "killed-worker", "restart"),
+    Show("no-begin", "killed-worker", "seamless"),
     Show("no-begin", "second-gateway", "fenced"),
     Show("no-watch", "lost-news", "lost"),
     Show("no-submission-test", "resubmission", "restart"),
@@ -217,10 +217,10 @@ async def play(world: World, name: str, *, wait_s: float) -> Played:
         for turn, person in scene.turns.items():
             with suppress(TimeoutError):
                 await person.until(lambda turn=turn, person=person: turn in person.done, wait_s)  # type: ignore[misc]
-        await asyncio.gather(*(person.go() for person in scene.people))
         await world.steady()
         scene.healed()
         history.add(Finished(history.now()))
+        await asyncio.gather(*(person.go() for person in scene.people))
         last = scene.gateway(2)
         for turn, person in scene.turns.items():
             assert person.raw.session is not None

@@ -14,6 +14,9 @@ EXPIRY_S: Final = 0.05
 RUNS_PER_FAULT: Final = 2
 """One fault may make both the first stage's job and the one after it run again, each of them anew."""
 WORDS: Final = re.compile(r"(?<!\S)tokens=(\d+)(?!\S)")
+SALT: Final = re.compile(r"(?<!\S)salt(?!\S)")
+KILLED_WORKERS: Final = frozenset({"kill-rag", "kill-inference"})
+"""Faults that leave every gateway, and the links to it, as they are."""
 
 
 def own(state: State, client: Client, turn: str, at: float, kind: str) -> bool:
@@ -63,7 +66,7 @@ def _delta(state: State, client: Client, track: Track, at: float) -> None:
     cancelled = client.session.cancels.get(track.turn)
     if cancelled is None or at - cancelled < CANCEL_S or track.end is not None:
         return
-    if not state.faults.between(cancelled, at):
+    if not _explained(state, client, cancelled, at):
         what = f"the answer goes on {at - cancelled:.1f} s after the cancel"
         state.breach("cancel-ignored", client, track.turn, at, what)
 
@@ -80,6 +83,20 @@ def _explain(state: State, client: Client, track: Track, at: float) -> None:
     if len(track.restarts) > RUNS_PER_FAULT * faults and not client.session.partial:
         what = f"{len(track.restarts)} restarts, {faults} faults since it was asked"
         state.breach("restart", client, track.turn, at, what)
+    if faults and track.question is not None and not SALT.search(track.question):
+        _seamless(state, client, track, at)
+
+
+def _seamless(state: State, client: Client, track: Track, at: float) -> None:
+    """Every run of this turn says the same, and its gateway could tell the next run what it had delivered."""
+    names = set(state.faults.names(track.sent_at or 0.0, at))
+    if names <= KILLED_WORKERS:
+        state.breach("seamless", client, track.turn, at, f"it starts anew although only {', '.join(sorted(names))}")
+
+
+def _explained(state: State, client: Client, since: float, until: float) -> bool:
+    """Whether a fault, or something before the history, may be the cause."""
+    return client.session.partial or state.faults.between(since, until) > 0
 
 
 def _done(state: State, client: Client, track: Track, frame: Frame, at: float) -> None:
@@ -108,13 +125,13 @@ def _status(state: State, client: Client, track: Track, frame: Frame, at: float)
     if cancelled is not None and track.restarts and track.restarts[-1] > cancelled:
         if status != "cancelled":
             _explain(state, client, track, at)
-        elif not state.faults.between(since, at):
+        elif not _explained(state, client, since, at):
             state.breach("cancel-text", client, track.turn, at, "the text was taken back after the cancel")
     if status == "failed":
         fault = frame.get("fault") or {}
         if not fault.get("message"):
             state.breach("failed", client, track.turn, at, "no reason is given")
-        elif not state.faults.between(since, at):
+        elif not _explained(state, client, since, at):
             state.breach("failed", client, track.turn, at, f"without any fault: {fault['message']}")
     if status == "expired" and asked is not None and at - asked.at < asked.budget_s - EXPIRY_S:
         what = f"after {at - asked.at:.2f} s of {asked.budget_s:g} s"

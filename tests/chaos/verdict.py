@@ -49,6 +49,7 @@ RULES: Final[dict[str, Rule]] = {
     "conflict": Rule("G4", "foreign", "another text under a used turn id gets nothing of that turn"),
     "fenced": Rule("G5", "other", "what is between two restarts is of one run, and no earlier run comes back"),
     "restart": Rule("G6", "other", "an answer starts anew only where a fault explains it"),
+    "seamless": Rule("G6", "other", "an answer that repeats itself goes on where it was when only workers were killed"),
     "uncalled-cancel": Rule("G7", "other", "a turn ends `cancelled` only where its client cancelled it"),
     "cancel-text": Rule("G7", "other", "a cancelled turn keeps exactly the text delivered"),
     "cancel-ignored": Rule("G7", "other", "after a cancel the answer does not go on"),
