@@ -48,34 +48,44 @@ def read(text: str, tag: str, *, whole: bool) -> Reading:
 
 
 def _flaws(words: list[str], tag: str, reading: Reading, *, whole: bool) -> Iterator[Flaw]:
-    numbers: set[int] = set()
-    for index, word in enumerate(words):
+    numbers = _Count()
+    for index, word in enumerate(words, 1):
         match = _WORD.fullmatch(word)
-        cut = not whole and index == len(words) - 1
+        cut = not whole and index == len(words)
         if match is None:
             if not cut:
-                yield Flaw("torn-lost", f"word {index + 1} is {word[:80]!r}")
+                yield Flaw("torn-lost", f"word {index} is {word[:80]!r}")
             continue
         whose, run, number = match[1], match[2] or "", int(match[3])
-        if cut and number != reading.last + 1:
+        if cut and number != numbers.last + 1:
             continue  # the beginning of a longer number
         if tag and whose and whose != tag:
-            yield Flaw("foreign-text", f"word {index + 1} is {word!r}; this turn's words begin with {tag!r}")
+            yield Flaw("foreign-text", f"word {index} is {word!r}; this turn's words begin with {tag!r}")
             continue
         if not reading.runs or run != reading.runs[-1]:
             if reading.runs:
-                yield Flaw("fenced", f"word {index + 1} is of run {run!r}, those before of {reading.runs[-1]!r}")
+                yield Flaw("fenced", f"word {index} is of run {run!r}, those before of {reading.runs[-1]!r}")
             reading.runs.append(run)
-        yield from _counted(number, numbers, reading, index)
+        if rule := numbers.take(number):
+            yield Flaw(rule, f"word {index} is number {number}, the highest before is {numbers.last}")
+    reading.last = numbers.last
+    if numbers.missing:
+        yield Flaw("torn-lost", f"no word number {min(numbers.missing)}, though there is number {numbers.last}")
 
 
-def _counted(number: int, numbers: set[int], reading: Reading, index: int) -> Iterator[Flaw]:
-    where = f"word {index + 1} is number {number} after number {reading.last}"
-    if number in numbers:
-        yield Flaw("torn-repeated", where)
-    elif number < reading.last:
-        yield Flaw("torn-reordered", where)
-    elif number > reading.last + 1:
-        yield Flaw("torn-lost", where)
-    numbers.add(number)
-    reading.last = max(reading.last, number)
+class _Count:
+    """Words by their numbers; ``last`` is the highest so far."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.missing: set[int] = set()
+
+    def take(self, number: int) -> str:
+        if number > self.last:
+            self.missing.update(range(self.last + 1, min(number, self.last + 1000)))
+            self.last = number
+            return ""
+        if number in self.missing:
+            self.missing.remove(number)
+            return "torn-reordered"
+        return "torn-repeated"

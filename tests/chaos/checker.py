@@ -144,7 +144,7 @@ def _verdict(state: State) -> Verdict:
         if verdict.finished and client.degraded:
             state.breach("outage-pair", client, "", state.last, "degraded, and never restored")
     counts = state.counts
-    counts["faults"] = state.faults.counts.total()
+    counts["faults"] = state.faults.total
     for told in verdict.turns:
         counts[told.status] += 1
         counts["accepted"] += told.accepted is not None

@@ -117,17 +117,24 @@ class Faults:
     """What was injected, and from when to when it may explain things."""
 
     def __init__(self) -> None:
+        self.total = 0
         self.counts: Counter[tuple[str, str]] = Counter()
+        """By fault and phase, once for each turn aimed at."""
         self._spans: list[tuple[str, list[float]]] = []
         self._open: dict[tuple[str, str], list[float]] = {}
 
     def injected(self, fault: Injected) -> None:
+        """One fault may be aimed at several turns, with an entry for each of them."""
         self.counts[fault.fault, fault.phase] += 1
-        span = [fault.at, math.inf]
-        self._spans.append((fault.fault, span))
-        self._open[fault.fault, fault.target] = span
+        before = self._open.get((fault.fault, fault.target))
+        if before is None or before[0] != fault.at:
+            self.total += 1
+            span = [fault.at, math.inf]
+            self._spans.append((fault.fault, span))
+            self._open[fault.fault, fault.target] = span
 
     def healed(self, fault: Healed) -> None:
+        """It is over; what it caused may still come."""
         span = self._open.pop((fault.fault, fault.target), None)
         if span is not None:
             span[1] = fault.at

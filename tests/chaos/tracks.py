@@ -1,7 +1,7 @@
 """One turn as one client is told of it: numbers, text and end, over all of the client's sockets.
 
-What a socket tells of a turn is a *view*. A new socket goes on after the position of its hello. Where hello has none, or
-the turn is asked again there, it is told from its start. After ``welcome.gap`` anything may come.
+What a socket tells of a turn is a *view*. A new socket goes on after the position of its hello. Where hello has none,
+or the turn is asked again there, it is told from its start. After ``welcome.gap`` anything may come.
 """
 
 from dataclasses import dataclass, field
@@ -153,7 +153,10 @@ class Track:
         self.settle(at)
         self._socket, self._holed = socket.number, False
         hello, telling = socket.hello or {}, self._telling
-        if socket.base is not None and socket.base[0] == self.turn:
+        if socket.gap or socket.unknown:
+            self._numbers.begin(None)
+            self._over = False
+        elif socket.base is not None and socket.base[0] == self.turn:
             seq = socket.base[1]
             telling.rewind(seq)
             ended = self.end is not None
@@ -161,15 +164,12 @@ class Track:
             # What a finished telling held is forgotten: a text that goes on from its middle cannot be compared.
             telling.partial = telling.partial or self.next <= seq or (ended and not self._over)
             self._numbers.begin(seq + 1, resumed=True)
-        elif socket.gap or socket.unknown:
-            self._numbers.begin(None)
-            self._over = False
         elif self.turn in socket.starts or not hello.get("position"):
             self._numbers.begin(0)
             telling.clear()
             self._over = False
         else:
-            self._numbers.begin(self.next)
+            self._numbers.begin(self.next, resumed=bool(hello))
 
     def settle(self, at: float) -> None:
         """The view is over: what is missing now stays missing."""
