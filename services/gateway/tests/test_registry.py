@@ -60,6 +60,21 @@ def test_ended_turns_of_one_session_are_bounded():
     assert str(MAX_ENDED + 4) in session.entries
 
 
+def test_a_turn_that_is_followed_again_outlives_what_was_kept_of_it_before():
+    """Its events find it still, when the time of the one that was forgotten early has come."""
+    registry = Registry(TurnSettings(resume_s=10.0))
+    session = registry.session("s", ANONYMOUS)
+    ended_turn(registry, session, "t", 0.0)
+    for number in range(MAX_ENDED):
+        ended_turn(registry, session, f"t{number}", 1.0)
+    assert "t" not in session.entries, "forgotten for its session's bound"
+    again = session.follow("t", 1, 2.0, 100.0)
+    registry.opened(again)
+    registry.sweep(10.5)
+    assert registry.turns[again.turn.key] is again
+    assert session.entries["t"] is again
+
+
 def test_a_session_without_sockets_and_turns_costs_nothing():
     registry = Registry(TurnSettings())
     session = registry.session("s", ANONYMOUS)

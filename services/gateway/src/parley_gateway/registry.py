@@ -97,7 +97,8 @@ class Registry:
 
     def _forget(self, entry: Entry) -> None:
         session: Session = entry.session
-        self.turns.pop(entry.turn.key, None)
+        if self.turns.get(entry.turn.key) is entry:
+            del self.turns[entry.turn.key]  # and not a turn that was begun again under this id
         if session.entries.get(entry.turn.key.turn) is entry:
             session.forget(entry)
         self.release(session)
