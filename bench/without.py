@@ -90,10 +90,12 @@ def no_store() -> None:
     message flow stays the same."""
     from parley_runtime.store.turns import TurnTable
 
-    async def claim_first(self: TurnTable, key: TurnKey, *, submission: str, digest: str, question: str) -> FirstClaim:
+    async def claim_first(
+        self: TurnTable, key: TurnKey, *, submission: str, digest: str, question: str, fence: int | None = None
+    ) -> FirstClaim:
         return Claimed(1, 1)
 
-    async def claim_later(self: TurnTable, key: TurnKey, *, base: int) -> LaterClaim:
+    async def claim_later(self: TurnTable, key: TurnKey, *, base: int, fence: int | None = None) -> LaterClaim:
         return Claimed(base, base + 1)
 
     async def close(self: TurnTable, record: Record) -> Closing:

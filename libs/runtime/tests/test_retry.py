@@ -2,7 +2,7 @@
 
 import pytest
 
-from parley_runtime.errors import EngineError, EngineRejected, Expired, Overloaded, Unavailable
+from parley_runtime.errors import EngineError, EngineRejected, Expired, Overloaded, StoreAway, Unavailable
 from parley_runtime.retry import INTERNAL, FailNow, Outcome, Park, Retry, after_failure, fault_of
 
 pytestmark = pytest.mark.unit
@@ -26,6 +26,9 @@ BUSY = EngineError("The engine is busy.")
         (Unavailable("down"), 0, 1.0, FailNow()),
         (Unavailable("down"), 0, 1.1, Retry(0, 1.0)),
         (Unavailable("down"), 2, 29.0, FailNow()),
+        (StoreAway("locked"), 0, 60.0, Retry(0, 1.0, counted=False)),
+        (StoreAway("locked"), 3, 60.0, Retry(0, 1.0, counted=False)),
+        (StoreAway("locked"), 0, 1.0, FailNow()),
         (EngineError("later", retry_after_s=4.0), 0, 60.0, Retry(1, 5.0)),
         (EngineError("later", retry_after_s=5.0), 0, 60.0, Retry(1, 5.0)),
         (EngineError("later", retry_after_s=20.0), 0, 60.0, Retry(2, 30.0)),

@@ -14,6 +14,7 @@ from parley_runtime.store import open_store
 from parley_runtime.store.ports import (
     AlreadyClosed,
     Claimed,
+    Crossed,
     Exchange,
     NotMine,
     OtherSubmission,
@@ -50,6 +51,23 @@ async def test_first_claim_opens_the_row_and_repeats_raise_the_fence(store: Stor
     [row] = await store.rows([KEY])
     assert (row.base, row.fence, row.status, row.text, row.question) == (4, 4, TurnStatus.OPEN, None, "Why?")
     assert abs(row.opened_at - time.time()) < 60
+
+
+async def test_a_claim_that_names_a_fence_lands_only_above_that(store: Store) -> None:
+    named = {"submission": "sub", "digest": "d", "question": "Why?"}
+    assert await store.claim_first(KEY, **named, fence=0) == Claimed(1, 1)
+    assert await store.claim_first(KEY, **named, fence=0) == Crossed()
+    assert await store.claim_later(KEY, base=1, fence=1) == Claimed(1, 2)
+    assert await store.claim_later(KEY, base=1, fence=1) == Crossed()
+    assert await store.claim_later(KEY, base=9, fence=2) == NotMine()
+    assert await store.claim_first(KEY, **named, fence=1) == Crossed()
+    assert await store.claim_first(KEY, **(named | {"submission": "x"}), fence=2) == OtherSubmission(conflict=False)
+    assert await store.claim_first(KEY, **named, fence=2) == Claimed(3, 3)
+    stored = await store.close(record(fence=3, base=3))
+    assert isinstance(stored, Stored)
+    assert await store.claim_later(KEY, base=3, fence=2) == AlreadyClosed(stored.row)
+    assert await store.claim_first(KEY, **named, fence=0) == AlreadyClosed(stored.row)
+    assert await store.claim_later(TurnKey("acme", "s1", "none"), base=1, fence=0) == NotMine()
 
 
 async def test_another_submission_of_an_open_turn_is_refused_and_changes_nothing(store: Store) -> None:

@@ -7,13 +7,23 @@ from parley_protocol.work import Job
 from parley_runtime.store.ports import (
     AlreadyClosed,
     Claimed,
-    FirstClaim,
-    LaterClaim,
     NotMine,
     OtherSubmission,
     TurnRow,
 )
-from parley_runtime.work.admission import Drop, Emit, Go, Refuse, Step, Verdict, certainly_first, first_step, verdict
+from parley_runtime.work.admission import (
+    Answer,
+    Drop,
+    Emit,
+    Go,
+    Refuse,
+    Step,
+    Verdict,
+    certainly_first,
+    expected_fence,
+    first_step,
+    verdict,
+)
 from parley_testkit.house import KEY, prompt, question
 
 pytestmark = pytest.mark.unit
@@ -60,6 +70,41 @@ def test_what_the_store_is_asked(job: Job, first: bool, redelivered: bool, count
 
 
 @pytest.mark.parametrize(
+    ("job", "first", "redelivered", "count", "step"),
+    [
+        (question(), True, False, None, Step.CLAIM_FIRST),
+        (question(), True, True, None, Step.ASK_THEN_CLAIM_FIRST),
+        (prompt(), False, False, None, Step.CLAIM_LATER),
+        (prompt(), False, True, None, Step.CLAIM_LATER),
+        (prompt(again=True), False, False, None, Step.CLAIM_LATER),
+    ],
+)
+def test_always_leaves_no_delivery_without_a_claim(
+    job: Job, first: bool, redelivered: bool, count: int | None, step: Step
+) -> None:
+    asked = first_step(job, first_stage=first, redelivered=redelivered, delivery_count=count, always=True)
+    assert asked is step
+
+
+@pytest.mark.parametrize(
+    ("job", "first", "redelivered", "count", "fence"),
+    [
+        (question(), True, False, None, 0),
+        (question(), True, True, None, None),
+        (question(), True, False, 1, None),
+        (question(again=True), True, False, None, None),
+        (prompt(fence=4), False, False, None, 4),
+        (prompt(fence=4), False, True, None, None),
+        (prompt(fence=4, tries=1), False, False, None, None),
+    ],
+)
+def test_only_a_first_delivery_knows_the_fence_it_claims_above(
+    job: Job, first: bool, redelivered: bool, count: int | None, fence: int | None
+) -> None:
+    assert expected_fence(job, first_stage=first, redelivered=redelivered, delivery_count=count) == fence
+
+
+@pytest.mark.parametrize(
     ("job", "claim", "expected"),
     [
         (question(), Claimed(4, 4), Go(4, 4)),
@@ -73,5 +118,5 @@ def test_what_the_store_is_asked(job: Job, first: bool, redelivered: bool, count
         (prompt(), closed("other"), Emit(closed("other").row)),
     ],
 )
-def test_what_the_answer_means(job: Job, claim: FirstClaim | LaterClaim, expected: Verdict) -> None:
+def test_what_the_answer_means(job: Job, claim: Answer, expected: Verdict) -> None:
     assert verdict(job, claim) == expected

@@ -16,7 +16,7 @@ from parley_runtime.errors import OutcomeUnknown
 from parley_runtime.sink import SinkOptions
 from parley_runtime.stage import Run, StageSpec, following, record
 from parley_runtime.store.ports import Stored
-from parley_runtime.work.options import WorkerOptions
+from parley_runtime.work.options import Claim, WorkerOptions
 from parley_testkit.house import House, question
 from parley_testkit.turns import Collector, JobTap
 
@@ -68,14 +68,23 @@ STAGES = (
     StageSpec(Stage.RETRIEVE, Retrieve, 4, retrieve, first=True),
     StageSpec(Stage.GENERATE, Generate, 4, generate),
 )
-QUICK = WorkerOptions(
-    begin_wait_s=0.02, begin_more_s=0.005, running_wait_s=0.02, publish_s=0.1, sink=SinkOptions(confirm_s=0.1)
-)
 
 
-async def disturb(house: House, dice: random.Random) -> None:
+def quick(claim: Claim) -> WorkerOptions:
+    """Short waits."""
+    return WorkerOptions(
+        claim=claim,
+        begin_wait_s=0.02,
+        begin_more_s=0.005,
+        running_wait_s=0.02,
+        publish_s=0.1,
+        sink=SinkOptions(confirm_s=0.1),
+    )
+
+
+async def disturb(house: House, dice: random.Random, options: WorkerOptions) -> None:
     """Three workers, one of which is harmed every few milliseconds; a killed one is replaced."""
-    workers = {f"w{index}": await house.worker(*STAGES, name=f"w{index}", options=QUICK) for index in range(3)}
+    workers = {f"w{index}": await house.worker(*STAGES, name=f"w{index}", options=options) for index in range(3)}
     for made in range(3, 15):
         await asyncio.sleep(dice.uniform(0.01, 0.08))
         victim = dice.choice(sorted(workers))
@@ -85,7 +94,7 @@ async def disturb(house: House, dice: random.Random) -> None:
             case "kill":
                 house.broker.kill(victim)
                 await workers.pop(victim).aclose()
-                workers[f"w{made}"] = await house.worker(*STAGES, name=f"w{made}", options=QUICK)
+                workers[f"w{made}"] = await house.worker(*STAGES, name=f"w{made}", options=options)
             case _:
                 house.broker.lose_confirms(2)
 
@@ -100,12 +109,13 @@ async def ask(house: House, key: TurnKey) -> None:
         return
 
 
+@pytest.mark.parametrize("claim", Claim)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_every_turn_ends_once_whatever_happens_to_its_workers(house: House, seed: int) -> None:
+async def test_every_turn_ends_once_whatever_happens_to_its_workers(house: House, seed: int, claim: Claim) -> None:
     dice = random.Random(seed)
     recorder = Recorder(house, await house.tap(Stage.RECORD))
     recording = asyncio.create_task(recorder.run())
-    trouble = asyncio.create_task(disturb(house, dice))
+    trouble = asyncio.create_task(disturb(house, dice, quick(claim)))
     keys = [TurnKey("default", "s1", f"t{index}") for index in range(TURNS)]
     for key in keys:
         await ask(house, key)

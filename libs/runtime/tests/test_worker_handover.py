@@ -1,22 +1,19 @@
-"""Workers that leave, wait, are late or cannot reach the store: drain, readiness, redelivery meanwhile."""
+"""Workers that leave, wait or are late: drain, readiness, redelivery meanwhile."""
 
 import asyncio
 import json
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from parley_protocol.control import Stop
 from parley_protocol.events import TurnStatus
-from parley_protocol.ids import TurnKey
 from parley_protocol.routes import Stage
 from parley_protocol.work import Generate, Record
-from parley_runtime.errors import EngineRejected, Unavailable
+from parley_runtime.errors import EngineRejected
 from parley_runtime.settings import CommonSettings
 from parley_runtime.stage import Run, StageSpec
-from parley_runtime.store.ports import LaterClaim, Store, Stored, TurnStore
-from parley_runtime.telemetry import metrics, names, tracing
+from parley_runtime.telemetry import names, tracing
 from parley_runtime.worker import publish_record
 from parley_testkit.house import KEY, Door, House, Script, first_stage, other, prompt, question, scripted
 
@@ -116,30 +113,6 @@ async def test_a_job_redelivered_while_its_failure_is_being_recorded_waits_for_t
     assert (await house.store.rows([KEY]))[0].fence == 1
 
 
-class DownStore:
-    """A store that cannot be reached."""
-
-    def __init__(self, store: TurnStore) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> object:
-        raise Unavailable("The store cannot be reached.")
-
-
-async def test_without_a_store_a_question_goes_to_the_ladder_with_the_delay_off_its_budget(house: House) -> None:
-    retries = await house.tap("parley.retry.0")
-    door = Door()
-    working = house.store
-    house.store = cast(Store, DownStore(working))
-    await house.worker(first_stage(door))
-    house.store = working
-    await house.gateway.publish(question(budget_s=20.0))
-    job = await retries.next()
-    assert (job.tries, job.again, job.base, job.key) == (1, True, 0, KEY)
-    assert 18.0 < job.budget_s <= 19.0
-    assert not door.entered.is_set()
-
-
 async def test_a_record_of_any_process_is_published_and_confirmed(house: House) -> None:
     records = await house.tap(Stage.RECORD)
     link = await house.broker.process("gw").open("publish")
@@ -173,36 +146,3 @@ async def test_one_trace_leads_through_all_stages(house: House, tmp_path: Path) 
     assert parents[by_name["send generate"]["parent_id"]] == "process retrieve"
     assert parents[by_name["process generate"]["parent_id"]] == "send generate"
     assert by_name["process generate"]["attributes"]["gen_ai.conversation.id"] == "s1"
-
-
-class SlowStore:
-    """A store whose claims wait for the test."""
-
-    def __init__(self, store: TurnStore) -> None:
-        self._store = store
-        self.entered = asyncio.Event()
-        self.go = asyncio.Event()
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
-
-    async def claim_later(self, key: TurnKey, *, base: int) -> LaterClaim:
-        self.entered.set()
-        await self.go.wait()
-        return await self._store.claim_later(key, base=base)
-
-
-async def test_a_fence_claimed_for_a_lost_delivery_gets_a_message_of_its_own(house: House) -> None:
-    await house.claim()
-    slow = SlowStore(house.store)
-    working, house.store = house.store, cast(Store, slow)
-    records = await house.tap(Stage.RECORD)
-    await house.worker(scripted(Script("Hello", permits=99), seats=2))
-    handed = metrics.value(names.JOBS, "generate", "handed_over")
-    await house.gateway.publish(prompt(again=True))
-    await slow.entered.wait()
-    house.broker.cut("w1")
-    slow.go.set()
-    while not isinstance(await working.close(cast(Record, await records.next(len(records.jobs) + 1))), Stored):
-        pass
-    assert metrics.value(names.JOBS, "generate", "handed_over") == handed + 1

@@ -3,6 +3,7 @@
 ParleyError
 ├── Retryable                   another attempt may succeed
 │   ├── Unavailable             broker, store or engine cannot be reached
+│   │   └── StoreAway           the store; waiting for it uses up no try
 │   ├── OutcomeUnknown          a publish whose confirm did not come
 │   ├── Refused                 a full queue or a broker's nack
 │   ├── Unroutable              no queue took the message
@@ -46,6 +47,10 @@ class Retryable(ParleyError):
 
 class Unavailable(Retryable):
     """Broker, store or engine cannot be reached."""
+
+
+class StoreAway(Unavailable):
+    """The store cannot be reached, is locked, full or read-only: everybody's trouble, and no job's own fault."""
 
 
 class OutcomeUnknown(Retryable):

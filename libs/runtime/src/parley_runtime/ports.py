@@ -60,6 +60,12 @@ class Delivery(Protocol):
         """False once the delivering channel has gone."""
         ...
 
+    async def proven(self) -> bool:
+        """Asks the broker, on the delivering channel: True means that this delivery was ours at some moment during the
+        call, so that nobody else had been given it before. False: it is lost, or the broker is slow to answer.
+        """
+        ...
+
     async def ack(self, *, multiple: bool = False) -> bool:
         """Settle this delivery (and all before it on its subscription)."""
         ...

@@ -10,29 +10,43 @@ The turn protocol (docs/protocol) says what is guaranteed; ``work/`` holds the p
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from parley_protocol.ids import TurnKey
 from parley_protocol.routes import QueueSpec, Topology, stage_queue
 from parley_protocol.routes import topology as default_topology
 from parley_runtime.clock import SystemClock
 from parley_runtime.control import ControlPlane
-from parley_runtime.ports import Broker, Clock, Delivery, Link, Subscription
+from parley_runtime.ports import Broker, Clock, Delivery
 from parley_runtime.sink import EventSink
 from parley_runtime.stage import StageSpec
 from parley_runtime.store.ports import TurnStore
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.work.asks import Asks
+from parley_runtime.work.consumer import StageConsumer
 from parley_runtime.work.envelope import Courier, job_message, publish_record, terminal_of
 from parley_runtime.work.exits import Desk
+from parley_runtime.work.hold import StoreHold
 from parley_runtime.work.live import End
-from parley_runtime.work.options import WorkerOptions
+from parley_runtime.work.options import Claim, WorkerOptions
 from parley_runtime.work.runs import Runs
 from parley_runtime.work.serve import Server
 
 __all__ = ["Worker", "WorkerOptions", "job_message", "open_worker", "publish_record", "terminal_of"]
 
+_NOBODY = TurnKey("", "", "")
+"""A row that nobody has: reading it shows that the store answers."""
+
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    server: Server
+    consumer: StageConsumer
+    hold: StoreHold
 
 
 class Worker:
@@ -54,14 +68,26 @@ class Worker:
         self.link = desk.courier.link
         self.sink = desk.sink
         self._runs = desk.runs
-        self._broker = broker
         self._control = control
         self._options = options
-        self._topology = topology
-        self._servers = [Server(spec, desk) for spec in stages]
-        self._subscriptions: dict[str, Subscription] = {}
-        self._links: list[Link] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stages = [self._stage(spec, desk, broker, _queue(topology, spec.stage)) for spec in stages]
+        self._servers = [stage.server for stage in self._stages]
+
+    def _stage(self, spec: StageSpec[Any], desk: Desk, broker: Broker, queue: QueueSpec) -> _Stage:
+        hold = StoreHold(spec.stage, self._options.store_hold_s)
+        server = Server(spec, desk, hold)
+        consumer = StageConsumer(
+            broker,
+            queue,
+            partial(self._take, server),
+            stage=spec.stage,
+            prefetch=spec.seats,
+            answers=partial(desk.store.rows, [_NOBODY]),
+        )
+        if spec.first or self._options.claim is Claim.ALWAYS:
+            hold.on_away = consumer.pause
+        return _Stage(server, consumer, hold)
 
     async def start(self, *, wait_s: float = 30.0) -> None:
         """Consume control, then every stage on a link of its own.
@@ -70,24 +96,21 @@ class Worker:
             Unavailable: not consuming within ``wait_s``.
         """
         await self._control.start(wait_s=wait_s)
-        for server in self._servers:
-            link = await self._broker.open(f"consume:{server.spec.stage}", wait_s=wait_s)
-            self._links.append(link)
-            subscription = await link.subscribe(
-                partial(_queue, self._topology, server.spec.stage),
-                partial(self._take, server),
-                prefetch=server.spec.seats,
-            )
-            self._subscriptions[server.spec.stage] = subscription
-            await subscription.wait_consuming(wait_s)
-            log.info("consuming", stage=server.spec.stage, seats=server.spec.seats)
+        for stage in self._stages:
+            await stage.consumer.start(wait_s=wait_s)
 
     def check(self) -> str | None:
-        """For readiness: None while control and every stage are being consumed, else what is not."""
+        """For readiness: None while control and every stage are being consumed and no delivery waits for the store,
+        else what is not.
+        """
         trouble = self._control.check()
         if trouble is not None:
             return trouble
-        idle = [stage for stage in self._stages() if not self._consuming(stage)]
+        for stage in self._stages:
+            away = stage.consumer.paused or stage.hold.trouble
+            if away:
+                return away
+        idle = [stage.consumer.stage for stage in self._stages if not stage.consumer.consuming]
         return f"not consuming: {', '.join(idle)}; see the broker links' state" if idle else None
 
     @property
@@ -113,8 +136,9 @@ class Worker:
         and ack it, so that another process goes on at once. What cannot be handed over within ``hand_over_s`` is left
         to the broker's redelivery. Idempotent.
         """
-        for subscription in self._subscriptions.values():
-            await subscription.cancel()
+        for stage in self._stages:
+            stage.hold.hurry()
+            await stage.consumer.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=deadline_s)
         for server in self._servers:
@@ -130,16 +154,8 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for link in self._links:
-            await link.close()
-        self._links.clear()
-
-    def _stages(self) -> list[str]:
-        return [server.spec.stage for server in self._servers]
-
-    def _consuming(self, stage: str) -> bool:
-        subscription = self._subscriptions.get(stage)
-        return subscription is not None and subscription.consuming
+        for stage in self._stages:
+            await stage.consumer.close()
 
     def _take(self, server: Server, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(server.take(delivery))
@@ -178,7 +194,7 @@ async def open_worker(
     asks = Asks(control, options, runs.follow)
     worker = Worker(
         stages,
-        Desk(store, sink, Courier(link, clock, options.publish_s), runs, asks, clock),
+        Desk(store, sink, Courier(link, clock, options.publish_s), runs, asks, clock, options),
         broker=broker,
         control=control,
         options=options,

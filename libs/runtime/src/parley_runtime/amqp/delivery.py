@@ -10,9 +10,12 @@ from aiormq.channel import Channel
 from aiormq.exceptions import ChannelInvalidStateError
 
 from parley_runtime.amqp import meters
-from parley_runtime.amqp.faults import reason_of
+from parley_runtime.amqp.faults import WireError, reason_of, wire_errors
 from parley_runtime.ports import OnDelivery
 from parley_runtime.telemetry.logging import get_logger
+
+ANSWER_S = 5.0
+"""Wait for a channel's answer; then what it delivered counts as lost."""
 
 _log = get_logger(__name__)
 
@@ -57,6 +60,19 @@ class Lane:
         try:
             await send()
         except ChannelInvalidStateError:
+            return False
+        return self.alive
+
+    async def answers(self) -> bool:
+        """One round trip on the channel. Without an answer in time aiormq closes it."""
+        if not self.alive:
+            return False
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                with wire_errors():
+                    # Limits only consumers to come, of which this channel has none.
+                    await self.channel.basic_qos(prefetch_count=1)
+        except (TimeoutError, WireError):
             return False
         return self.alive
 
@@ -113,6 +129,10 @@ class AmqpDelivery:
     @property
     def alive(self) -> bool:
         return self._lane.alive
+
+    async def proven(self) -> bool:
+        """As the port says: a channel that answers still holds what it delivered, and answers come in order."""
+        return await self._lane.answers()
 
     async def ack(self, *, multiple: bool = False) -> bool:
         """Settle this delivery (and all before it on its subscription); False if that is no longer possible."""

@@ -64,6 +64,10 @@ class NotMine(msgspec.Struct, frozen=True):
     """No row, or the row descends from another base: ack."""
 
 
+class Crossed(msgspec.Struct, frozen=True):
+    """The row is open and the caller's, but has another fence than the caller said: somebody claimed it meanwhile."""
+
+
 class Stored(msgspec.Struct, frozen=True):
     """The row was closed by this call."""
 
@@ -74,8 +78,8 @@ class Superseded(msgspec.Struct, frozen=True):
     """The row is open with another fence, or there is none: ack, emit nothing."""
 
 
-FirstClaim = Claimed | AlreadyClosed | OtherSubmission
-LaterClaim = Claimed | AlreadyClosed | NotMine
+FirstClaim = Claimed | AlreadyClosed | OtherSubmission | Crossed
+LaterClaim = Claimed | AlreadyClosed | NotMine | Crossed
 Closing = Stored | AlreadyClosed | Superseded
 
 
@@ -90,15 +94,18 @@ class Exchange(msgspec.Struct, frozen=True):
 class TurnStore(Protocol):
     """Conversations. Every method raises Unavailable when the store cannot be reached or its disk is full."""
 
-    async def claim_first(self, key: TurnKey, *, submission: str, digest: str, question: str) -> FirstClaim:
+    async def claim_first(
+        self, key: TurnKey, *, submission: str, digest: str, question: str, fence: int | None = None
+    ) -> FirstClaim:
         """One statement: insert with base = fence = 1; if open with the same submission, base = fence = fence + 1.
+        With ``fence`` (0: there is no row) only while the row still has it.
 
         A closed row with another digest is AlreadyClosed all the same; the caller compares ``row.digest``.
         """
         ...
 
-    async def claim_later(self, key: TurnKey, *, base: int) -> LaterClaim:
-        """fence + 1 where the row is open and its base is ``base``."""
+    async def claim_later(self, key: TurnKey, *, base: int, fence: int | None = None) -> LaterClaim:
+        """fence + 1 where the row is open and its base is ``base``; with ``fence`` only while the row still has it."""
         ...
 
     async def close(self, record: Record) -> Closing:

@@ -9,7 +9,7 @@ import asyncpg  # type: ignore[import-untyped]  # ships no types
 from sqlalchemy.engine import URL
 from sqlalchemy.sql.elements import ClauseElement
 
-from parley_runtime.errors import ConfigError, Invalid, ParleyError, Unavailable
+from parley_runtime.errors import ConfigError, Invalid, ParleyError, StoreAway
 from parley_runtime.store.database import DialectName, Prepared, Row, Transaction, Values
 
 
@@ -127,10 +127,10 @@ def explain(error: Exception, shown: str) -> ParleyError:
     if state[:2] in ("22", "23"):
         return Invalid(f"the store refused a value ({type(error).__name__})")
     if isinstance(error, TimeoutError):
-        return Unavailable(f"the store {shown} did not answer in time; check that it runs and is not overloaded")
+        return StoreAway(f"the store {shown} did not answer in time; check that it runs and is not overloaded")
     if isinstance(error, OSError):
-        return Unavailable(f"the store {shown} cannot be reached ({error.strerror or error}); check that it runs there")
+        return StoreAway(f"the store {shown} cannot be reached ({error.strerror or error}); check that it runs there")
     if isinstance(error, asyncpg.DataError):
         return Invalid(f"the store refused a value ({type(error).__name__})")
     hint = _HINTS.get(state, f"it reports {type(error).__name__}")
-    return Unavailable(f"the store {shown} cannot be used: {hint}")
+    return StoreAway(f"the store {shown} cannot be used: {hint}")

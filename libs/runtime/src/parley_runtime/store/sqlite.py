@@ -19,7 +19,7 @@ import aiosqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.sql.elements import ClauseElement
 
-from parley_runtime.errors import ConfigError, Invalid, ParleyError, Unavailable
+from parley_runtime.errors import ConfigError, Invalid, ParleyError, StoreAway
 from parley_runtime.store.database import DialectName, Prepared, Row, Transaction, Values
 from parley_runtime.telemetry.logging import get_logger
 
@@ -207,7 +207,7 @@ def _errors(path: Path, *, opening: bool = False) -> Iterator[None]:
         raise explain(error, path, opening=opening) from error
     except ValueError as error:
         if "no active connection" in str(error).lower() or "closed" in str(error).lower():
-            raise Unavailable("the store is closed; this process is stopping") from error
+            raise StoreAway("the store is closed; this process is stopping") from error
         raise
 
 
@@ -230,7 +230,7 @@ def explain(error: sqlite3.Error, path: Path, *, opening: bool) -> ParleyError:
         return ConfigError(f"{path} is not an SQLite database; set PARLEY_STORE to another file or move this one away")
     hint = _HINTS.get(code)
     if hint is not None:
-        return Unavailable(f"the store {path} cannot be used: {hint}")
+        return StoreAway(f"the store {path} cannot be used: {hint}")
     if code in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH):
         return Invalid(f"a value is too large for the store {path}")
-    return Unavailable(f"the store {path} reports: {error}")
+    return StoreAway(f"the store {path} reports: {error}")

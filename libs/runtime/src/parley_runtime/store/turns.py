@@ -21,6 +21,7 @@ from parley_runtime.store.ports import (
     AlreadyClosed,
     Claimed,
     Closing,
+    Crossed,
     Exchange,
     FirstClaim,
     LaterClaim,
@@ -36,6 +37,8 @@ _T = turns.c
 _KEY = (_T.tenant, _T.session, _T.turn)
 _KEYS_PER_QUERY = 32
 _EMPTY = '""'
+_ANY = -1
+"""In place of an expected fence: whatever it is."""
 
 _encode = msgspec.json.Encoder()
 _strings = msgspec.json.Decoder(str)
@@ -69,7 +72,7 @@ class TurnTable:
         self._claim_first = prepare(_claim_first(database.dialect))
         self._claim_later = prepare(
             sa.update(turns)
-            .where(mine, _T.status == TurnStatus.OPEN.value, _T.base == value("base"))
+            .where(mine, _T.status == TurnStatus.OPEN.value, _T.base == value("base"), _as_expected())
             .values(fence=_T.fence + 1)
             .returning(_T.base, _T.fence)
         )
@@ -108,7 +111,9 @@ class TurnTable:
             .returning(_T.id)
         )
 
-    async def claim_first(self, key: TurnKey, *, submission: str, digest: str, question: str) -> FirstClaim:
+    async def claim_first(
+        self, key: TurnKey, *, submission: str, digest: str, question: str, fence: int | None = None
+    ) -> FirstClaim:
         """See ``ports.TurnStore``."""
         values = {
             **_named(key),
@@ -116,22 +121,28 @@ class TurnTable:
             "digest": digest,
             "question": _json(question),
             "now": time.time(),
+            "expected": _ANY if fence is None else fence,
         }
         claimed = await self._db.write(self._claim_first, values)
         if claimed:
             return Claimed(*claimed[0])
         row = await self._turn(key)
-        if row is None or (not row.closed and row.submission == submission):
+        if row is None or (fence is None and not row.closed and row.submission == submission):
             raise Unavailable("a turn's row changed by other hands than Parley's; the claim is tried again")
-        return AlreadyClosed(row) if row.closed else OtherSubmission(conflict=row.digest != digest)
+        if row.closed:
+            return AlreadyClosed(row)
+        return Crossed() if row.submission == submission else OtherSubmission(conflict=row.digest != digest)
 
-    async def claim_later(self, key: TurnKey, *, base: int) -> LaterClaim:
+    async def claim_later(self, key: TurnKey, *, base: int, fence: int | None = None) -> LaterClaim:
         """See ``ports.TurnStore``."""
-        claimed = await self._db.write(self._claim_later, {**_named(key), "base": base})
+        values = {**_named(key), "base": base, "expected": _ANY if fence is None else fence}
+        claimed = await self._db.write(self._claim_later, values)
         if claimed:
             return Claimed(*claimed[0])
         row = await self._turn(key)
-        return AlreadyClosed(row) if row is not None and row.closed else NotMine()
+        if row is None or (not row.closed and row.base != base):
+            return NotMine()
+        return AlreadyClosed(row) if row.closed else Crossed()
 
     async def close(self, record: Record) -> Closing:
         """See ``ports.TurnStore``."""
@@ -193,6 +204,11 @@ class TurnTable:
 _RETURNED = (_T.submission, _T.digest, _T.base, _T.fence, _T.question, _T.opened_at)
 
 
+def _as_expected() -> Any:
+    expected = value("expected", sa.BigInteger())
+    return sa.or_(expected == _ANY, _T.fence == expected)
+
+
 def _claim_first(dialect: str) -> Any:
     insert = sqlite.insert(turns) if dialect == "sqlite" else postgresql.insert(turns)
     insert = insert.values(
@@ -213,7 +229,7 @@ def _claim_first(dialect: str) -> Any:
     return insert.on_conflict_do_update(
         index_elements=_KEY,
         set_={"base": _T.fence + 1, "fence": _T.fence + 1},
-        where=sa.and_(_T.status == TurnStatus.OPEN.value, _T.submission == insert.excluded.submission),
+        where=sa.and_(_T.status == TurnStatus.OPEN.value, _T.submission == insert.excluded.submission, _as_expected()),
     ).returning(_T.base, _T.fence)
 
 

@@ -8,7 +8,7 @@ import enum
 from dataclasses import dataclass
 
 from parley_protocol.work import Job, Retrieve
-from parley_runtime.store.ports import AlreadyClosed, Claimed, FirstClaim, LaterClaim, NotMine, OtherSubmission, TurnRow
+from parley_runtime.store.ports import AlreadyClosed, Claimed, NotMine, OtherSubmission, TurnRow
 
 
 class Step(enum.Enum):
@@ -55,15 +55,30 @@ def certainly_first(job: Job, *, redelivered: bool, delivery_count: int | None) 
     return not (job.again or job.tries or redelivered or delivery_count)
 
 
-def first_step(job: Job, *, first_stage: bool, redelivered: bool, delivery_count: int | None) -> Step:
-    """The question to the store for this delivery."""
+def expected_fence(job: Job, *, first_stage: bool, redelivered: bool, delivery_count: int | None) -> int | None:
+    """The fence that the row must still have when a claim for this delivery lands. None: it has to be read first, and
+    then the delivery proven to be ours, so that nobody who was given it after us can have claimed before.
+    """
+    if not certainly_first(job, redelivered=redelivered, delivery_count=delivery_count):
+        return None
+    return 0 if first_stage else job.fence
+
+
+def first_step(
+    job: Job, *, first_stage: bool, redelivered: bool, delivery_count: int | None, always: bool = False
+) -> Step:
+    """The question to the store for this delivery; ``always``: later stages, too, claim every one."""
     if not first_stage:
         certain = certainly_first(job, redelivered=redelivered, delivery_count=delivery_count)
-        return Step.GO if certain else Step.CLAIM_LATER
+        return Step.GO if certain and not always else Step.CLAIM_LATER
     return Step.ASK_THEN_CLAIM_FIRST if redelivered or delivery_count else Step.CLAIM_FIRST
 
 
-def verdict(job: Job, claim: FirstClaim | LaterClaim) -> Verdict:
+Answer = Claimed | AlreadyClosed | OtherSubmission | NotMine
+"""An answer of the store to act upon."""
+
+
+def verdict(job: Job, claim: Answer) -> Verdict:
     """What the store's answer means for ``job``."""
     match claim:
         case Claimed(base, fence):

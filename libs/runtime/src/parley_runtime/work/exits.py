@@ -15,6 +15,7 @@ from parley_runtime.telemetry.metrics import counter, histogram
 from parley_runtime.work.asks import Asks
 from parley_runtime.work.envelope import Courier
 from parley_runtime.work.live import End
+from parley_runtime.work.options import WorkerOptions
 from parley_runtime.work.runs import AnyRun, Runs, count_waste
 from parley_runtime.work.stamp import final, repeat, stamp
 
@@ -33,6 +34,7 @@ class Desk:
     runs: Runs
     asks: Asks
     clock: Clock
+    options: WorkerOptions
 
 
 class Exits:
@@ -117,7 +119,7 @@ class Exits:
         counter(names.RETRIES).labels(run.stage, str(outcome.rung)).inc()
         if run.pieces:
             count_waste(run, "retried")
-        job = repeat(run, tries=run.job.tries + 1)
+        job = repeat(run, tries=run.job.tries + int(outcome.counted))
         try:
             taken = await self._desk.courier.climb(job, outcome.rung, run.stage, run.deadline, run.lease.held)
         except Expired:

@@ -49,6 +49,10 @@ class Lease:
         """Whether one of them is still ours to settle."""
         return any(delivery.alive for delivery in self._deliveries)
 
+    async def proven(self) -> bool:
+        """Whether the youngest was still ours at some moment during this call; see ``ports.Delivery``."""
+        return await self._deliveries[-1].proven()
+
     async def ack(self) -> None:
         """Settle all; those whose channel has gone are the broker's to deliver again."""
         for delivery in self._deliveries:
@@ -70,6 +74,8 @@ class LiveRun(Generic[J]):
         self.started = clock.monotonic()
         self.deadline = self.started + job.budget_s
         self.claimed = False
+        self.repeated = False
+        """An earlier run may have spoken: gateways are asked what they have delivered."""
         self.leaving = False
         """Its handler has returned; what ends the run is being published."""
         self.end: End | None = None

@@ -1,15 +1,39 @@
 """Settings of the worker loop."""
 
+import enum
 from dataclasses import dataclass, field
 
 from parley_runtime.config import setting
 from parley_runtime.sink import SinkOptions
 
 
+class Claim(enum.StrEnum):
+    """Which deliveries of a later stage claim a fence of their own. (First stages always claim.)"""
+
+    REDELIVERED = "redelivered"
+    """Those that the broker or the job itself does not call the first."""
+    ALWAYS = "always"
+    """All: nothing depends on the broker's word, for one more write per turn and stage."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
     """Waits and bounds of the worker loop. Seats belong to the stage; the ladder's delays to the topology."""
 
+    claim: Claim = setting(
+        "PARLEY_CLAIM",
+        Claim.REDELIVERED,
+        "Deliveries of later stages that claim a fence from the store: redelivered ones, or always (one more write)",
+    )
+    store_hold_s: float = setting(
+        "PARLEY_JOB_HOLD_S",
+        10.0,
+        "how long jobs are held for a store that is away before they go back to the broker",
+        unit="seconds",
+        zero="they go back at once",
+        minimum=0,
+        maximum=600,
+    )
     begin_wait_s: float = setting(
         "PARLEY_BEGIN_WAIT_S",
         0.15,

@@ -6,18 +6,19 @@ from typing import Any
 from parley_protocol import codec
 from parley_protocol.events import Refusal
 from parley_protocol.faults import ProtocolError
-from parley_protocol.work import Generate, Job, Record, Retrieve
+from parley_protocol.work import Generate, Record
 from parley_runtime.errors import Conflict, Expired, ParleyError
 from parley_runtime.ports import Delivery
 from parley_runtime.stage import StageSpec
-from parley_runtime.store.ports import Claimed, FirstClaim, LaterClaim
 from parley_runtime.telemetry import names, tracing
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge, histogram
 from parley_runtime.telemetry.recent import Recent
-from parley_runtime.work.admission import Drop, Emit, Go, Refuse, Step, Verdict, first_step, verdict
+from parley_runtime.work.admission import Emit, Go, Refuse, Verdict
+from parley_runtime.work.claims import Claims
 from parley_runtime.work.envelope import terminal_of
 from parley_runtime.work.exits import Desk, Exits
+from parley_runtime.work.hold import GaveUp, StoreHold
 from parley_runtime.work.live import End, LiveRun, RunEnded
 from parley_runtime.work.runs import AnyRun
 
@@ -31,10 +32,11 @@ class Server:
     unacked because its channel has gone or nothing could be published for it.
     """
 
-    def __init__(self, spec: StageSpec[Any], desk: Desk) -> None:
+    def __init__(self, spec: StageSpec[Any], desk: Desk, hold: StoreHold) -> None:
         self.spec = spec
         self.handing_over = False
         self._desk = desk
+        self._claims = Claims(spec, desk, hold)
         self._exits = Exits(desk)
         self._seats = asyncio.Semaphore(spec.seats)
         gauge(names.SEATS).labels(spec.stage).set(spec.seats)
@@ -93,6 +95,8 @@ class Server:
     async def _outcome(self, run: AnyRun, delivery: Delivery) -> str:
         try:
             return await self._serve(run, delivery)
+        except GaveUp:
+            return await self._given_up(run)
         except Expired:
             return await self._exits.expire(run)
         except Exception as error:
@@ -104,6 +108,13 @@ class Server:
             if not run.done.done():
                 run.done.set_result(False)
 
+    async def _given_up(self, run: AnyRun) -> str:
+        """The store is away: the job, as it was, for another process or a later time."""
+        try:
+            return await self._exits.hand_over(run)
+        except Expired:
+            return await self._exits.expire(run)
+
     async def _serve(self, run: AnyRun, delivery: Delivery) -> str:
         if run.remaining_s() <= 0:
             return await self._exits.expire(run)
@@ -111,25 +122,15 @@ class Server:
         if twin is not None and twin.leaving and await self._published(twin, run):
             await run.lease.ack()
             return "duplicate"
-        step = first_step(
-            run.job,
-            first_stage=self.spec.first,
-            redelivered=delivery.redelivered,
-            delivery_count=delivery.delivery_count,
-        )
-        decision = await self._decide(run, step)
+        decision = await self._claims.decide(run, delivery)
         if decision is None:
             return "lost"
         if not isinstance(decision, Go):
             return await self._decline(run, decision)
-        return await self._enter(run, delivery, step, decision)
+        return await self._enter(run, delivery, decision)
 
-    async def _enter(self, run: AnyRun, delivery: Delivery, step: Step, decision: Go) -> str:
+    async def _enter(self, run: AnyRun, delivery: Delivery, decision: Go) -> str:
         """The fence is ours."""
-        if step is not Step.GO and not run.lease.held():
-            # The job may be with another process that claimed before us and will give way to our fence: unless a
-            # message stands for that fence, nobody would be left to close the turn.
-            return await self._exits.hand_over(run)
         twin = self._desk.runs.twin(self.spec.stage, run.job, first=self.spec.first)
         if twin is not None and not twin.leaving and decision.fence > twin.fence:
             self._desk.asks.announce(run.key, decision.fence)
@@ -147,40 +148,7 @@ class Server:
         await asyncio.wait({twin.done}, timeout=run.remaining_s())
         if not (twin.done.done() and twin.done.result()):
             return False
-        for row in await self._desk.store.rows([run.key]):
-            return row.closed or (row.base == twin.job.base if twin.first else row.fence == twin.fence)
-        return True
-
-    async def _decide(self, run: AnyRun, step: Step) -> Verdict | None:
-        """None: the delivery is no longer ours, so nothing was claimed for it."""
-        job: Job = run.job
-        if step is Step.GO:
-            return Go(job.base, job.fence)
-        if step is Step.ASK_THEN_CLAIM_FIRST and await self._alive(run):
-            return Drop()
-        if not run.lease.held():
-            return None
-        claim: FirstClaim | LaterClaim
-        if isinstance(job, Retrieve) and self.spec.first:
-            claim = await self._desk.store.claim_first(
-                job.key, submission=job.submission, digest=job.digest, question=job.question
-            )
-        else:
-            claim = await self._desk.store.claim_later(job.key, base=job.base)
-        outcome = "claimed" if isinstance(claim, Claimed) else type(claim).__name__.lower()
-        counter(names.CLAIMS).labels(self.spec.stage, outcome).inc()
-        return verdict(job, claim)
-
-    async def _alive(self, run: AnyRun) -> bool:
-        """Whether a descendant of the row's first-stage run is at work in some process."""
-        if self._desk.runs.twin(self.spec.stage, run.job, first=True) is not None:
-            return False
-        for row in await self._desk.store.rows([run.key]):
-            if row.closed or row.submission != run.job.submission:
-                continue
-            if self._desk.runs.runs_base(run.key, row.base) or await self._desk.asks.running(run.key, row.base):
-                return True
-        return False
+        return not await self._claims.superseded(twin)
 
     async def _decline(self, run: AnyRun, decision: Verdict) -> str:
         job = run.job
@@ -218,7 +186,9 @@ class Server:
             self._busy.inc()
             run.seated = True
             try:
-                if run.fence > 1:
+                if run.fence > 1 and not run.repeated:
+                    self._desk.asks.announce(run.key, run.fence)
+                elif run.fence > 1:
                     run.output.prefix = await self._desk.asks.begin(run.key, run.fence)
                     self._desk.sink.touch(run.feed, urgent=True)
                 result: Generate | Record = await self.spec.handler(run)

@@ -42,6 +42,21 @@ class RedeliveryContract:
         seen = [(d.body.decode(), d.redelivered, d.delivery_count) for d in await heir.until(4)]
         assert seen == [("0", True, None), ("1", True, None), ("2", False, None), ("3", False, None)]
 
+    async def test_the_broker_can_be_asked_whether_a_delivery_is_still_ours(self, under_test: BrokerUnderTest) -> None:
+        lab, taken = Lab(under_test), Taken()
+        queue = lab.queue()
+        link = await lab.link("p")
+        await lab.put(link, "q", "m", "n")
+        subscription = await lab.take(link, queue, taken, prefetch=2)
+        stale, _ = await taken.until(2)
+        assert await stale.proven()
+        assert await stale.proven()
+        assert subscription.consuming
+        await under_test.cut("p")
+        assert not await stale.proven()
+        fresh = (await taken.until(4))[2]
+        assert await fresh.proven()
+
     async def test_a_delivery_dies_with_its_channel(self, under_test: BrokerUnderTest) -> None:
         lab, taken = Lab(under_test), Taken()
         queue = lab.queue()

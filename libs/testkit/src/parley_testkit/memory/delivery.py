@@ -1,5 +1,6 @@
 """A delivery and the channel ("lane") it came on."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -88,6 +89,11 @@ class MemoryDelivery:
 
     @property
     def alive(self) -> bool:
+        return self._lane.alive
+
+    async def proven(self) -> bool:
+        """As the port says."""
+        await asyncio.sleep(0)
         return self._lane.alive
 
     async def ack(self, *, multiple: bool = False) -> bool:
