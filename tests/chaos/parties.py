@@ -29,6 +29,8 @@ class Session:
     ends: dict[str, End] = field(default_factory=dict)
     stored: dict[str, str] = field(default_factory=dict)
     """Statuses as read again."""
+    runs: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Marks of the runs that spoke, and when a word of each was first read by anyone."""
 
     def absorb(self, other: "Session") -> None:
         """Take over what a client did before it was known to be of this session."""

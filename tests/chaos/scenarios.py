@@ -67,7 +67,7 @@ async def second_gateway(scene: Scene) -> None:
     _sleep(scene, sleeper)
     await second.reached(STEP_S)
     # Well within the 2 s of silence after which a gateway would ask by itself.
-    await asyncio.gather(scene.until_anew(person, 0.5), scene.until_anew(other, 0.5))
+    await asyncio.gather(scene.until_anew(person, 0.6), scene.until_anew(other, 0.6))
     first.release()
     sleeper.resume()
     await scene.until_counted([sleeper], EVENTS, told)

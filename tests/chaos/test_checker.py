@@ -12,6 +12,7 @@ from .verdict import RULES
 pytestmark = pytest.mark.unit
 
 WORDS = ("t1-a.aa.t1 ", "t1-a.aa.t2 ", "t1-a.aa.t3")
+B4 = tuple(f"t1-a.bbbbbb.t{number}" for number in range(1, 5))
 WHOLE = "t1-a.aa.t1 t1-a.aa.t2 t1-a.aa.t3"
 
 
@@ -208,6 +209,16 @@ def fenced_by_a_run_that_comes_back() -> Script:
     return run.restarted("t1").delta("t1", "t1-a.aa.t1 t1-a.aa.t2").done("t1", "t1-a.aa.t1 t1-a.aa.t2")
 
 
+def fenced_at_another_reader() -> Script:
+    run = begun().delta("t1", "t1-a.aaaaaa.t1 ")
+    twin = run.other("a+1", "session-a").open(hello={"session": "session-a"}).start("t1").accepted("t1")
+    twin.delta("t1", "t1-a.aaaaaa.t1 ")
+    run.fault("stop-inference").restarted("t1").delta("t1", "t1-a.bbbbbb.t1 ").delta("t1", "t1-a.bbbbbb.t2 ")
+    run.delta("t1", "t1-a.bbbbbb.t3 ").delta("t1", "t1-a.bbbbbb.t4 ").done("t1", " ".join(B4) + " ")
+    twin.delta("t1", "t1-a.aaaaaa.t2 ").restarted("t1")
+    return answered(twin, "t1", *(f"{word} " for word in B4)).done("t1", " ".join(B4) + " ")
+
+
 def restart() -> Script:
     return answered(begun().delta("t1", WORDS[0]).restarted("t1")).done("t1", WHOLE)
 
@@ -305,6 +316,7 @@ BREACHES: list[tuple[str, Callable[[], Script]]] = [
     ("conflict", conflict),
     ("fenced", fenced),
     ("fenced", fenced_by_a_run_that_comes_back),
+    ("fenced", fenced_at_another_reader),
     ("restart", restart),
     ("seamless", seamless),
     ("uncalled-cancel", uncalled_cancel),

@@ -14,7 +14,7 @@ from .mutations import MUTATIONS
 from .scenarios import SCENARIOS, SHOWS, Played, Show, play
 from .world import World, WorldOptions, open_world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.e2e
 
 NAMED_BY_THE_PROTOCOL = {
     "no-fence-test",
@@ -61,6 +61,7 @@ def test_every_mutation_is_shown() -> None:
     assert set(MUTATIONS) >= NAMED_BY_THE_PROTOCOL
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_whole_parley_survives(theatre: Theatre, scenario: str) -> None:
     played = await theatre.play(scenario)
@@ -69,6 +70,7 @@ async def test_whole_parley_survives(theatre: Theatre, scenario: str) -> None:
     assert verdict.ok, "\n".join(map(str, verdict.violations)) + "\n" + theatre.world.tails()
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("show", SHOWS, ids=lambda show: f"{show.mutation}-{show.scenario}")
 async def test_without_its_mechanism_it_does_not(theatre: Theatre, show: Show) -> None:
     played = await theatre.play(show.scenario, show.mutation)

@@ -15,6 +15,9 @@ RUNS_PER_FAULT: Final = 2
 """One fault may make both the first stage's job and the one after it run again, each of them anew."""
 WORDS: Final = re.compile(r"(?<!\S)tokens=(\d+)(?!\S)")
 SALT: Final = re.compile(r"(?<!\S)salt(?!\S)")
+RUN: Final = re.compile(r"\.([0-9a-f]{6})\.t\d", re.ASCII)
+BEGUN_S: Final = 0.4
+"""Two gateways may hear of a new run at times as far apart as this."""
 KILLED_WORKERS: Final = frozenset({"kill-rag", "kill-inference"})
 """Faults that leave every gateway, and the links to it, as they are."""
 
@@ -45,6 +48,7 @@ def turn_frame(state: State, client: Client, socket: Socket, frame: Frame, kind:
         return
     if kind == "answer.delta":
         _delta(state, client, track, at)
+        _fenced(state, client, track, frame["text"], at)
     elif kind == "turn.restarted":
         _restarted(state, client, track, at)
     elif kind == "turn.done":
@@ -69,6 +73,22 @@ def _delta(state: State, client: Client, track: Track, at: float) -> None:
     if not _explained(state, client, cancelled, at):
         what = f"the answer goes on {at - cancelled:.1f} s after the cancel"
         state.breach("cancel-ignored", client, track.turn, at, what)
+
+
+def _fenced(state: State, client: Client, track: Track, text: str, at: float) -> None:
+    """Once a run's words have been read by anyone of the session, no earlier run speaks to anybody in it."""
+    began = client.session.runs.setdefault(track.turn, {})
+    runs = dict.fromkeys(RUN.findall(text))
+    for run in runs:
+        began.setdefault(run, at)
+    if len(began) < 2:
+        return
+    last, since = next(reversed(began.items()))
+    late = [run for run in runs if run != last]
+    sound = all(name.endswith(("-rag", "-inference")) for name in state.faults.names(track.sent_at or 0.0, at))
+    if late and sound and at - since > BEGUN_S:
+        what = f"run {late[0]!r} speaks {at - since:.1f} s after run {last!r} has begun"
+        state.breach("fenced", client, track.turn, at, what)
 
 
 def _restarted(state: State, client: Client, track: Track, at: float) -> None:
