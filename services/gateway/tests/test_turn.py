@@ -153,6 +153,13 @@ def test_a_terminal_waits_for_the_last_items():
     assert (turn.text, turn.closed, turn.restarts) == ("abc", True, 0)
 
 
+def test_the_item_that_a_terminal_waits_for_never_goes_the_short_way():
+    turn = running("ab", n=3)
+    turn.take(1, Terminal(4, DONE, "abc"), 0.0)
+    assert not turn.extend(1, Delta(3, 2, "c"))
+    assert turn.take(1, Delta(3, 2, "c"), 0.0) is Verdict.FINISHED
+
+
 def test_a_terminal_does_not_wait_for_ever():
     turn = running("ab", n=3)
     turn.take(1, Terminal(9, DONE, "abc"), 0.0)

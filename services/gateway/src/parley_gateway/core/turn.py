@@ -105,6 +105,7 @@ class Turn:
             and not self.frozen
             and self.known
             and not self.held
+            and self.terminal is None
         ):
             self.n += 1
             self.text += item.text
