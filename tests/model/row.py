@@ -1,0 +1,71 @@
+"""A turn's row as pure functions: what ``store/turns.py`` does with SQL. ``test_row.py`` proves them equal."""
+
+from __future__ import annotations
+
+import msgspec
+
+from parley_protocol.events import TurnStatus
+from parley_protocol.ids import TurnKey
+from parley_protocol.work import Record
+from parley_runtime.store.ports import (
+    AlreadyClosed,
+    Claimed,
+    Closing,
+    Crossed,
+    FirstClaim,
+    LaterClaim,
+    NotMine,
+    OtherSubmission,
+    Stored,
+    Superseded,
+    TurnRow,
+)
+
+
+def claim_first(
+    row: TurnRow | None, key: TurnKey, submission: str, digest: str, expected: int | None = None
+) -> tuple[TurnRow | None, FirstClaim]:
+    """The row afterwards, and the claim's answer."""
+    if row is None:
+        row = TurnRow(key=key, submission=submission, digest=digest, base=1, fence=1, status=TurnStatus.OPEN)
+        return row, Claimed(1, 1)
+    if row.closed:
+        return row, AlreadyClosed(row)
+    if row.submission != submission:
+        return row, OtherSubmission(conflict=row.digest != digest)
+    if expected is not None and row.fence != expected:
+        return row, Crossed()
+    fence = row.fence + 1
+    return msgspec.structs.replace(row, base=fence, fence=fence), Claimed(fence, fence)
+
+
+def claim_later(row: TurnRow | None, base: int, expected: int | None = None) -> tuple[TurnRow | None, LaterClaim]:
+    """The row afterwards, and the claim's answer."""
+    if row is not None and row.closed:
+        return row, AlreadyClosed(row)
+    if row is None or row.base != base:
+        return row, NotMine()
+    if expected is not None and row.fence != expected:
+        return row, Crossed()
+    return msgspec.structs.replace(row, fence=row.fence + 1), Claimed(base, row.fence + 1)
+
+
+def close(row: TurnRow | None, record: Record, *, fenced: bool = True) -> tuple[TurnRow | None, Closing]:
+    """The row afterwards, and what became of the record. ``fenced`` False: the mutation without the fence test."""
+    if row is not None and row.closed:
+        return row, AlreadyClosed(row)
+    if row is None:
+        if not record.forced:
+            return None, Superseded()
+        row = TurnRow(
+            key=record.key,
+            submission=record.submission,
+            digest="",
+            base=record.base,
+            fence=record.fence,
+            status=TurnStatus.OPEN,
+        )
+    elif fenced and not record.forced and record.fence != row.fence:
+        return row, Superseded()
+    row = msgspec.structs.replace(row, status=record.status, n=record.n, text=record.text, marks=record.marks)
+    return row, Stored(row)
