@@ -194,6 +194,32 @@ async def test_an_attached_gateway_gets_a_snapshot_and_what_follows_it(house: Ho
     assert [event.n for event in second.of(KEY, Delta)] == list(range(1, result.n))
 
 
+async def test_a_run_that_takes_over_says_nothing_before_its_begin(house: House) -> None:
+    """Not to a gateway that attaches while it waits for a seat, either."""
+    await house.claim()
+    second = await house.another_gateway("gw2")
+    records = await house.tap(Stage.RECORD)
+    script = Script("Hello")
+    await house.worker(scripted(script))
+    await house.gateway.publish(prompt(key=other()))
+    await script.entered.wait()
+    # The broker thinks the channel is gone and delivers another turn beside the running one.
+    house.broker.cut("w1")
+    await house.gateway.publish(prompt(again=True))
+    while not (await house.store.rows([KEY]))[0].fence > 1:
+        await house.store.ping()
+    attach = Attach("gw2", (KEY, other()))
+    async with asyncio.timeout(5):
+        while not second.events(other()):
+            await second.control.broadcast(Audience.WORKERS, attach)
+    assert second.events(KEY) == []
+    assert [begin.key for begin in house.gateway.begins if begin.key == KEY] == []
+    script.allow(9)
+    await records.next(2)
+    await second.until(lambda: second.text(KEY) == "Hello")
+    assert KEY in {begin.key for begin in second.begins}
+
+
 async def test_a_finished_run_answers_an_attach_with_an_ending_snapshot(house: House) -> None:
     second = await house.another_gateway("gw2")
     records = await house.tap(Stage.RECORD)

@@ -90,6 +90,8 @@ class LiveRun(Generic[J]):
         self.first_at = 0.0
         self.seated = False
         """Its handler has been called: what it makes costs an engine's time."""
+        self.begun = False
+        """It may speak: where its fence is above 1, gateways have been told so and had time to answer."""
         self.pieces = 0
         """Pieces of text that its handler has made: tokens, where an engine streams one at a time."""
         self._task: asyncio.Task[Any] | None = None

@@ -124,13 +124,16 @@ class Runs:
     def _on_attach(self, attach: Attach) -> None:
         # Following and queueing the snapshot happen in this one tick: nothing is missed and nothing is sent twice.
         for key in attach.keys:
-            feeds = [run.feed for run in self._live.get(key, ()) if run.end is None]
+            runs = [run for run in self._live.get(key, ()) if run.end is None]
+            for run in runs:
+                run.feed.follow(attach.gateway)
+                # One that takes over says nothing before its begin: the run before it may still be heard until then.
+                if run.begun or run.fence == 1:
+                    self._sink.touch(run.feed, urgent=True)
             ended = self._ended.get(key)
-            if not feeds and ended is not None and ended[1] > self._loop.time():
-                feeds = [ended[0]]
-            for feed in feeds:
-                feed.follow(attach.gateway)
-                self._sink.touch(feed, urgent=True)
+            if not runs and ended is not None and ended[1] > self._loop.time():
+                ended[0].follow(attach.gateway)
+                self._sink.touch(ended[0], urgent=True)
 
     def _on_leave(self, leave: Leave) -> None:
         for run in self._live.get(leave.key, ()):

@@ -191,6 +191,7 @@ class Server:
                 elif run.fence > 1:
                     run.output.prefix = await self._desk.asks.begin(run.key, run.fence)
                     self._desk.sink.touch(run.feed, urgent=True)
+                run.begun = True
                 result: Generate | Record = await self.spec.handler(run)
                 return result
             finally:
