@@ -6,13 +6,17 @@ import itertools
 import logging
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from aiormq.channel import Channel
 
 from parley_protocol.routes import QueueSpec
 from parley_runtime.amqp import AmqpBroker, subscriber
+from parley_runtime.amqp.address import parse
+from parley_runtime.amqp.leaderless import replace
 from parley_runtime.amqp.subscriber import AmqpSubscription
-from parley_runtime.amqp.wire import silence_limit_s
+from parley_runtime.amqp.wire import dial, silence_limit_s
 from parley_runtime.errors import OutcomeUnknown, Unavailable
 from parley_runtime.ports import Delivery, Link, LinkState, Message
 from parley_runtime.telemetry import metrics, names
@@ -325,3 +329,60 @@ async def test_nothing_confirmed_is_lost_on_a_bad_network(under_test: RabbitUnde
             await eventually(lambda: confirmed <= set(taken.bodies), True)
             await eventually(lambda: publisher.depth(queue.name), (0, 1))
     assert len(confirmed) > 20
+
+
+@pytest.mark.parametrize("young", [True, False])
+async def test_a_silent_queue_is_declared_anew_only_while_it_is_young(
+    under_test: RabbitUnderTest,
+    rabbit: RabbitNode,
+    proxy: CuttableProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    young: bool,
+) -> None:
+    """A quorum queue declared a moment before its broker was killed may be there and never answer a consumer."""
+    lab, taken, hushed = Lab(under_test), Taken(), [True]
+    queue = lab.queue()
+    consume = Channel.basic_consume
+
+    async def silent(channel: Channel, name: str, receive: Any) -> Any:
+        if hushed:
+            await asyncio.Event().wait()
+        return await consume(channel, name, receive)
+
+    monkeypatch.setattr(Channel, "basic_consume", silent)
+    monkeypatch.setattr(subscriber, "CONSUME_S", 0.2)
+    async with connected(lab, proxy) as broker:
+        publisher = await broker.open("publish")
+        await lab.put(publisher, "q", "before")
+        if not young:
+            await asyncio.to_thread(rabbit.ctl, "delete_queue", f"{queue.name}.young")
+        link = await broker.open("consume")
+        subscription = await link.subscribe(lambda: queue, taken, prefetch=1)
+        await eventually(lambda: ("queue_replaced" if young else "queue_without_leader") in caplog.text, True)
+        hushed.clear()
+        await subscription.wait_consuming(20)
+        assert ("rabbitmqctl delete_queue" in caplog.text) is not young
+        await lab.put(publisher, "q", "after")
+        for delivery in await taken.until(1):
+            await delivery.ack()
+        assert taken.bodies == (["after"] if young else ["before"])
+        await eventually(lambda: publisher.depth(f"{queue.name}.young"), None)
+
+
+async def test_one_at_a_time_declares_a_queue_anew(under_test: RabbitUnderTest, proxy: CuttableProxy) -> None:
+    lab = Lab(under_test)
+    queue = lab.queue()
+    address = parse(f"amqp://guest:guest@127.0.0.1:{proxy.port}/", heartbeat_s=5)
+    async with connected(lab, proxy) as broker:
+        link = await broker.open("publish")
+        await lab.put(link, "q", "gone")
+        wires = [await dial(address, name=f"w{i}", heartbeat_s=5) for i in range(3)]
+        try:
+            assert sorted(await asyncio.gather(*(replace(wire, queue) for wire in wires))) == [False, False, True]
+            await lab.put(link, "q", "kept")
+            assert not await replace(wires[0], queue)
+            assert await link.depth(queue.name) == (1, 0)
+        finally:
+            for wire in wires:
+                await wire.hang_up()

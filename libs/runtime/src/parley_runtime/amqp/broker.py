@@ -6,6 +6,7 @@ from functools import partial
 from parley_protocol.routes import Topology
 from parley_runtime.amqp.address import parse
 from parley_runtime.amqp.faults import WireError, wire_errors
+from parley_runtime.amqp.leaderless import mark_new
 from parley_runtime.amqp.publisher import WINDOW, Publisher
 from parley_runtime.amqp.subscriber import AmqpSubscription, OnReady
 from parley_runtime.amqp.supervisor import Supervisor
@@ -81,6 +82,11 @@ class AmqpLink:
         await self._supervisor.close()
 
 
+async def _prepare(wire: Wire, topology: Topology) -> None:
+    await mark_new(wire, topology.queues)
+    await declare(wire, topology)
+
+
 async def _depth(wire: Wire, queue: str) -> tuple[int, int]:
     channel = await wire.open_channel()
     answer = await channel.queue_declare(queue, passive=True)
@@ -107,7 +113,7 @@ class AmqpBroker:
         """As the port says."""
         supervisor = Supervisor(
             partial(dial, self._address, name=f"{self._name}:{purpose}", heartbeat_s=self._heartbeat_s),
-            partial(declare, topology=self._topology),
+            partial(_prepare, topology=self._topology),
             name=self._name,
             purpose=purpose,
         )

@@ -11,6 +11,7 @@ from parley_runtime.amqp import meters
 from parley_runtime.amqp.backoff import delay_s
 from parley_runtime.amqp.delivery import Lane
 from parley_runtime.amqp.faults import WireError, wire_errors
+from parley_runtime.amqp.leaderless import is_quorum, replace
 from parley_runtime.amqp.supervisor import Supervisor
 from parley_runtime.amqp.topology import declare_queue
 from parley_runtime.amqp.wire import Wire
@@ -21,9 +22,16 @@ from parley_runtime.telemetry.logging import get_logger
 CONSUME_S = 5.0
 """Limit for declare, bind and consume together. A quorum queue without a leader answers consume only with silence."""
 
+SILENT_TRIES = 3
+"""Silences in a row after which a quorum queue counts as one without a leader."""
+
 OnReady = Callable[[QueueSpec], Awaitable[None] | None]
 
 _log = get_logger(__name__)
+
+
+class SilentQueue(WireError):
+    """A queue that does not answer consume."""
 
 
 class AmqpSubscription:
@@ -91,7 +99,7 @@ class AmqpSubscription:
         await asyncio.wait(tasks)
 
     async def _run(self) -> None:
-        failures = 0
+        failures = silent = 0
         while True:
             try:
                 wire = await self._supervisor.connected()
@@ -101,9 +109,13 @@ class AmqpSubscription:
                 lane, spec = await self._consume(wire)
             except Exception as error:
                 failures += 1
+                silent = silent + 1 if isinstance(error, SilentQueue) else 0
+                if silent == SILENT_TRIES:
+                    silent = 0
+                    await self._replace(wire)
                 await self._pause(error, failures)
                 continue
-            failures = 0
+            failures = silent = 0
             await self._serve(wire, lane, spec)
 
     async def _pause(self, error: Exception, failures: int) -> None:
@@ -130,11 +142,33 @@ class AmqpSubscription:
                     await lane.channel.basic_consume(spec.name, lane.receive)
         except TimeoutError:
             self._abandon(lane)
-            raise WireError(f"queue {spec.name!r} gave no consume-ok within {CONSUME_S:g} s", quick=False) from None
+            raise SilentQueue(f"queue {spec.name!r} gave no consume-ok within {CONSUME_S:g} s", quick=False) from None
         except BaseException:
             self._abandon(lane)
             raise
         return lane, spec
+
+    async def _replace(self, wire: Wire) -> None:
+        """A quorum queue that stays silent has no leader. One that was only just declared is declared anew."""
+        spec = self._queue()
+        if not is_quorum(spec):
+            return
+        try:
+            replaced = await replace(wire, spec)
+        except WireError as error:
+            _log.warning("queue_not_replaced", queue=meters.queue_label(spec), reason=str(error))
+            return
+        finally:
+            # The broker closes the connection of a consumer that it cannot answer a minute later: rather now.
+            wire.cut()
+        if replaced:
+            _log.warning("queue_replaced", queue=meters.queue_label(spec), reason="it never got a leader")
+        else:
+            _log.error(
+                "queue_without_leader",
+                queue=meters.queue_label(spec),
+                hint="if it stays so: rabbitmqctl delete_queue; what waits in it is then lost",
+            )
 
     def _abandon(self, lane: Lane | None) -> None:
         """A consumer that nobody waits for any more must not hold messages."""
