@@ -27,9 +27,19 @@ from parley_runtime.process import Process
 from parley_runtime.settings import CommonSettings
 from parley_runtime.store import open_store
 from parley_runtime.store.ports import AlreadyClosed, Claimed, Store, Stored
+from parley_runtime.telemetry import metrics
 from parley_testkit.memory import MemoryBroker
 
 LIMIT_S = 10.0
+
+
+def counted(name: str, **labels: str) -> float:
+    """A metric's value, read from what is exposed."""
+    wanted = "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else ""
+    for line in metrics.render().decode().splitlines():
+        if line.startswith(f"{name}{wanted} "):
+            return float(line.rsplit(" ", 1)[1])
+    return 0.0
 
 
 class Inbox:

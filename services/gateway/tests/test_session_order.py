@@ -10,7 +10,7 @@ from parley_gateway.core.entry import Phase, Request
 from parley_gateway.core.session import Session
 from parley_gateway.core.watch import STEPS_S
 from parley_protocol.client import Accepted, ErrorFrame
-from parley_protocol.events import Delta, Fault, Refusal, Terminal, TurnStatus
+from parley_protocol.events import Delta, Fault, Marks, Refusal, Snapshot, Terminal, TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
 
 pytestmark = pytest.mark.unit
@@ -48,7 +48,7 @@ def test_only_the_first_of_two_turns_is_published(session, socket):
     first = session.entries["a"]
     session.accept(first, 0.1)
     _, effects = flow.on_event(first, 1, Terminal(0, TurnStatus.COMPLETED, ""), "w", 0.2)
-    assert kinds(effects) == ["Touch", "Ended", "Publish"]
+    assert kinds(effects) == ["Touch", "Touch", "Ended", "Publish"]
     assert effects[-1].entry.turn.key.turn == "b"
 
 
@@ -80,7 +80,7 @@ def test_a_refused_turn_is_forgotten_and_the_next_goes_on(session, socket):
     session.start(request("a"), socket, 0.0)
     session.start(request("b"), socket, 0.0)
     effects = session.refuse(session.entries["a"], FaultCode.OVERLOADED, "full", 0.1, retry_after_ms=5)
-    assert kinds(effects) == ["Tell", "Ended", "Publish"]
+    assert kinds(effects) == ["Tell", "Touch", "Ended", "Publish"]
     assert isinstance(effects[0].frame, ErrorFrame)
     assert effects[0].frame.retryable
     assert list(session.entries) == ["b"]
@@ -141,3 +141,71 @@ def test_a_disconnect_changes_nothing(session, socket):
     assert entry.views == []
     assert session.accept(entry, 0.2) != []
     assert entry.phase is Phase.RUNNING
+
+
+class Reader(Socket):
+    """Reads at once what its views have to write."""
+
+    def __init__(self):
+        self.read = []
+
+    def touch(self, view):
+        while (frame := view.next_frame()) is not None:
+            self.read.append((frame.turn, type(frame).__name__))
+
+
+def carry_out(effects):
+    for effect in effects:
+        if isinstance(effect, fx.Touch):
+            for view in effect.entry.views:
+                view.sink.touch(view)
+
+
+def test_a_turn_that_ends_in_the_queue_is_told_in_its_order():
+    reader = Reader()
+    session = Session("s", "t", "u", max_open=3)
+    session.attach(reader)
+    for turn in ("a", "b", "c"):
+        session.start(request(turn), reader, 0.0)
+    first, second, third = (session.entries[turn] for turn in ("a", "b", "c"))
+    session.accept(first, 0.1)
+    carry_out(flow.on_event(first, 1, Delta(0, 0, "x"), "w", 0.2)[1])
+    session.cancel("b", 0.3)
+    carry_out(flow.on_event(second, 1, Terminal(0, TurnStatus.CANCELLED, ""), "w", 0.4)[1])
+    assert second.ended
+    assert reader.read == [("a", "AnswerDelta")]
+    carry_out(flow.on_event(first, 1, Terminal(1, TurnStatus.COMPLETED, "x"), "w", 0.5)[1])
+    assert reader.read == [("a", "AnswerDelta"), ("a", "Done"), ("b", "Done")]
+    session.accept(third, 0.6)
+    carry_out(flow.on_event(third, 1, Delta(0, 0, "z"), "w", 0.7)[1])
+    assert reader.read[3:] == [("c", "AnswerDelta")]
+
+
+def test_a_later_turn_at_work_shows_that_the_end_of_the_one_before_was_missed():
+    reader = Reader()
+    session = Session("s", "t", "u", max_open=3)
+    session.attach(reader)
+    first, second = (session.follow(turn, 1, 0.0, 100.0) for turn in ("a", "b"))
+    for entry in (first, second):
+        session.view(entry, reader)
+        entry.watch.flowed(0.0)
+    assert first.due() > 1.0
+    carry_out(flow.on_event(second, 1, Snapshot(1, Marks(status="generating"), "y"), "w", 1.0)[1])
+    assert reader.read == []
+    assert first.due() <= 1.0
+    carry_out(flow.on_event(first, 1, Terminal(0, TurnStatus.COMPLETED, "x"), "w", 1.1)[1])
+    assert [turn for turn, _ in reader.read] == ["a", "a", "b", "b"]
+    assert reader.read[1] == ("a", "Done")
+
+
+def test_a_refused_turn_does_not_hold_up_the_next():
+    reader = Reader()
+    session = Session("s", "t", "u", max_open=3)
+    session.attach(reader)
+    for turn in ("a", "b"):
+        session.start(request(turn), reader, 0.0)
+    session.refuse(session.entries["a"], FaultCode.OVERLOADED, "full", 0.1)
+    second = session.entries["b"]
+    session.accept(second, 0.2)
+    carry_out(flow.on_event(second, 1, Delta(0, 0, "x"), "w", 0.3)[1])
+    assert reader.read == [("b", "AnswerDelta")]

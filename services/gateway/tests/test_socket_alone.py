@@ -8,20 +8,12 @@ import pytest
 from parley_gateway.config import TurnSettings
 from parley_protocol.control import Attach, Detached, Leave, Stop
 from parley_protocol.events import Delta, Marks, Snapshot
-from parley_runtime.telemetry import metrics
+
+from .conftest import counted
 
 pytestmark = pytest.mark.unit
 
 SOON = TurnSettings(abandon_s=0.05)
-
-
-def counted(name, **labels):
-    """A metric's value, read from what is exposed."""
-    wanted = "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else ""
-    for line in metrics.render().decode().splitlines():
-        if line.startswith(f"{name}{wanted} "):
-            return float(line.rsplit(" ", 1)[1])
-    return 0.0
 
 
 async def until(condition):

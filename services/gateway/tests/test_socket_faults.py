@@ -11,6 +11,8 @@ from parley_protocol.events import Delta, Marks, Snapshot, Status, TurnStatus
 from parley_protocol.work import Record
 from parley_runtime.clock import SystemClock
 
+from .conftest import counted
+
 pytestmark = pytest.mark.unit
 
 
@@ -52,12 +54,14 @@ async def test_after_a_pause_the_row_is_read_before_a_deadline_ends_the_turn(hou
 
 
 async def test_after_a_pause_every_open_turn_is_watched(house, jump):
-    """H25, found by the pulse: well before silence would have asked."""
+    """H25, found by the pulse: no silence has to tell."""
     gateway = await house.gateway()
+    before = counted("parley_watches_total", cause="pause")
     async with house.client(gateway) as client:
         job = await begun(client, house)
         jump(1.5)
         assert (await house.worker.heard.get(Attach)).keys == (job.key,)
+        assert counted("parley_watches_total", cause="pause") > before
         await house.worker.emit(job, Snapshot(2, Marks(), "one two"))
         await client.until_text("a", "one two")
 

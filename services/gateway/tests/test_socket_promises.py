@@ -8,8 +8,12 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
+from parley_client.resume import Memory
+from parley_client.turn import Turn as LibraryTurn
 from parley_gateway.config import TurnSettings
 from parley_gateway.endpoint import Endpoint
+from parley_gateway.identity import ANONYMOUS
+from parley_protocol.codec import decode_server
 from parley_protocol.control import Attach, Audience, Begin, Leave, Stop
 from parley_protocol.events import Delta, Fault, Marks, Refusal, Retrieval, Snapshot, Source, Status
 from parley_protocol.position import Position, encode_position
@@ -47,6 +51,40 @@ async def test_a_turn_whose_window_has_passed_is_told_anew_from_its_record(house
     frames = [frame for frame in second.frames if frame.get("turn") == "a"]
     assert [frame["seq"] for frame in frames] == list(range(len(frames))), "numbered anew"
     assert second.seen["a"].text == done["text"] == "so far away"
+
+
+async def test_the_client_library_takes_a_turn_that_is_told_anew(house):
+    """Frames of a gap, as the gateway sends them, through what the library remembers of the turn."""
+    gateway = await house.gateway(turns=TurnSettings(resume_s=0))
+    session = gateway.hub.sessions.make(ANONYMOUS)
+    async with house.client(gateway, greet=False) as first:
+        await first.hello(session=session)
+        await first.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Status(0, "generating"), Delta(1, 0, "so "))
+        await first.until_text("a", "so ")
+        memory = Memory(session=session, position=first.position, token=None)
+        known = LibraryTurn("a", lambda _: asyncio.sleep(0))
+        memory.adopt(known)
+        for frame in first.frames:
+            if frame.get("turn") == "a" and "seq" in frame:
+                memory.take(decode_server(json.dumps(frame)))
+    await house.worker.finish(to(job, "nobody"), "so far away", 2)
+    gateway.hub.registry.sweep(gateway.hub.now())
+    async with house.client(gateway, greet=False) as second:
+        hello = memory.hello()
+        await second.send(type="hello", session=hello.session, position=hello.position, pending=list(hello.pending))
+        await second.until("turn.done")
+        for frame in second.frames:
+            memory.take(decode_server(json.dumps(frame)))
+    kinds = [type(frame).__name__ async for frame in known]
+    assert (known.text, known.next_seq) == ("so far away", len([f for f in second.frames if "seq" in f]))
+    assert kinds.count("Restarted") == 1
+    assert kinds[-1] == "Done"
+
+
+def to(job, *gateways):
+    return msgspec.structs.replace(job, reply_to=gateways)
 
 
 async def test_within_the_window_the_same_turn_goes_on(house):
@@ -109,6 +147,26 @@ async def test_turns_that_cannot_be_looked_up_are_a_gap(house, monkeypatch):
     assert (welcome["resumed"], welcome["gap"]) == (True, True)
 
 
+async def test_after_any_gap_a_running_turn_is_told_anew(house, monkeypatch):
+    """A client need not know which of its turns the gap is about."""
+    gateway = await house.gateway()
+    async with house.client(gateway) as first:
+        await first.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Status(0, "generating"), Delta(1, 0, "so "))
+        await first.until_text("a", "so ")
+
+    async def down(*_, **__):
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(house.store, "after", down)
+    async with house.client(gateway, greet=False) as second:
+        assert (await second.hello(session=first.session, position=first.position, pending=["a"]))["gap"]
+        await second.until_text("a", "so ")
+        await house.worker.emit(job, Delta(2, 3, "on"))
+        await second.until_text("a", "so on")
+
+
 async def test_two_sockets_follow_one_session(house):
     gateway = await house.gateway()
     async with house.client(gateway) as one, house.client(gateway, greet=False) as two:
@@ -124,7 +182,7 @@ async def test_two_sockets_follow_one_session(house):
 
 async def test_a_turn_that_never_reached_a_worker_is_published_by_the_next_gateway(house):
     gateway = await house.gateway()
-    session = gateway.hub.sessions.make(_anonymous())
+    session = gateway.hub.sessions.make(ANONYMOUS)
     async with house.client(gateway, greet=False) as client:
         await client.hello(session=session, pending=["a"])
         await client.start("a")
@@ -134,12 +192,6 @@ async def test_a_turn_that_never_reached_a_worker_is_published_by_the_next_gatew
         await house.worker.emit(job, Snapshot(0, Marks(), None))
         await house.worker.answer(job, "here")
         await client.until("turn.done")
-
-
-def _anonymous():
-    from parley_gateway.identity import ANONYMOUS
-
-    return ANONYMOUS
 
 
 async def test_sources_and_faults_reach_the_client(house):

@@ -259,11 +259,11 @@ class Connection:
             wall=hub.process.clock.wall(),
             window_s=hub.settings.turns.resume_s,
             budget_s=hub.settings.turns.budget_s,
+            gap=lost or read is None or len(after) > MAX_AFTER,
         )
         result = resuming.resume(session, self.outbox, client)
-        gap = result.gap or lost or read is None or len(after) > MAX_AFTER
-        counter(names.RESUMES).labels("gap" if gap else "resumed").inc()
-        self._welcome(session_id, resumed=True, gap=gap)
+        counter(names.RESUMES).labels("gap" if result.gap else "resumed").inc()
+        self._welcome(session_id, resumed=True, gap=result.gap)
         hub.dispatch.apply(result.effects)
         for entry in session.open:
             hub.dispatch.promise(entry)

@@ -28,6 +28,8 @@ def on_event(entry: Entry, fence: int, event: Event, sender: str, now: float) ->
     verdict = entry.turn.take(fence, event, now)
     if verdict in _DELIVERED:
         effects += _delivered(entry, event, now)
+        if entry.turn.waits:
+            watch_now(session.line[0], now, "gap")  # it has ended, or this one would not run
     elif verdict is Verdict.GAP:
         entry.watch.start(now, "gap")
     elif verdict is Verdict.FINISHED:

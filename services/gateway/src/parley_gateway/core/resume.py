@@ -15,7 +15,9 @@ from parley_runtime.store.ports import TurnRow
 
 @dataclass(slots=True)
 class Resumption:
-    """``gap``: something the client asks about is not known here any more, or its window has passed."""
+    """``gap``: something the client asks about is not known here any more, or its window has passed. Then the socket's
+    views begin anew: the first frame of each turn has ``seq`` 0.
+    """
 
     gap: bool = False
     effects: list[Effect] = field(default_factory=list)
@@ -33,6 +35,8 @@ class Returning:
     wall: float
     window_s: float
     budget_s: float
+    gap: bool = False
+    """Something that the client asks about could not be read."""
 
 
 def to_read(session: Session, position: Position | None, pending: Sequence[TurnId]) -> list[TurnId]:
@@ -43,7 +47,7 @@ def to_read(session: Session, position: Position | None, pending: Sequence[TurnI
 
 def resume(session: Session, sink: Sink, client: Returning) -> Resumption:
     """Give the socket its views. Send ``welcome`` before carrying out the effects."""
-    result = Resumption()
+    result = Resumption(client.gap)
     position = client.position
     if position is not None:
         _position(session, sink, position, client, result)
@@ -69,9 +73,9 @@ def _position(session: Session, sink: Sink, position: Position, client: Returnin
         return
     entry = _follow(session, sink, position.turn, row, client, result)
     if row is not None and row.closed and row.closed_at and client.wall - row.closed_at > client.window_s:
-        result.gap = True  # the whole turn anew, from the record: its first frame has seq 0
-        return
-    session.view(entry, sink).resume(position)
+        result.gap = True
+    if not result.gap:
+        session.view(entry, sink).resume(position)
 
 
 def _follow(

@@ -1,7 +1,8 @@
 """A session: its turns, one after another, and the sockets that follow them.
 
-A turn is published only after the one before it has closed (a bounded queue), a second submission of a turn re-attaches
-to it, and another text under its id is a conflict. A socket that goes away changes nothing: that is not a cancel.
+A turn is published only after the one before it has closed (a bounded queue), and its sockets are told nothing of it
+before that end, its own end included: a position names one turn. A second submission of a turn re-attaches to it, and
+another text under its id is a conflict. A socket that goes away changes nothing: that is not a cancel.
 """
 
 from parley_gateway.core.effects import Effect, Ended, Opened, Publish, PublishRecord, Tell, TellOne, Touch
@@ -23,7 +24,7 @@ LEARN_S = 0.5
 class Session:
     """State of one session at this gateway. ``sinks`` are its sockets, real or virtual."""
 
-    __slots__ = ("abandon_s", "entries", "guests", "id", "max_open", "open", "sinks", "tenant", "user")
+    __slots__ = ("abandon_s", "entries", "guests", "id", "line", "max_open", "open", "sinks", "tenant", "user")
 
     def __init__(self, id: SessionId, tenant: Tenant, user: str, *, max_open: int, abandon_s: float = 0.0) -> None:
         self.id = id
@@ -34,6 +35,8 @@ class Session:
         """After so long without a socket here its turns are left, see ``flow``; 0: never."""
         self.entries: dict[TurnId, Entry] = {}
         self.open: list[Entry] = []
+        self.line: list[Entry] = []
+        """The open turns, and those that ended before an older one did: they are told of in this order."""
         self.sinks: list[Sink] = []
         self.guests = 0
         """Sockets that are about to be attached."""
@@ -118,8 +121,23 @@ class Session:
         return entry
 
     def _hold(self, entry: Entry) -> None:
+        entry.turn.waits = bool(self.line)
         self.entries[entry.turn.key.turn] = entry
         self.open.append(entry)
+        self.line.append(entry)
+
+    def _tell_on(self) -> list[Effect]:
+        """Let the turns speak for which nothing older is open any more."""
+        effects: list[Effect] = []
+        while self.line:
+            head = self.line[0]
+            if head.turn.waits:
+                head.turn.waits = False
+                effects.append(Touch(head))
+            if not head.ended:
+                break
+            self.line.pop(0)
+        return effects
 
     def _again(self, entry: Entry, request: Request, sink: Sink, now: float) -> list[Effect]:
         digest = entry.request.digest if entry.request is not None else entry.row_digest
@@ -172,6 +190,7 @@ class Session:
         entry.phase = Phase.ENDED
         entry.ended_at = now
         self.open.remove(entry)
+        self.line.remove(entry)
         del self.entries[entry.turn.key.turn]
         frame = ErrorFrame(
             code=code.value,
@@ -180,7 +199,7 @@ class Session:
             retry_after_ms=retry_after_ms,
             turn=entry.turn.key.turn,
         )
-        return [Tell(entry, frame), Ended(entry, taken=False), *self.advance()]
+        return [Tell(entry, frame), *self._tell_on(), Ended(entry, taken=False), *self.advance()]
 
     def force(self, entry: Entry, status: TurnStatus, now: float) -> list[Effect]:
         """Freeze the output and have the turn closed as it stands. The row decides what its end is."""
@@ -200,7 +219,7 @@ class Session:
             entry.first_at = now
         entry.turn.latency = entry.latency(now)
         self.open.remove(entry)
-        return [*effects, Touch(entry), Ended(entry), *self.advance()]
+        return [*effects, Touch(entry), *self._tell_on(), Ended(entry), *self.advance()]
 
     def forget(self, entry: Entry) -> None:
         """Drop a turn that is over; its row remains."""

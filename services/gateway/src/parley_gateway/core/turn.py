@@ -77,6 +77,7 @@ class Turn:
         "rev",
         "terminal",
         "text",
+        "waits",
     )
 
     def __init__(self, key: TurnKey, *, fence: int = 1, known: bool = True) -> None:
@@ -93,6 +94,8 @@ class Turn:
         self.closed = False
         self.terminal: Terminal | None = None
         self.latency: Latency | None = None
+        self.waits = False
+        """An older turn of the session is open: views write nothing yet."""
         self.held: dict[int, Item] | None = None
         self.hold_until = 0.0
 

@@ -74,7 +74,7 @@ class View:
     def next_frame(self) -> TurnFrame | None:
         """The next frame to write, or None where the client has seen everything there is at present."""
         turn = self.turn
-        if self.done or not turn.known:
+        if self.done or not turn.known or turn.waits:
             return None
         if self.restarts != turn.restarts or (self.checked is not None and self._diverged()):
             return self._restarted()
