@@ -140,7 +140,8 @@ def _verdict(state: State) -> Verdict:
     for client in state.clients.values():
         for track in client.tracks.values():
             _settle(state, client, track)
-            verdict.turns.append(_told(client, track))
+            if track.sent_at is not None or client.session.partial:  # not what it overhears of its session
+                verdict.turns.append(_told(client, track))
         if verdict.finished and client.degraded:
             state.breach("outage-pair", client, "", state.last, "degraded, and never restored")
     counts = state.counts

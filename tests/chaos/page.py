@@ -89,7 +89,8 @@ def _timeline(verdict: Verdict) -> Iterator[str]:
         yield '<button id="next">Next violation</button>'
     yield '</span>\n<span id="note" role="status"></span>\n</div>\n'
     yield '<svg id="overview" role="img" aria-label="Faults over the whole run"></svg>\n'
-    yield '<div id="lanes"><svg id="chart" role="img" aria-label="Turns of each client"></svg></div>\n'
+    yield '<svg id="axis" aria-hidden="true"></svg>\n<div id="lanes">'
+    yield '<svg id="chart" role="img" aria-label="Turns of each client"></svg></div>\n'
     yield '<ul class="legend"></ul>\n<div id="details" hidden></div>\n<div id="tip" hidden></div>\n</section>\n'
 
 
@@ -145,7 +146,8 @@ def _line(happening: Happening) -> str:
         case Sent():
             what = f"#{happening.socket} sent  {_frame(happening.frame)}"
         case Received():
-            what = f"#{happening.socket} read  {_frame(happening.frame)}"
+            told = {name: value for name, value in happening.frame.items() if name != "position"}
+            what = f"#{happening.socket} read  {_frame(told)}"
         case Opened():
             what = f"#{happening.socket} open  at {happening.gateway}"
         case Closed():
@@ -179,7 +181,7 @@ def _data(summary: Summary, verdict: Verdict) -> dict[str, Any]:
     if left_out:
         drawn.sort(key=lambda told: ((told.client, told.turn) not in broken, told.status == "completed"))
         del drawn[MOST_TURNS:]
-    lanes = _Lanes(end)
+    lanes = _Lanes(end, [told.client for told in drawn])
     turns = [_turn(told, broken, lanes, end) for told in sorted(drawn, key=_begin)]
     sockets = [
         [lanes.lane(span.name), span.name, span.where, _time(span.begin), _time(min(span.end, end)), span.note]
@@ -225,16 +227,23 @@ def _time(at: float | None) -> float | None:
     return None if at is None or math.isinf(at) else round(at, 3)
 
 
+def _natural(name: str) -> tuple[str, int]:
+    """``p2`` before ``p10``."""
+    word = name.rstrip("0123456789")
+    return word, int(name[len(word) :] or 0)
+
+
 class _Lanes:
     """A lane for each client, with those of the same beginning; rows are added where turns lie over each other."""
 
-    def __init__(self, end: float) -> None:
-        self.rows: dict[str, list[float]] = {}
-        self._numbers: dict[str, int] = {}
+    def __init__(self, end: float, clients: Iterable[str]) -> None:
+        names = sorted({self._name(client) for client in clients}, key=_natural)
+        self.rows: dict[str, list[float]] = {name: [] for name in names}
+        self._numbers = {name: number for number, name in enumerate(names)}
         self._gap = end / 2000
 
     def lane(self, client: str) -> int:
-        """Its number; lanes are numbered in the order of the calls."""
+        """Its number."""
         name = self._name(client)
         self.rows.setdefault(name, [])
         return self._numbers.setdefault(name, len(self._numbers))

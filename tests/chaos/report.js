@@ -1,7 +1,7 @@
 "use strict";
 // The timeline: lanes of clients, bars of turns, bands of faults. Draws only what lies in the window of time in view.
 const data = JSON.parse(document.getElementById("data").textContent);
-const [LEFT, TOP, ROW, BAR, PAD, MOST] = [84, 40, 13, 9, 9, 5000];
+const [LEFT, TOP, ROW, BAR, PAD, MOST] = [84, 8, 13, 9, 9, 5000];
 const $ = (id) => document.getElementById(id);
 const turns = data.turns.map(([lane, row, client, turn, status, asked, accepted, first, done, cancelled, restarts, broken], index) =>
   ({ index, lane, row, client, turn, status, asked, accepted, first, done, cancelled, restarts, broken }));
@@ -57,11 +57,15 @@ function draw() {
   svg.replaceChildren();
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.style.height = `${height}px`;
+  const axis = $("axis");
+  axis.replaceChildren();
+  axis.setAttribute("viewBox", `0 0 ${$("lanes").offsetWidth - 2} 36`);
   for (const [at, label] of steps(width)) {
-    make(svg, "line", { class: "rule", x1: x(at), x2: x(at), y1: 18, y2: height });
-    make(svg, "text", { x: x(at) + 3, y: 13 }, `${label} s`);
+    make(svg, "line", { class: "rule", x1: x(at), x2: x(at), y1: 0, y2: height });
+    make(axis, "line", { class: "rule", x1: x(at), x2: x(at), y1: 0, y2: 36 });
+    make(axis, "text", { x: x(at) + 3, y: 13 }, `${label} s`);
   }
-  bands(svg, x, height);
+  bands(svg, axis, x, height);
   data.lanes.forEach(([name], lane) => {
     make(svg, "line", { class: "rule", x1: 0, x2: width, y1: tops[lane] - 4, y2: tops[lane] - 4 });
     make(svg, "text", { class: hurt.has(lane) ? "name hurt" : "name", x: 8, y: tops[lane] + 9 }, name.length > 11 ? `${name.slice(0, 10)}…` : name);
@@ -83,16 +87,16 @@ function draw() {
   overview();
 }
 
-function bands(svg, x, height) {
+function bands(svg, axis, x, height) {
   let free = -Infinity;
   data.faults.forEach(([name, where, begin, end, note], index) => {
     if (end < from || begin > to) return;
     const left = Math.max(LEFT, x(begin)), right = Math.max(left + 1, x(end));
-    make(svg, "rect", { class: "band", x: left, y: 18, width: right - left, height: height - 18, "data-fault": index });
-    make(svg, "line", { class: "edge", x1: left, x2: left, y1: 18, y2: height });
+    make(svg, "rect", { class: "band", x: left, y: 0, width: right - left, height, "data-fault": index });
+    make(svg, "line", { class: "edge", x1: left, x2: left, y1: 0, y2: height });
     if (left < free) return;
     const label = [name, where].filter(Boolean).join(" ");
-    make(svg, "text", { x: left + 3, y: 29, "data-fault": index }, label);
+    make(axis, "text", { x: left + 3, y: 29 }, label);
     free = left + 8 + label.length * 6;
   });
 }

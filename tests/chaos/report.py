@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -79,8 +80,10 @@ def _turns(summary: Summary, verdict: Verdict) -> Table:
 
 def _faults(verdict: Verdict) -> Table:
     phases = sorted({phase for _, phase in verdict.faults})
-    table = Table(title=f"Faults: {verdict.counts['faults']:,}", title_justify="left")
-    table.add_column("fault")
+    table = Table(
+        title=f"Faults: {verdict.counts['faults']:,}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("fault", no_wrap=True, min_width=max(len(fault) for fault, _ in verdict.faults))
     for phase in phases:
         table.add_column(phase or "any time", justify="right")
     for fault in sorted({fault for fault, _ in verdict.faults}):
