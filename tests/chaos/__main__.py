@@ -92,7 +92,7 @@ def main(argv: list[str]) -> int:
     options = options_of(found)
     logging.getLogger("parley_runtime").setLevel(logging.ERROR)
     outcome = asyncio.run(_run(found, options))
-    report.write(outcome.history, outcome.verdict, options.out)
+    report.write(outcome.history.happenings, outcome.verdict, options.out)
     for cell in outcome.missed:
         _say(f"NOT INJECTED  {cell.fault} at {cell.phase}: {cell.missed}")
     for problem in outcome.problems:
