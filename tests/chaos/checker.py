@@ -46,9 +46,9 @@ def _sent(state: State, sent: Sent) -> None:
     socket, turn = client.socket(sent.socket), str(frame.get("turn"))
     match frame.get("type"):
         case "hello":
-            client.greet(socket, frame)
-            if socket.unknown or frame.get("session") not in (None, *state.sessions):
+            if frame.get("session") not in (None, *state.sessions):
                 client.session.partial = True
+            client.greet(socket, frame)
         case "turn.start":
             _start(state, client, socket, turn, frame, sent.at)
         case "turn.cancel":

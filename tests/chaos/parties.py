@@ -53,6 +53,7 @@ class Client:
         self.line: dict[str, Track] = {}
         self._sockets: dict[int, Socket] = {}
         self._positions: dict[str, tuple[str, int, float]] = {}
+        self._forgot = False
         self._last: Closed | None = None
 
     def open(self, number: int) -> None:
@@ -74,7 +75,8 @@ class Client:
         if position is not None:
             known = self._positions.get(position)
             socket.base = known[:2] if known is not None else None
-            socket.unknown = socket.unknown or known is None
+            outside = self.session.partial or self._forgot
+            socket.unknown = socket.unknown or (known is None and outside)
 
     def join(self, session: Session, id: str) -> None:
         """Its session is known now."""
@@ -94,6 +96,7 @@ class Client:
         positions = self._positions
         positions[position] = (turn, seq, at)
         if len(positions) > POSITIONS:
+            self._forgot = True
             for old in list(positions)[: POSITIONS // 2]:
                 del positions[old]
 
