@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +18,8 @@ from parley_runtime.control import ControlPlane
 from parley_runtime.errors import EngineError
 from parley_runtime.stage import Run, StageSpec, following, record
 from parley_runtime.store import open_store
-from parley_runtime.store.ports import Store
+from parley_runtime.store.ports import Store, Stored
+from parley_runtime.work.options import Claim, WorkerOptions
 from parley_runtime.worker import Worker, open_worker
 from parley_testkit.house import KEY, prompt, question
 from parley_testkit.rabbit import RabbitNode
@@ -46,10 +47,12 @@ class RealHouse:
     async def tap(self, queue: str) -> JobTap:
         return await JobTap.open(self.broker("tap"), queue)
 
-    async def worker(self, name: str, *stages: StageSpec[Any]) -> tuple[Worker, AmqpBroker]:
+    async def worker(
+        self, name: str, *stages: StageSpec[Any], options: WorkerOptions | None = None
+    ) -> tuple[Worker, AmqpBroker]:
         broker = self.broker(name)
         control = await ControlPlane.open(broker, process_id=name, audience=Audience.WORKERS)
-        worker = open_worker(stages, broker=broker, store=self.store, control=control)
+        worker = open_worker(stages, broker=broker, store=self.store, control=control, options=options)
         return await self._stack.enter_async_context(worker), broker
 
 
@@ -105,22 +108,26 @@ async def test_first_deliveries_are_certainly_first(house: RealHouse) -> None:
     await gateway.close()
 
 
-async def test_a_lost_worker_is_followed_by_one_that_goes_on_from_its_text(house: RealHouse) -> None:
+@pytest.mark.parametrize(("claim", "fence"), [(Claim.REDELIVERED, 2), (Claim.ALWAYS, 3)])
+async def test_a_lost_worker_is_followed_by_one_that_goes_on_from_its_text(
+    house: RealHouse, claim: Claim, fence: int
+) -> None:
     gateway, records = await house.gateway(), await house.tap(Stage.RECORD)
     stutter = Stutter()
     stage = StageSpec(Stage.GENERATE, Generate, 1, stutter)
-    _, doomed = await house.worker("w1", RETRIEVE, stage)
+    options = WorkerOptions(claim=claim)
+    _, doomed = await house.worker("w1", RETRIEVE, stage, options=options)
     await gateway.publish(question())
     await gateway.until(lambda: gateway.text(KEY) == "Hello ", limit_s=20)
     gateway.prefixes[KEY] = "Hello "
-    await house.worker("w2", stage)
+    await house.worker("w2", stage, options=options)
     await doomed.close()
     result = await records.next(limit_s=20)
     assert isinstance(result, Record)
-    assert (result.text, result.base, result.fence) == ("Hello world", 1, 2)
+    assert (result.text, result.base, result.fence) == ("Hello world", 1, fence)
     assert stutter.prefixes == ["", "Hello "]
     await gateway.until(lambda: gateway.text(KEY) == "Hello world")
-    assert isinstance(gateway.events(KEY, fence=2)[0], Snapshot)
+    assert isinstance(gateway.events(KEY, fence=fence)[0], Snapshot)
     await gateway.close()
 
 
@@ -145,4 +152,64 @@ async def test_a_failing_job_comes_back_from_the_ladder_and_is_parked_in_the_end
     await gateway.publish(prompt(budget_s=30.0, tries=3, again=True))
     letter = await dead.delivery(limit_s=20)
     assert letter.headers["parley-reason"] == "exhausted"
+    await gateway.close()
+
+
+async def test_a_job_handed_over_carries_no_count_of_the_broker(house: RealHouse) -> None:
+    """The copy is a first delivery to the broker; only its own mark says that the job may have been begun."""
+    gateway, records = await house.gateway(), await house.tap(Stage.RECORD)
+    stutter = Stutter()
+    stage = StageSpec(Stage.GENERATE, Generate, 1, stutter)
+    _, doomed = await house.worker("w0", RETRIEVE, stage)
+    await gateway.publish(question())
+    await gateway.until(lambda: gateway.text(KEY) == "Hello ", limit_s=20)
+    stutter.prefixes.clear()  # the heir is to stop in mid-answer as well
+    worker, _ = await house.worker("w1", stage)
+    await doomed.close()
+    await gateway.until(lambda: bool(stutter.prefixes), limit_s=20)
+    await worker.drain(0.0)
+    tap = await house.tap(Stage.GENERATE)
+    handed = await tap.delivery(limit_s=20)
+    assert (handed.redelivered, handed.delivery_count, handed.death) == (False, None, None)
+    job = tap.jobs[0]
+    assert (job.again, job.tries, job.base) == (True, 0, 1)
+    assert records.jobs == []
+    await gateway.close()
+
+
+async def test_a_claim_that_comes_too_late_does_not_supersede_the_holder(house: RealHouse) -> None:
+    """As on the broker in memory: the delivery is lost between its proof and its claim."""
+    gateway, records = await house.gateway(), await house.tap(Stage.RECORD)
+    entered, go, landed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    working = house.store
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(working, name)
+
+        async def claim_later(self, *key: Any, **asked: Any) -> Any:
+            entered.set()
+            await go.wait()
+            claim = await working.claim_later(*key, **asked)
+            landed.set()
+            return claim
+
+    async def generate(run: Run[Generate]) -> Record:
+        go.set()
+        await landed.wait()
+        run.delta("Hello")
+        return record(run)
+
+    stage = StageSpec(Stage.GENERATE, Generate, 1, generate)
+    await house.store.claim_first(KEY, submission="sub-1", digest="d1", question="Who?")
+    house.store = cast(Store, Slow())
+    _, doomed = await house.worker("late", stage)
+    house.store = working
+    await gateway.publish(prompt(again=True))
+    await asyncio.wait_for(entered.wait(), 20)
+    await house.worker("heir", stage)
+    await doomed.close()
+    result = await records.next(limit_s=20)
+    assert isinstance(result, Record)
+    assert isinstance(await house.store.close(result), Stored)
     await gateway.close()
