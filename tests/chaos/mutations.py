@@ -221,6 +221,36 @@ def _no_fence_at_gateway(on: On) -> None:
     wrap(Turn, "take", ("self", "fence", "event", "now"), make)
 
 
+def _done_before_stored(on: On) -> None:
+    from parley_protocol.events import Terminal
+    from parley_rag.recorder import Recorder
+    from parley_runtime.store.ports import Superseded
+
+    def make(original: Any) -> Any:
+        def tell(self: Any, record: Any, closing: Any) -> None:
+            if on() and isinstance(closing, Superseded):
+                terminal = Terminal(n=record.n, status=record.status, text=record.text, sources=record.sources)
+                self._sink.emit(record.reply_to, record.key, record.fence, terminal)
+            original(self, record, closing)
+
+        return tell
+
+    wrap(Recorder, "_tell", ("self", "record", "closing"), make)
+
+
+def _no_freeze(on: On) -> None:
+    from parley_gateway.core.turn import Turn
+
+    def make(original: Any) -> Any:
+        def freeze(self: Any) -> None:
+            if not on():
+                original(self)
+
+        return freeze
+
+    wrap(Turn, "freeze", ("self",), make)
+
+
 MUTATIONS: Final = {
     "no-fence-test": Mutation("a record closes the row whatever its fence", ("rag",), _no_fence_test),
     "no-again": Mutation(
@@ -237,6 +267,10 @@ MUTATIONS: Final = {
         "accepted is said before the broker has the job", ("gateway",), _accept_before_confirm
     ),
     "no-session-order": Mutation("a session's turns are published as they come", ("gateway",), _no_session_order),
+    "done-before-stored": Mutation(
+        "a terminal is told from a record that was not stored", ("rag",), _done_before_stored
+    ),
+    "no-freeze": Mutation("output goes on behind a cancel", ("gateway",), _no_freeze),
     "no-fence-at-gateway": Mutation("a gateway delivers items of a superseded run", ("gateway",), _no_fence_at_gateway),
 }
 """By name. The first six are the protocol's own list; the others are what is done wrong most easily."""

@@ -95,6 +95,45 @@ async def cut_off(scene: Scene) -> None:
     first.release()
 
 
+async def confirm_lost(scene: Scene) -> None:
+    """A job is published, its confirm goes down with the link, and it is published again while a worker is in the
+    midst of it.
+    """
+    person = await scene.person()
+    forward, first = scene.hold("retrieving"), scene.hold("answer")
+    await scene.ask(person, scene.question())
+    publisher = scene.member(await forward.reached(STEP_S))
+    served = await counted(scene.world.of("inference"), JOBS)
+    # The worker has half an answer before the confirm is half way back.
+    publisher.proxy.latency_s = 0.8
+    forward.release()
+    try:
+        await first.reached(STEP_S)
+        scene.inject("cut-rag", publisher, "retrieving")
+        publisher.proxy.cut()
+    finally:
+        publisher.proxy.latency_s = 0.0
+    await scene.until_half(person)
+    await scene.until_counted(scene.world.of("inference"), JOBS, served)
+    first.release()
+
+
+async def cancelled(scene: Scene) -> None:
+    """A client cancels an answer at a gateway that is far from the broker: much of it is still on the way. No fault at
+    all.
+    """
+    person = await scene.person()
+    await scene.ask(person, scene.question(salt=False, tokens=2000, every=2))
+    await person.until(lambda: scene.text(person).count(" ") > 20)
+    proxy = scene.gateway(1).proxy
+    proxy.latency_s = 0.1
+    try:
+        await person.raw.send({"type": "turn.cancel", "turn": scene.turn})
+        await person.until(lambda: scene.turn in person.done)
+    finally:
+        proxy.latency_s = 0.0
+
+
 async def resubmission(scene: Scene) -> None:
     """The same turn is sent to another gateway while it runs. No fault at all."""
     person = await scene.person()
@@ -162,6 +201,8 @@ SCENARIOS: Final[dict[str, Act]] = {
     "zombie": zombie,
     "second-gateway": second_gateway,
     "cut-off": cut_off,
+    "confirm-lost": confirm_lost,
+    "cancelled": cancelled,
     "resubmission": resubmission,
     "lost-news": lost_news,
     "dead-on-accept": dead_on_accept,
@@ -181,6 +222,7 @@ class Show:
 SHOWS: Final = (
     Show("no-fence-test", "zombie", "fenced"),
     Show("no-again", "cut-off", "fenced"),
+    Show("no-again", "confirm-lost", "fenced"),
     Show("no-begin", "killed-worker", "seamless"),
     Show("no-begin", "second-gateway", "fenced"),
     Show("no-watch", "lost-news", "lost"),
@@ -190,6 +232,8 @@ SHOWS: Final = (
     Show("accept-before-confirm", "dead-on-accept", "lost"),
     Show("no-session-order", "two-questions", "overlap"),
     Show("no-fence-at-gateway", "zombie", "fenced"),
+    Show("done-before-stored", "zombie", "record"),
+    Show("no-freeze", "cancelled", "cancel-text"),
 )
 
 
@@ -218,6 +262,9 @@ async def play(world: World, name: str, *, wait_s: float) -> Played:
             with suppress(TimeoutError):
                 await person.until(lambda turn=turn, person=person: turn in person.done, wait_s)  # type: ignore[misc]
         await world.steady()
+        for person in scene.people:
+            with suppress(TimeoutError):
+                await person.until(lambda person=person: not person.degraded)  # type: ignore[misc]
         scene.healed()
         history.add(Finished(history.now()))
         await asyncio.gather(*(person.go() for person in scene.people))

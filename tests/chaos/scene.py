@@ -43,6 +43,7 @@ class Person:
         self.raw = Raw(Note(history, name, FixedDoor(gateway.service.url, gateway.name)), session)
         self.name = name
         self.history = history
+        self.degraded = False
         self.accepted: set[str] = set()
         self.done: dict[str, dict[str, Any]] = {}
         self.texts: dict[str, str] = {}
@@ -92,6 +93,8 @@ class Person:
             frame = await self.raw.read()
             turn = frame.get("turn", "")
             match frame["type"]:
+                case "degraded" | "restored":
+                    self.degraded = frame["type"] == "degraded"
                 case "turn.accepted":
                     self.accepted.add(turn)
                 case "answer.delta":
