@@ -131,6 +131,29 @@ async def test_turns_after_the_position_are_replayed(house):
     assert "a" not in second.seen
 
 
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_turn_read_to_its_end_is_not_told_again_where_that_end_is_not_known_yet(house, later):
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        await first.start("a")
+        job = await house.worker.jobs.get()
+        async with house.client(two, greet=False) as other:
+            await other.hello(session=first.session, pending=["a"])
+            await house.worker.answer(job, "first")  # gateway-2 is not among those who are told
+            await first.until("turn.done", "a")
+            if later:
+                await first.start("b")
+                await house.worker.answer(await house.worker.jobs.get(), "second")
+                await first.until("turn.done", "b")
+            async with house.client(two, greet=False) as back:
+                await back.hello(session=first.session, position=first.position)
+                await other.until("turn.done", "a")
+                await back.start("c")
+                await house.worker.answer(await house.worker.jobs.get(), "third")
+                await back.until("turn.done", "c")
+    assert list(back.seen) == ["c"]
+
+
 async def test_turns_that_cannot_be_looked_up_are_a_gap(house, monkeypatch):
     one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
     async with house.client(one) as first:

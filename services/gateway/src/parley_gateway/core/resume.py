@@ -41,8 +41,14 @@ class Returning:
 
 def to_read(session: Session, position: Position | None, pending: Sequence[TurnId]) -> list[TurnId]:
     """Turns whose rows must be read before the client is answered: those not known here to be over."""
-    wanted = dict.fromkeys([position.turn, *pending] if position is not None else pending)
-    return [turn for turn in wanted if turn not in session.entries or not session.entries[turn].ended]
+    asked = [position.turn, *pending] if position is not None else list(pending)
+    # A turn that runs on here may have been told to its end elsewhere.
+    running = [entry.turn.key.turn for entry in session.open if entry.turn.key.turn not in asked]
+    return [turn for turn in dict.fromkeys(asked) if not _is_over(session, turn)] + running
+
+
+def _is_over(session: Session, turn: TurnId) -> bool:
+    return turn in session.entries and session.entries[turn].ended
 
 
 def resume(session: Session, sink: Sink, client: Returning) -> Resumption:
@@ -54,13 +60,27 @@ def resume(session: Session, sink: Sink, client: Returning) -> Resumption:
     for turn in client.pending:
         if position is None or turn != position.turn:
             _follow(session, sink, turn, client.rows.get(turn), client, result)
-    for row in client.after:
-        _follow(session, sink, row.key.turn, row, client, result)
+    for after in client.after:
+        _follow(session, sink, after.key.turn, after, client, result)
     for entry in _later(session, position):
-        entry.rejoin(client.now)
-        session.view(entry, sink)
-        result.effects.append(Touch(entry))
+        row = client.rows.get(entry.turn.key.turn)
+        if result.gap or not _was_read(entry, row, client):
+            entry.rejoin(client.now)
+            session.view(entry, sink)
+            result.effects.append(Touch(entry))
+        if row is not None:
+            result.effects += flow.on_row(entry, row, client.now)
     return result
+
+
+def _was_read(entry: Entry, row: TurnRow | None, client: Returning) -> bool:
+    """Whether the client read the end of a turn that is open here: at another gateway, before its position."""
+    position, turn = client.position, entry.turn.key.turn
+    if position is None or turn in client.pending or any(after.key.turn == turn for after in client.after):
+        return False
+    if turn == position.turn:
+        return position.done
+    return row is not None and row.closed
 
 
 def _position(session: Session, sink: Sink, position: Position, client: Returning, result: Resumption) -> None:
