@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LONG = Habits(tokens=(2000, 4000), every_ms=(0, 1), salt=0.3)
 """Answers longer than the buffers between a gateway and a client that does not read."""
+HOLD_S = (0.5, 6.0)
+"""How long it does not read."""
 REREAD_S = 15.0
 """Limit for reading the turns of one socket again."""
 PENDING = 16
@@ -42,7 +44,7 @@ class Stopper:
 
     async def _turn(self, raw: Raw, plan: Plan) -> None:
         stop_after = self.choices.rng.randint(2, 12)
-        hold_s = self.choices.rng.uniform(0.5, 6.0)
+        hold_s = self.choices.rng.uniform(*HOLD_S)
         start = {"type": "turn.start", "turn": plan.turn, "text": plan.text, "deadline_ms": int(plan.deadline_s * 1000)}
         raw.starts[plan.turn] = start
         while plan.turn in raw.starts or plan.turn in raw.pending:
