@@ -408,6 +408,16 @@ async def test_a_cancel_at_another_gateway_keeps_the_text_the_first_one_delivere
     assert second.seen["a"].restarts == (0 if answered else 1)
 
 
+async def test_a_resume_that_is_refused_leaves_nothing(house):
+    gateway = await house.gateway()
+    session = gateway.hub.sessions.make(ANONYMOUS)
+    async with house.client(gateway, greet=False) as client:
+        await client.send(type="hello", session=session, pending=[""])
+        assert (await client.until("error"))["code"] == "invalid"
+        assert await client.closed() == 4109
+    assert gateway.hub.registry.sessions == {}
+
+
 async def test_sockets_that_come_and_go_leave_nothing(house):
     gateway = await house.gateway()
     hub = gateway.hub

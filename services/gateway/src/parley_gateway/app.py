@@ -23,6 +23,7 @@ from parley_gateway.drain import drain
 from parley_gateway.endpoint import Endpoint
 from parley_gateway.fanin import FanIn
 from parley_gateway.front import Counted, Front
+from parley_gateway.hearing import Hearing
 from parley_gateway.hub import Hub
 from parley_gateway.identity import SessionIds, install_secret
 from parley_gateway.limits import Addresses
@@ -32,7 +33,7 @@ from parley_gateway.pulse import Pulse
 from parley_gateway.registry import Registry
 from parley_gateway.server import bind, serving
 from parley_gateway.status import watch_broker
-from parley_protocol.control import Attach, Audience, Begin, Detached
+from parley_protocol.control import Audience
 from parley_protocol.routes import topology
 from parley_runtime.amqp import AmqpBroker
 from parley_runtime.control import ControlPlane
@@ -96,9 +97,7 @@ async def compose(process: Process, settings: GatewaySettings, broker: Broker, s
         stack.push_async_callback(hub.dispatch.close)
         stack.push_async_callback(_end_tasks, hub)
         fanin = FanIn(hub.dispatch, hub.registry, hub.calls, control, process.clock, prefetch=settings.turns.prefetch)
-        control.on(Begin, hub.dispatch.on_begin)
-        control.on(Detached, hub.dispatch.on_detached)
-        control.on(Attach, hub.dispatch.on_attach)
+        Hearing(hub.dispatch, hub.registry, control)
         stack.push_async_callback(fanin.close)
         await asyncio.gather(control.start(), fanin.start(events))
         process.checks.add("control", control.check)

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import math
 
-from parley_gateway.core import resume as resuming
+from parley_gateway import greeting
 from parley_gateway.core.session import Session
+from parley_gateway.greeting import DIALECT
 from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
 from parley_gateway.limits import Bucket
 from parley_gateway.outbox import Outbox
-from parley_gateway.turns import check_turn, request_of
+from parley_gateway.turns import request_of
 from parley_gateway.wire import Wire
 from parley_protocol.client import (
     Ack,
     AudioStart,
     AudioStop,
     ClientFrame,
-    Degraded,
     ErrorFrame,
     Hello,
     Ping,
     Pong,
     TurnCancel,
     TurnStart,
-    Welcome,
 )
 from parley_protocol.codec import decode_client
 from parley_protocol.faults import RETRYABLE, CloseCode, FaultCode, ProtocolError
-from parley_protocol.position import Position, decode_position
+from parley_protocol.position import decode_position
 from parley_runtime.errors import Overloaded
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
@@ -36,11 +35,8 @@ from parley_runtime.telemetry.metrics import counter
 
 log = get_logger("parley.socket")
 
-DIALECT = "parley.v1"
 SLOW_CLOSE_S = 1.0
 """A client that takes nothing is given so long to take the close frame."""
-MAX_AFTER = 64
-"""Turns after the position that are replayed; beyond it the client is told of a gap."""
 
 _FATAL = {
     FaultCode.UNAUTHORIZED: CloseCode.BAD_TOKEN,
@@ -85,10 +81,10 @@ class Connection:
             if error.code is FaultCode.TOO_LARGE and self.identity is None:
                 self.close(CloseCode.TOO_LARGE, str(error))
         except Overloaded as error:
-            self._error(FaultCode.OVERLOADED, str(error), turn, int(error.retry_after_s * 1000))
+            self.error(FaultCode.OVERLOADED, str(error), turn, int(error.retry_after_s * 1000))
         except Exception:
             log.exception("frame failed")
-            self._error(FaultCode.FAILED, "this frame could not be worked on; the gateway's log says why", turn)
+            self.error(FaultCode.FAILED, "this frame could not be worked on; the gateway's log says why", turn)
 
     def refuse(self, error: ProtocolError, turn: str | None = None) -> None:
         """Say what was not taken; close only where the rest cannot be trusted either."""
@@ -99,7 +95,7 @@ class Connection:
         elif error.code is FaultCode.RATE_LIMITED:
             wait_s = self._bucket.wait_s() or self.hub.admission.unknown_s()
             retry = math.ceil(wait_s * 1000)
-        self._error(error.code, str(error), turn, retry)
+        self.error(error.code, str(error), turn, retry)
         code = _FATAL.get(error.code)
         if code is not None:
             self.close(code, str(error))
@@ -178,7 +174,8 @@ class Connection:
     async def _greeted(self, frame: Hello) -> None:
         """A hello that is refused leaves nothing to talk about: say why and close."""
         try:
-            await self._hello(frame)
+            token, self._token = frame.token or self._token, ""
+            await greeting.hello(self, frame, token)
         except ProtocolError as error:
             if error.code not in _FATAL:
                 self.close(CloseCode.PROTOCOL_ERROR, str(error))
@@ -189,86 +186,8 @@ class Connection:
             self.close(CloseCode.OVERLOADED, str(error))
             raise
 
-    async def _hello(self, frame: Hello) -> None:
-        if self.identity is not None:
-            self._error(FaultCode.BAD_FRAME, "hello was said before; open another socket for another session", None)
-            self.close(CloseCode.PROTOCOL_ERROR, "second hello")
-            return
-        hub = self.hub
-        self.identity = await hub.auth.identify(frame.token or self._token)
-        self._token = ""
-        self._check_identity()
-        most = max(16, 2 * hub.settings.turns.queued)
-        if len(frame.pending) > most:
-            raise ProtocolError(FaultCode.INVALID, f"pending names more than {most} turns")
-        if frame.session is not None and hub.sessions.verify(frame.session, self.identity):
-            await self._resume(frame, frame.session)
-            return
-        counter(names.RESUMES).labels("new" if frame.session is None else "unknown").inc()
-        self._welcome(hub.sessions.make(self.identity), resumed=False, gap=frame.session is not None)
-
-    def _check_identity(self) -> None:
-        limit = self.hub.settings.limits.identity_sockets
-        if limit and self.count_identity(1) > limit:
-            self.close(CloseCode.RATE, "too many sockets of this user")
-            raise ProtocolError(FaultCode.RATE_LIMITED, f"{limit} sockets of this user are open; close one first")
-
-    def _welcome(self, session_id: str, *, resumed: bool, gap: bool) -> Session:
-        hub = self.hub
-        assert self.identity is not None
-        session = hub.registry.session(session_id, self.identity)
-        self.session = session
-        session.attach(self.outbox)
-        self.outbox.push(
-            Welcome(
-                session=session_id,
-                resumed=resumed,
-                gap=gap,
-                heartbeat_s=hub.settings.server.ping_s,
-                limits=hub.limits(),
-            )
-        )
-        if hub.degraded:
-            self.outbox.push(Degraded(reason=hub.degraded))
-        log.info("socket opened", dialect=DIALECT, session=session_id[:8], resumed=resumed, gap=gap)
-        return session
-
-    async def _resume(self, frame: Hello, session_id: str) -> None:
-        hub = self.hub
-        assert self.identity is not None
-        position, lost = _position(frame.position)
-        for turn in frame.pending:
-            check_turn(turn)
-        session = hub.registry.session(session_id, self.identity)
-        # Held before anything is awaited; nothing is delivered before ``welcome``.
-        session.guests += 1
-        try:
-            watcher = hub.dispatch.watcher
-            wanted = resuming.to_read(session, position, frame.pending)
-            rows = await watcher.read_rows([session.key(turn) for turn in wanted]) if wanted else {}
-            read = await watcher.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
-        finally:
-            session.guests -= 1
-        after = read or []
-        client = resuming.Returning(
-            position=position,
-            pending=frame.pending,
-            rows={key.turn: row for key, row in (rows or {}).items()},
-            after=after[:MAX_AFTER],
-            now=hub.now(),
-            wall=hub.process.clock.wall(),
-            window_s=hub.settings.turns.resume_s,
-            budget_s=hub.settings.turns.budget_s,
-            gap=lost or read is None or len(after) > MAX_AFTER,
-        )
-        result = resuming.resume(session, self.outbox, client)
-        counter(names.RESUMES).labels("gap" if result.gap else "resumed").inc()
-        self._welcome(session_id, resumed=True, gap=result.gap)
-        hub.dispatch.apply(result.effects)
-        for entry in session.open:
-            hub.dispatch.promise(entry)
-
-    def _error(self, code: FaultCode, message: str, turn: str | None, retry_after_ms: int | None = None) -> None:
+    def error(self, code: FaultCode, message: str, turn: str | None, retry_after_ms: int | None = None) -> None:
+        """Say what was not taken. The socket stays."""
         counter(names.FRAME_ERRORS).labels(DIALECT, code.value).inc()
         self.outbox.push(
             ErrorFrame(
@@ -279,13 +198,3 @@ class Connection:
                 turn=turn,
             )
         )
-
-
-def _position(text: str | None) -> tuple[Position | None, bool]:
-    """(position, whether one was given that cannot be read)."""
-    if not text:
-        return None, False
-    try:
-        return decode_position(text), False
-    except ProtocolError:
-        return None, True

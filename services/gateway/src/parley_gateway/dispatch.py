@@ -14,7 +14,7 @@ from parley_gateway.publishing import Publishing
 from parley_gateway.registry import Registry
 from parley_gateway.ticker import Ticker
 from parley_gateway.watcher import Watcher
-from parley_protocol.control import Attach, Audience, Begin, Detached, Leave, Stop
+from parley_protocol.control import Audience, Leave, Stop
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Clock, Link
 from parley_runtime.store.ports import TurnStore
@@ -95,26 +95,6 @@ class Dispatch:
     def promise(self, entry: Entry) -> None:
         """The turn may want to be looked at earlier than before."""
         self._ticker.promise(entry)
-
-    def on_begin(self, begin: Begin) -> None:
-        """A run is about to speak."""
-        entry = self._registry.turns.get(begin.key)
-        if entry is not None:
-            self.apply(flow.on_begin(entry, begin, self.gateway))
-
-    def on_detached(self, detached: Detached) -> None:
-        """Nobody follows a run that this gateway has left."""
-        entry = self._registry.turns.get(detached.key)
-        if entry is not None:
-            self.apply(flow.on_detached(entry, detached.fence))
-            self._ticker.promise(entry)
-
-    def on_attach(self, attach: Attach) -> None:
-        """Another gateway has taken over turns: their ends are not for nobody."""
-        for key in attach.keys if attach.gateway != self.gateway else ():
-            entry = self._registry.turns.get(key)
-            if entry is not None:
-                entry.elsewhere = True
 
     def watch_all(self, cause: str) -> None:
         """Every unfinished turn: events may have been lost."""

@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from parley_gateway.auth import credential
-from parley_gateway.connection import DIALECT, Connection
+from parley_gateway.connection import Connection
+from parley_gateway.greeting import DIALECT
 from parley_gateway.hub import Hub
 from parley_gateway.wire import Wire
 from parley_protocol.client import SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, Draining

@@ -1,0 +1,125 @@
+"""``hello``: who the client is, which session it has, and what it missed. The only part of a connection that waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parley_gateway.core import resume as resuming
+from parley_gateway.core.session import Session
+from parley_gateway.turns import check_turn
+from parley_protocol.client import Degraded, Hello, Welcome
+from parley_protocol.faults import CloseCode, FaultCode, ProtocolError
+from parley_protocol.position import Position, decode_position
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter
+
+if TYPE_CHECKING:
+    from parley_gateway.connection import Connection
+
+log = get_logger("parley.socket")
+
+DIALECT = "parley.v1"
+MAX_AFTER = 64
+"""Turns after the position that are replayed; beyond it the client is told of a gap."""
+
+
+async def hello(connection: Connection, frame: Hello, token: str) -> None:
+    """Give the connection its identity and its session, and send ``welcome`` before anything else of the session.
+
+    Raises:
+        ProtocolError: ``unauthorized``, ``rate_limited`` (too many sockets of this user) or ``invalid``.
+        Overloaded: this gateway holds as many sessions as it may.
+    """
+    if connection.identity is not None:
+        connection.error(FaultCode.BAD_FRAME, "hello was said before; open another socket for another session", None)
+        connection.close(CloseCode.PROTOCOL_ERROR, "second hello")
+        return
+    hub = connection.hub
+    connection.identity = identity = await hub.auth.identify(token)
+    _check_identity(connection)
+    most = max(16, 2 * hub.settings.turns.queued)
+    if len(frame.pending) > most:
+        raise ProtocolError(FaultCode.INVALID, f"pending names more than {most} turns")
+    if frame.session is not None and hub.sessions.verify(frame.session, identity):
+        await _resume(connection, frame, hub.registry.session(frame.session, identity))
+        return
+    counter(names.RESUMES).labels("new" if frame.session is None else "unknown").inc()
+    session = hub.registry.session(hub.sessions.make(identity), identity)
+    _welcome(connection, session, resumed=False, gap=frame.session is not None)
+
+
+def _check_identity(connection: Connection) -> None:
+    limit = connection.hub.settings.limits.identity_sockets
+    if limit and connection.count_identity(1) > limit:
+        connection.close(CloseCode.RATE, "too many sockets of this user")
+        raise ProtocolError(FaultCode.RATE_LIMITED, f"{limit} sockets of this user are open; close one first")
+
+
+def _welcome(connection: Connection, session: Session, *, resumed: bool, gap: bool) -> None:
+    hub = connection.hub
+    connection.session = session
+    session.attach(connection.outbox)
+    connection.outbox.push(
+        Welcome(
+            session=session.id,
+            resumed=resumed,
+            gap=gap,
+            heartbeat_s=hub.settings.server.ping_s,
+            limits=hub.limits(),
+        )
+    )
+    if hub.degraded:
+        connection.outbox.push(Degraded(reason=hub.degraded))
+    log.info("socket opened", dialect=DIALECT, session=session.id[:8], resumed=resumed, gap=gap)
+
+
+async def _resume(connection: Connection, frame: Hello, session: Session) -> None:
+    hub = connection.hub
+    # Held before anything is awaited; nothing is delivered before ``welcome``.
+    session.guests += 1
+    try:
+        client = await _returning(connection, frame, session)
+        result = resuming.resume(session, connection.outbox, client)
+        _welcome(connection, session, resumed=True, gap=result.gap)
+    finally:
+        session.guests -= 1
+        hub.registry.release(session)
+    counter(names.RESUMES).labels("gap" if result.gap else "resumed").inc()
+    hub.dispatch.apply(result.effects)
+    for entry in session.open:
+        hub.dispatch.promise(entry)
+
+
+async def _returning(connection: Connection, frame: Hello, session: Session) -> resuming.Returning:
+    """What the client says, with the rows that the store has of it."""
+    hub = connection.hub
+    position, lost = _position(frame.position)
+    for turn in frame.pending:
+        check_turn(turn)
+    watcher = hub.dispatch.watcher
+    wanted = resuming.to_read(session, position, frame.pending)
+    rows = await watcher.read_rows([session.key(turn) for turn in wanted]) if wanted else {}
+    read = await watcher.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
+    after = read or []
+    return resuming.Returning(
+        position=position,
+        pending=frame.pending,
+        rows={key.turn: row for key, row in (rows or {}).items()},
+        after=after[:MAX_AFTER],
+        now=hub.now(),
+        wall=hub.process.clock.wall(),
+        window_s=hub.settings.turns.resume_s,
+        budget_s=hub.settings.turns.budget_s,
+        gap=lost or read is None or len(after) > MAX_AFTER,
+    )
+
+
+def _position(text: str | None) -> tuple[Position | None, bool]:
+    """(position, whether one was given that cannot be read)."""
+    if not text:
+        return None, False
+    try:
+        return decode_position(text), False
+    except ProtocolError:
+        return None, True
