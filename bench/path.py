@@ -1,4 +1,7 @@
-"""Where the time of one turn goes, at low load: from the latency record that every ``turn.done`` carries."""
+"""Where the time of one turn goes, at low load: from the latency record that every ``turn.done`` carries.
+
+Beside it stands what the broker alone takes for the three hops before a first token.
+"""
 
 import asyncio
 import time
@@ -14,9 +17,13 @@ from bench.stack import quantile
 from bench.wire import open_socket
 from parley_protocol.client import Done
 from parley_protocol.events import Hop
+from parley_protocol.routes import EVENTS, WORK, QueueSpec, Stage, event_queue, stage_queue, topology
+from parley_runtime.amqp import AmqpBroker
+from parley_runtime.ports import Delivery, Link, Message
 
 TURNS = 300
 WARM = 30
+HOPS = 200
 PACE_S = 0.02
 
 _done = msgspec.json.Decoder(Done)
@@ -46,6 +53,52 @@ class _Seen:
     first: float
     done: float
     record: Done
+
+
+async def _bare(publish: Link, consume: Link, exchange: str, key: str, queue: QueueSpec, durable: bool) -> list[float]:
+    """Milliseconds of single messages through one queue, over Parley's own links and with nothing behind them."""
+    arrived: asyncio.Queue[float] = asyncio.Queue()
+    acks: set[asyncio.Task[bool]] = set()
+
+    def take(delivery: Delivery) -> None:
+        arrived.put_nowait(time.perf_counter())
+        task = asyncio.ensure_future(delivery.ack())
+        acks.add(task)
+        task.add_done_callback(acks.discard)
+
+    subscription = await consume.subscribe(lambda: queue, take, prefetch=64)
+    await subscription.wait_consuming(30)
+    found = []
+    for _ in range(HOPS):
+        began = time.perf_counter()
+        confirmed = asyncio.ensure_future(publish.publish(exchange, key, Message(b"x" * 500, durable=durable)))
+        found.append((await arrived.get() - began) * 1000)
+        await confirmed
+        await asyncio.sleep(PACE_S)
+    await subscription.cancel()
+    return found
+
+
+async def floor(amqp: str) -> list[Step]:
+    """What the broker alone takes: a quorum queue's hop and an event queue's."""
+    broker = AmqpBroker(amqp, name="bench-path", topology=topology())
+    publish, consume = await broker.open("publish"), await broker.open("consume")
+    try:
+        work = topology().queue(stage_queue(Stage.GENERATE))
+        quorum = await _bare(publish, consume, WORK, Stage.GENERATE.value, work, durable=True)
+        events = await _bare(publish, consume, EVENTS, "bench", event_queue("bench", "path"), durable=False)
+    finally:
+        await broker.close()
+    return [
+        Step("bare broker", "one quorum hop", quantile(quorum, 0.5), quantile(quorum, 0.99)),
+        Step("bare broker", "one event hop", quantile(events, 0.5), quantile(events, 0.99)),
+        Step(
+            "bare broker",
+            "two quorum hops and one event hop: no first token can come sooner",
+            2 * quantile(quorum, 0.5) + quantile(events, 0.5),
+            2 * quantile(quorum, 0.99) + quantile(events, 0.99),
+        ),
+    ]
 
 
 async def _one(session: Session) -> _Seen:
@@ -116,8 +169,7 @@ async def measure(running: House, turns: int) -> OneTurn:
 async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) -> OneTurn:
     """One process of each kind."""
     say("path: where the time of one turn goes")
+    bare = await floor(amqp)
     async with house(folder / "path", amqp, Layout()) as running:
-        began = time.perf_counter()
         found = await measure(running, 50 if quick else TURNS)
-        say(f"path: {time.perf_counter() - began:.0f} s")
-        return found
+    return OneTurn(bare + found.steps, found.cpu_us)

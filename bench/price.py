@@ -35,12 +35,14 @@ class Sample:
 
 @dataclass
 class Price:
-    """With all guarantees divided by without this one: above 1 it costs. Of turns/s the reverse: 1.2 means that without
-    it there are 20 % more. Each as (lowest, median, highest) of the rounds.
+    """With the guarantee divided by without it: above 1 it costs. Of turns/s the reverse: 1.2 means that there are 20 %
+    more without it. Each as (lowest, median, highest) of the rounds. ``added``: it is not shipped, and the price is
+    that of having it as well.
     """
 
     name: str
-    lost: str
+    what: str
+    added: bool = False
     samples: list[Sample] = field(default_factory=list)
     first: tuple[float, float, float] = (0, 0, 0)
     whole: tuple[float, float, float] = (0, 0, 0)
@@ -83,26 +85,38 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
     return min(values), median(values), max(values)
 
 
-def plans() -> dict[str, tuple[str, Plan]]:
-    """By name: what is lost, and how it is started."""
-    return {name: (one.lost, Plan(launch=dict.fromkeys(ROLES, ("--without", name)))) for name, one in VARIANTS.items()}
+def plans() -> dict[str, tuple[Price, Plan]]:
+    """By name: what is left out or added, and how that is started."""
+    made = {
+        name: (Price(f"without {name}", one.lost), Plan(launch=dict.fromkeys(ROLES, ("--without", name))))
+        for name, one in VARIANTS.items()
+    }
+    made["claims"] = (
+        Price("with claims", "a claim at every stage (PARLEY_CLAIM=always)", added=True),
+        Plan(env={"PARLEY_CLAIM": "always"}),
+    )
+    return made
+
+
+def _ratios(price: Price, on: list[Sample]) -> None:
+    sides = [(one, shipped) if price.added else (shipped, one) for shipped, one in zip(on, price.samples, strict=True)]
+    price.first = _spread([having.first_ms / not_.first_ms for having, not_ in sides])
+    price.whole = _spread([having.whole_ms / not_.whole_ms for having, not_ in sides])
+    price.rate = _spread([not_.turns_s / having.turns_s for having, not_ in sides])
+    price.cpu = _spread([having.cpu_us / not_.cpu_us for having, not_ in sides])
 
 
 async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) -> Result:
     """``ROUNDS`` rounds of everything as shipped, then of each variant."""
     wanted = plans()
-    prices = {name: Price(name, lost) for name, (lost, _) in wanted.items()}
     on: list[Sample] = []
     for number in range(1 if quick else ROUNDS):
         say(f"price: round {number + 1}, as shipped")
         on.append(await sample(folder / f"price-{number}", amqp, Plan(), quick))
-        for name, (_, plan) in wanted.items():
-            say(f"price: round {number + 1}, without {name}")
-            prices[name].samples.append(await sample(folder / f"price-{number}-{name}", amqp, plan, quick))
-    for price in prices.values():
-        pairs = list(zip(on, price.samples, strict=True))
-        price.first = _spread([with_.first_ms / off.first_ms for with_, off in pairs])
-        price.whole = _spread([with_.whole_ms / off.whole_ms for with_, off in pairs])
-        price.rate = _spread([off.turns_s / with_.turns_s for with_, off in pairs])
-        price.cpu = _spread([with_.cpu_us / off.cpu_us for with_, off in pairs])
-    return Result(on, list(prices.values()))
+        for name, (price, plan) in wanted.items():
+            say(f"price: round {number + 1}, {price.name}")
+            price.samples.append(await sample(folder / f"price-{number}-{name}", amqp, plan, quick))
+    prices = [price for price, _ in wanted.values()]
+    for price in prices:
+        _ratios(price, on)
+    return Result(on, prices)

@@ -170,11 +170,9 @@ def price(found: Prices) -> str:
     base += f"{sorted(one.turns_s for one in on)[len(on) // 2]:,.0f} turns/s, "
     base += f"{sorted(one.cpu_us for one in on)[len(on) // 2]:,.0f} us of CPU a turn, at the peak"
     rows = [_price(one) for one in found.prices]
-    head = ["without", "first token", "whole turn", "CPU of a turn", "turns/s lost"]
-    return (
-        table(head, rows) + f"\n\n{base}. Each ratio is as shipped / without it, median (range): above 1 is the price."
-    )
+    head = ["price of a guarantee: with it / without", "first token", "whole turn", "CPU of a turn", "turns/s lost"]
+    return table(head, rows) + f"\n\n{base}. Ratios are made within a round: median (range); above 1 is the price."
 
 
 def _price(one: Price) -> list[str]:
-    return [f"{one.name}: {one.lost}", _ratio(one.first), _ratio(one.whole), _ratio(one.cpu), _ratio(one.rate)]
+    return [f"{one.name}: {one.what}", _ratio(one.first), _ratio(one.whole), _ratio(one.cpu), _ratio(one.rate)]
