@@ -37,14 +37,23 @@ def read(text: str, tag: str, *, whole: bool) -> Reading:
     if len(words) > 1 and not words[-1]:
         words.pop()
         whole = True  # the cut is between two words
-    if not text or _WORD.fullmatch(words[0]) is None:
+    first = _WORD.fullmatch(words[0]) if text else None
+    if first is None:
         return reading
+    if (not tag or first[1] in (None, tag)) and words == _said(words[0], first[3], len(words)):
+        return Reading([], [first[2] or ""], len(words))
     seen: set[str] = set()
     for flaw in _flaws(words, tag, reading, whole=whole):
         if flaw.rule not in seen:
             seen.add(flaw.rule)
             reading.flaws.append(flaw)
     return reading
+
+
+def _said(first: str, number: str, count: int) -> list[str]:
+    """The words of an answer without a flaw, by its first one."""
+    mark = first[: -len(number)]
+    return [f"{mark}{index}" for index in range(1, count + 1)]
 
 
 def _flaws(words: list[str], tag: str, reading: Reading, *, whole: bool) -> Iterator[Flaw]:

@@ -34,6 +34,8 @@ class Numbers:
 
     def settle(self) -> Iterator[tuple[str, str]]:
         """What was missing and did not come: rule and numbers."""
+        if not self._holes:
+            return
         for rule in sorted(set(self._holes.values())):
             yield rule, ranges([number for number, each in self._holes.items() if each == rule])
         self._holes.clear()
