@@ -40,6 +40,26 @@ async def test_versions_run_once_and_in_order(store_url: str) -> None:
         await database.close()
 
 
+async def test_dead_letters_of_the_first_version_keep_the_time_they_were_parked(store_url: str) -> None:
+    database = await opened(store_url)
+    try:
+        await migrate(database, MIGRATIONS[:1])
+        insert = sa.text("INSERT INTO dead (id, info, body) VALUES ('d', :v_info, :v_body)")
+        info = '{"id":"d","queue":"q","reason":"r","cause":"c","parked_at":"2020-01-01T00:00:00.000Z"}'
+        types = {"v_info": sa.Text(), "v_body": sa.LargeBinary()}
+        bound = insert.bindparams(*(sa.bindparam(name, type_=kind) for name, kind in types.items()))
+        await database.write(database.prepare(bound), {"info": info, "body": b"b"})
+        assert await migrate(database) == len(MIGRATIONS) - 1
+    finally:
+        await database.close()
+    store = await open_store(store_url)
+    try:
+        assert [(one.id, one.parked_at) for one in await store.dead()] == [("d", "2020-01-01T00:00:00.000Z")]
+        assert await store.forget_dead(3600, limit=10) == 1
+    finally:
+        await store.aclose()
+
+
 async def test_a_failing_version_changes_nothing(store_url: str) -> None:
     database = await opened(store_url)
     broken = (*MIGRATIONS, (LATEST + 1, ("CREATE TABLE extra (word {name})", "CREATE TABLE turns (x {name})")))

@@ -171,6 +171,9 @@ async def test_a_drain_waits_for_no_store(house: House) -> None:
         async with asyncio.timeout(2):
             await worker.drain(30.0)
         assert len(house.broker.messages("parley.retrieve")) == 1
+        store.away = False
+        await house.store.ping()
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "retrieve returns"]
 
 
 @unit

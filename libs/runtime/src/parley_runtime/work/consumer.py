@@ -39,6 +39,7 @@ class StageConsumer:
         self._link: Link | None = None
         self._subscription: Subscription | None = None
         self._returning: asyncio.Task[None] | None = None
+        self._ending = False
         self._delay_s = BACK_OFF_S[0]
         self.paused: str | None = None
         """Why nothing is consumed although the broker would deliver."""
@@ -59,6 +60,8 @@ class StageConsumer:
         """Take nothing until the store answers; what is in hand can still be settled. ``again``: it did answer, and
         yet could not be used, so it is left alone for longer each time.
         """
+        if self._ending:
+            return
         self.paused = reason
         if self._returning is None:
             first, longest = BACK_OFF_S
@@ -68,6 +71,7 @@ class StageConsumer:
 
     async def stop(self) -> None:
         """Take nothing new, for good; what is in hand can still be settled. Idempotent."""
+        self._ending = True
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.wait({self._returning})
