@@ -194,6 +194,7 @@ def _no_session_order(on: On) -> None:
             waiting = [entry for entry in self.open if entry.phase is Phase.QUEUED and entry.forced is None]
             for entry in waiting:
                 entry.phase = Phase.PUBLISHING
+                entry.turn.waits = False
             return [Publish(entry) for entry in waiting]
 
         return advance
@@ -266,7 +267,9 @@ MUTATIONS: Final = {
     "accept-before-confirm": Mutation(
         "accepted is said before the broker has the job", ("gateway",), _accept_before_confirm
     ),
-    "no-session-order": Mutation("a session's turns are published as they come", ("gateway",), _no_session_order),
+    "no-session-order": Mutation(
+        "a session's turns are published, and told, as they come", ("gateway",), _no_session_order
+    ),
     "done-before-stored": Mutation(
         "a terminal is told from a record that was not stored", ("rag",), _done_before_stored
     ),
