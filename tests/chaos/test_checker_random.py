@@ -16,7 +16,7 @@ from .script import Script, end, numbered
 pytestmark = pytest.mark.unit
 
 SEEDS = st.integers(0, 2**32)
-BOUNDED = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BOUNDED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Author:

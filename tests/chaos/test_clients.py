@@ -12,7 +12,7 @@ from .clients import Fleet
 from .history import Asked, Closed, Finished, Happening, History, Opened, Received, Reread, Sent
 from .mimic import Frame, Mimic
 from .plans import Choices, Habits, Plan
-from .wire import Note, decode
+from .wire import GONE, Note, Raw, decode
 
 pytestmark = pytest.mark.unit
 
@@ -187,11 +187,14 @@ async def test_a_drop_is_the_client_s_own_doing_and_another_loss_is_not() -> Non
     async with Mimic().open() as mimic:
         door = await mimic.doors("p1")
         note = Note(history, "p1", door)
-        raw = readers.Raw(note)
+        raw = Raw(note)
         for own in (True, False):
-            with pytest.raises(readers.GONE):
+            with pytest.raises(GONE):
                 async with raw.opened():
-                    _ = note.drop() if own else door.drop()
+                    if own:
+                        note.drop()
+                    else:
+                        door.drop()
                     await raw.read()
     assert [(each.code, each.own) for each in history.happenings if isinstance(each, Closed)] == [
         (1006, True),
