@@ -67,15 +67,16 @@ async def answer_attaches(worker, job):
 
 
 async def test_sockets_cost_the_broker_nothing(house, rabbit):
-    gateway = await house.gateway()
+    gateway = await house.gateway("gateway-idle")
 
     def objects():
-        return [
-            len(rabbit.ctl("-q", f"list_{kind}", "name" if kind == "queues" else "pid").splitlines())
-            for kind in ("connections", "channels", "queues")
-        ]
+        """Connections, channels, and this gateway's queues: those of the tests before expire meanwhile."""
+        pids = [len(rabbit.ctl("-q", f"list_{kind}", "pid").splitlines()) for kind in ("connections", "channels")]
+        queues = rabbit.ctl("-q", "list_queues", "name").splitlines()
+        return [*pids, sorted(name for name in queues if "gateway-idle" in name)]
 
     before = await asyncio.to_thread(objects)
+    assert len(before[2]) == 2, "one for events, one for control"
     async with AsyncExitStack() as sockets:
         for _ in range(50):
             await sockets.enter_async_context(house.client(gateway))

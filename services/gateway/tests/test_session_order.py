@@ -10,6 +10,7 @@ from parley_gateway.core.entry import Phase, Request
 from parley_gateway.core.session import Session
 from parley_gateway.core.watch import STEPS_S
 from parley_protocol.client import Accepted, ErrorFrame
+from parley_protocol.control import Begin
 from parley_protocol.events import Delta, Fault, Marks, Refusal, Snapshot, Terminal, TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
 
@@ -123,6 +124,20 @@ def test_the_deadline_reads_the_row_before_it_ends_the_turn(session, socket):
     (record,) = flow.on_row(entry, None, 2.3)
     assert record.status is TurnStatus.EXPIRED
     assert entry.turn.frozen
+
+
+def test_no_run_is_stopped_before_the_forced_record_is_confirmed(session, socket):
+    session.start(request("a"), socket, 0.0)
+    entry = session.entries["a"]
+    session.accept(entry, 0.0)
+    session.cancel("a", 0.1)
+    begin = Begin(entry.turn.key, 2, "w")
+    assert flow.on_event(entry, 1, Delta(0, 0, "late"), "w", 0.2)[1] == []
+    assert flow.on_begin(entry, begin, "g") == []
+    entry.recorded = True
+    (stop,) = flow.on_event(entry, 1, Delta(0, 0, "late"), "w", 0.3)[1]
+    assert (stop.fence, stop.to) == (0, "w")
+    assert flow.on_begin(entry, begin, "g") == [fx.SendStop(entry.turn.key, 0, "w")]
 
 
 def test_a_cancelled_turn_in_the_queue_is_recorded_too(session, socket):

@@ -58,6 +58,22 @@ async def test_the_same_turn_twice_is_one_turn(house):
     assert len(house.worker.jobs.all) == 1
 
 
+async def test_a_turn_asked_again_after_its_end_is_told_again_from_its_start(house):
+    gateway = await house.gateway()
+    async with house.client(gateway) as client:
+        await client.start("one")
+        await house.worker.answer(await house.worker.jobs.get(), "once")
+        await client.until("turn.done")
+        client.seen.clear()
+        client.frames.clear()
+        await client.start("one")
+        done = await client.until("turn.done")
+    assert [frame["type"] for frame in client.frames][0] == "turn.accepted"
+    assert [frame["seq"] for frame in client.frames[1:]] == list(range(len(client.frames) - 1))
+    assert (done["status"], done["text"]) == ("completed", "once")
+    assert len(house.worker.jobs.all) == 1
+
+
 async def test_cancel_keeps_exactly_the_text_delivered(house):
     gateway = await house.gateway()
     async with house.client(gateway) as client:

@@ -125,6 +125,7 @@ class Publishing:
                 if not entry.ended:
                     continue
             break
+        entry.recorded = True
         self._control.post(Audience.WORKERS.value, Stop(entry.turn.key, 0))
 
     def _forced(self, entry: Entry, status: TurnStatus) -> Record:

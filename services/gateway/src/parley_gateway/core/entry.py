@@ -68,6 +68,7 @@ class Entry:
         "leave_at",
         "left",
         "phase",
+        "recorded",
         "request",
         "row_digest",
         "session",
@@ -109,6 +110,8 @@ class Entry:
         self.elsewhere = False
         """Another gateway has taken the turn over from here."""
         self.forced: TurnStatus | None = None
+        self.recorded = False
+        """The forced record is confirmed: something durable ends the turn now, and its runs may be stopped."""
         self.cancel_by = 0.0
         """A cancel waits until then to learn what text was delivered; 0: none waits."""
         self.due_at = 0.0

@@ -58,7 +58,7 @@ def _stale(entry: Entry, verdict: Verdict, sender: str) -> list[Effect]:
         return []
     if verdict is Verdict.SUPERSEDED:
         return [SendStop(entry.turn.key, entry.turn.fence, sender)]
-    if verdict in (Verdict.CLOSED, Verdict.FROZEN):
+    if verdict is Verdict.CLOSED or (verdict is Verdict.FROZEN and entry.recorded):
         return [SendStop(entry.turn.key, 0, sender)]
     return []
 
@@ -83,6 +83,8 @@ def on_begin(entry: Entry, begin: Begin, gateway: str) -> list[Effect]:
     if turn.begin(begin.fence):
         text = turn.text if turn.known else None
         return [SendPrefix(begin.worker, Prefix(begin.key, begin.fence, gateway, text))]
+    if turn.frozen and not turn.closed and not entry.recorded:
+        return []  # its job may be the only message that can still end the turn: let it run
     return [SendStop(turn.key, 0 if turn.closed or turn.frozen else turn.fence, begin.worker)]
 
 

@@ -145,7 +145,9 @@ class Session:
             raise ProtocolError(
                 FaultCode.CONFLICT, "this turn id was used for another text; start the turn under a new id"
             )
-        self.view(entry, sink)
+        if (view := self.view(entry, sink)).done:  # whoever asks waits for an end: tell it anew, from the start
+            entry.views.remove(view)
+            self.view(entry, sink)
         entry.rejoin(now)
         if entry.request is None and not digest and not entry.ended:
             # Nobody knows whether its first gateway got to publish it: publish it; the store lets only one run.
