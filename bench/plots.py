@@ -6,12 +6,13 @@ from typing import Any
 
 import matplotlib as mpl
 
-GREY, BLUE = "#9aa5b1", "#2563eb"
+GREY, BLUE, RED = "#9aa5b1", "#2563eb", "#dc2626"
 STACK = {"gateway": "#2563eb", "rag": "#0d9488", "inference": "#d97706", "broker": "#9aa5b1", "client": "#d4d9df"}
 
 
 def _bars(axis: Any, names: Sequence[str], values: Sequence[float], title: str, style: str) -> None:
-    colours = [BLUE if name.startswith("Parley") else GREY for name in names]
+    beside = any(name.startswith("Parley") for name in names)
+    colours = [BLUE if name.startswith("Parley") or not beside else GREY for name in names]
     drawn = axis.barh(range(len(names)), values, color=colours)
     axis.set_yticks(range(len(names)), [name.split(" +")[0].split(", f")[0] for name in names])
     axis.bar_label(drawn, fmt=style, padding=3)
@@ -58,7 +59,7 @@ def _recovery(axis: Any, rows: Any) -> None:
     for at, row in enumerate(rows):
         axis.plot(row.seconds, [at] * len(row.seconds), "o", color=BLUE, alpha=0.4, markersize=4)
         if row.bar:
-            axis.plot([row.bar] * 2, [at - 0.35, at + 0.35], color="#dc2626")
+            axis.plot([row.bar] * 2, [at - 0.35, at + 0.35], color=RED)
     axis.set_yticks(
         range(len(rows)), [f"{row.name.split(',')[0]}: {row.what.split(',')[0]}" for row in rows], fontsize=7
     )
@@ -69,7 +70,10 @@ def _recovery(axis: Any, rows: Any) -> None:
 
 def _cancel(axis: Any, rows: Any) -> None:
     names = [f"{row.load}: {row.what.split(',')[0].split(' (')[0]}" for row in rows]
-    _bars(axis, names, [row.p99 for row in rows], "cancel, p99 ms", "{:.1f}")
+    _bars(axis, names, [row.p99 for row in rows], "cancel, p99 ms (red: bar)", "{:.1f}")
+    for at, row in enumerate(rows):
+        if row.bar:
+            axis.plot([row.bar] * 2, [at - 0.35, at + 0.35], color=RED)
 
 
 def _slow(axis: Any, rows: Any) -> None:

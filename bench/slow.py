@@ -16,9 +16,11 @@ from bench.idle import raise_file_limit
 from bench.stack import rss
 
 SESSIONS = 1000
-TOKENS = 160
-EVERY_MS = 250
-TOKEN_BYTES = 1000
+TOKENS = 120
+EVERY_MS = 300
+TOKEN_BYTES = 2000
+SPREAD_S = 15.0
+"""Over which the sessions begin, so that their answers do not all end, and are stored, in one second."""
 OTHERS = 50
 OTHERS_RATE = 20.0
 LOOK_S = 0.1
@@ -65,20 +67,19 @@ async def _closed(running: House) -> int:
 
 
 async def _begin(sessions: Sequence[Session], question: str, reading: bool) -> None:
-    """Ask, some at a time; who does not read stops as soon as it has asked."""
-    for number, session in enumerate(sessions):
+    """Ask, one after another; who does not read stops as soon as it has asked."""
+    for session in sessions:
         session.ask(question)
         if not reading:
             session.socket.pause()
-        if number % 20 == 19:
-            await asyncio.sleep(0.05)
+        await asyncio.sleep(SPREAD_S / len(sessions))
 
 
 async def measure(folder: Path, amqp: str, count: int, tokens: int, reading: bool) -> Slow:
     """One installation, one storm of answers."""
     question = f"tokens={tokens} every={EVERY_MS} tag={'x' * TOKEN_BYTES}"
     plan = Plan(env={"PARLEY_SEATS": str(count + 64), "PARLEY_QUEUED_TURNS": "64"})
-    seconds = tokens * EVERY_MS / 1000 + count / 400
+    seconds = tokens * EVERY_MS / 1000 + SPREAD_S + 2
     async with house(folder, amqp, plan=plan) as running:
         loop = Loop(await open_sessions(running.ports, OTHERS), SHORT)
         sessions = [await open_slow_session(running.ports[0]) for _ in range(count)]
