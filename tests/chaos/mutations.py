@@ -252,28 +252,43 @@ def _no_freeze(on: On) -> None:
     wrap(Turn, "freeze", ("self",), make)
 
 
+def _no_forced_record(on: On) -> None:
+    from parley_gateway.publishing import Publishing
+    from parley_protocol.control import Audience, Stop
+
+    def make(original: Any) -> Any:
+        async def record(self: Any, entry: Any, status: Any) -> None:
+            if on():
+                self._control.post(Audience.WORKERS.value, Stop(entry.turn.key, 0))
+                return
+            await original(self, entry, status)
+
+        return record
+
+    wrap(Publishing, "record", ("self", "entry", "status"), make)
+
+
+WORKERS: Final = ("rag", "inference")
+GATEWAY: Final = ("gateway",)
+RAG: Final = ("rag",)
+
 MUTATIONS: Final = {
-    "no-fence-test": Mutation("a record closes the row whatever its fence", ("rag",), _no_fence_test),
-    "no-again": Mutation(
-        "a job that was, or may have been, delivered before runs under its old fence", ("rag", "inference"), _no_again
-    ),
-    "no-begin": Mutation("a later run speaks without asking what has been delivered", ("rag", "inference"), _no_begin),
-    "no-watch": Mutation("a gateway waits for events for ever", ("gateway",), _no_watch),
-    "no-submission-test": Mutation("a second submission of an open turn starts work", ("rag",), _no_submission_test),
+    "no-fence-test": Mutation("a record closes the row whatever its fence", RAG, _no_fence_test),
+    "no-again": Mutation("a job that may have been delivered before runs under its old fence", WORKERS, _no_again),
+    "no-begin": Mutation("a later run speaks without asking what has been delivered", WORKERS, _no_begin),
+    "no-watch": Mutation("a gateway waits for events for ever", GATEWAY, _no_watch),
+    "no-submission-test": Mutation("a second submission of an open turn starts work", RAG, _no_submission_test),
     "no-reconciliation": Mutation(
-        "a terminal's text is told without comparing it with what was delivered", ("gateway",), _no_reconciliation
+        "a terminal's text is told without comparing it with what was delivered", GATEWAY, _no_reconciliation
     ),
-    "ack-on-receipt": Mutation("a job is acknowledged before it is worked on", ("rag", "inference"), _ack_on_receipt),
+    "ack-on-receipt": Mutation("a job is acknowledged before it is worked on", WORKERS, _ack_on_receipt),
     "accept-before-confirm": Mutation(
-        "accepted is said before the broker has the job", ("gateway",), _accept_before_confirm
+        "accepted is said before the broker has the job", GATEWAY, _accept_before_confirm
     ),
-    "no-session-order": Mutation(
-        "a session's turns are published, and told, as they come", ("gateway",), _no_session_order
-    ),
-    "done-before-stored": Mutation(
-        "a terminal is told from a record that was not stored", ("rag",), _done_before_stored
-    ),
-    "no-freeze": Mutation("output goes on behind a cancel", ("gateway",), _no_freeze),
-    "no-fence-at-gateway": Mutation("a gateway delivers items of a superseded run", ("gateway",), _no_fence_at_gateway),
+    "no-session-order": Mutation("a session's turns are published, and told, as they come", GATEWAY, _no_session_order),
+    "done-before-stored": Mutation("a terminal is told from a record that was not stored", RAG, _done_before_stored),
+    "no-forced-record": Mutation("a cancel only tells the workers to stop", GATEWAY, _no_forced_record),
+    "no-freeze": Mutation("output goes on behind a cancel", GATEWAY, _no_freeze),
+    "no-fence-at-gateway": Mutation("a gateway delivers items of a superseded run", GATEWAY, _no_fence_at_gateway),
 }
 """By name. The first six are the protocol's own list; the others are what is done wrong most easily."""

@@ -51,6 +51,62 @@ async def zombie(scene: Scene) -> None:
     second.release()
 
 
+async def overtaken_record(scene: Scene) -> None:
+    """A worker dies between its record's confirm and its ack, while no recorder is awake: another one has begun anew
+    before the record is looked at.
+    """
+    person = await scene.person()
+    first, second = scene.hold("record"), scene.hold("recorded")
+    await scene.ask(person, scene.question())
+    worker = scene.member(await first.reached(STEP_S))
+    await person.until(lambda: scene.text(person).endswith("t6"))
+    stored = await counted(scene.world.of("rag"), RECORDS)
+    for recorder in scene.world.of("rag"):
+        scene.inject("stop-rag", recorder, "record")
+        recorder.pause()
+    first.release()
+    await second.reached(STEP_S)
+    third = scene.hold("answer")
+    scene.inject("kill-inference", worker, "recorded")
+    await worker.kill()
+    await third.reached(STEP_S)
+    await scene.until_anew(person, 1.0)
+    for recorder in scene.world.of("rag"):
+        recorder.resume()
+    await scene.until_counted(scene.world.of("rag"), RECORDS, stored)
+    third.release()
+
+
+async def cancel_to_nobody(scene: Scene) -> None:
+    """A client cancels a turn whose job no worker has: all of them sleep."""
+    person = await scene.person()
+    workers = scene.world.of("inference")
+    for worker in workers:
+        scene.inject("stop-inference", worker, "forwarded")
+        worker.pause()
+    stop = scene.hold("forwarded")
+    await scene.ask(person, scene.question())
+    await stop.reached(STEP_S)
+    stop.release()
+    await person.raw.send({"type": "turn.cancel", "turn": scene.turn})
+    try:
+        await person.until(lambda: scene.turn in person.done, 3.0)
+    finally:
+        for worker in workers:
+            worker.resume()
+
+
+async def cancelled_early(scene: Scene) -> None:
+    """A client cancels a turn before its first word. No fault at all."""
+    person = await scene.person()
+    stop = scene.hold("first")
+    await scene.ask(person, scene.question())
+    await stop.reached(STEP_S)
+    served = await counted(scene.world.of("inference"), JOBS)
+    await person.raw.send({"type": "turn.cancel", "turn": scene.turn})
+    await scene.until_counted(scene.world.of("inference"), JOBS, served)
+
+
 async def second_gateway(scene: Scene) -> None:
     """As :func:`zombie`, but the client also reads at another gateway, which only the first worker knows of: whoever
     takes over has to find it, before the sleeper speaks to it again.
@@ -199,6 +255,9 @@ Act = Callable[[Scene], Awaitable[None]]
 SCENARIOS: Final[dict[str, Act]] = {
     "killed-worker": killed_worker,
     "zombie": zombie,
+    "overtaken-record": overtaken_record,
+    "cancel-to-nobody": cancel_to_nobody,
+    "cancelled-early": cancelled_early,
     "second-gateway": second_gateway,
     "cut-off": cut_off,
     "confirm-lost": confirm_lost,
@@ -221,6 +280,7 @@ class Show:
 
 SHOWS: Final = (
     Show("no-fence-test", "zombie", "fenced"),
+    Show("no-fence-test", "overtaken-record", "fenced"),
     Show("no-again", "cut-off", "fenced"),
     Show("no-again", "confirm-lost", "fenced"),
     Show("no-begin", "killed-worker", "seamless"),
@@ -233,6 +293,7 @@ SHOWS: Final = (
     Show("no-session-order", "two-questions", "overlap"),
     Show("no-fence-at-gateway", "zombie", "fenced"),
     Show("done-before-stored", "zombie", "record"),
+    Show("no-forced-record", "cancelled-early", "lost"),
     Show("no-freeze", "cancelled", "cancel-text"),
 )
 
