@@ -308,6 +308,26 @@ async def test_draining_names_the_time_to_come_back() -> None:
         await came_back.wait()
 
 
+async def test_a_hello_refused_for_want_of_room_is_said_again_after_the_time_that_was_named() -> None:
+    """Later than any first step of the back-off would be."""
+    loop = asyncio.get_running_loop()
+    refused: list[float] = []
+
+    async def script(peer: Peer) -> None:
+        if peer.number == 1:
+            await peer.take()
+            full = ErrorFrame(code="overloaded", message="full", retryable=True, retry_after_ms=1500)
+            await peer.give(full)
+            await peer.socket.close(4013)
+            refused.append(loop.time())
+        else:
+            await peer.greet()
+            await peer.socket.wait_closed()
+
+    async with server(script) as url, asyncio.timeout(10), connect(url):
+        assert loop.time() - refused[0] > 1.4
+
+
 async def test_nothing_there_is_said_at_once_when_asked_to() -> None:
     with pytest.raises(Disconnected, match="task up"):
         async with connect("http://127.0.0.1:1", ClientOptions(wait_first=False)):

@@ -285,6 +285,8 @@ class Chat:
                 self._notice("the server is restored")
             case ErrorFrame() if frame.turn is None:
                 self._notice(f"{frame.code}: {frame.message}")
+                if frame.retry_after_ms and not self._welcome.done():
+                    self._wait_s = frame.retry_after_ms / 1000  # hello was refused: there is no room yet
             case _:
                 pass
 
