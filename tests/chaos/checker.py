@@ -68,6 +68,7 @@ def _start(state: State, client: Client, socket: Socket, turn: str, frame: Frame
             session.cancels[other] = at
     if track.sent_at is None:
         track.sent_at = at
+    track.ask_again(socket)
     if track.end is None:
         if track.refused or turn not in client.line:
             client.line.pop(turn, None)

@@ -368,6 +368,16 @@ def test_a_salted_answer_and_one_whose_gateway_died_may_start_anew() -> None:
     assert judge(answered(run).done("t1", WHOLE).finished()).violations == []
 
 
+def test_a_turn_asked_again_after_its_end_is_told_anew_and_whole() -> None:
+    run = answered(begun()).done("t1", WHOLE).start("t1").accepted("t1")
+    run.seqs.clear()
+    assert judge(answered(run).done("t1", WHOLE).finished()).violations == []
+    run = answered(begun()).done("t1", WHOLE).start("t1").accepted("t1")
+    run.seqs.clear()
+    verdict = judge(run.delta("t1", WORDS[0]).done("t1", WORDS[0]).finished())
+    assert [violation.rule for violation in verdict.violations] == ["two-answers"]
+
+
 def test_one_injection_aimed_at_several_turns_is_one_fault() -> None:
     run = Script().open()
     at = run.at

@@ -126,6 +126,11 @@ class Track:
         """A rule was broken in this turn."""
         self._findings.breach(rule, self.client, self.turn, at, what)
 
+    def ask_again(self, socket: Socket) -> None:
+        """Sent after its end was read: the socket that told it may tell it anew, from the start."""
+        if self._over and socket.number == self._socket:
+            self._socket = 0
+
     def take(self, frame: Frame, kind: str, socket: Socket, at: float) -> bool:
         """The next frame with a number. False where it is not to be judged further: it was told before."""
         if socket.number != self._socket:

@@ -68,7 +68,7 @@ async def test_a_turn_asked_again_after_its_end_is_told_again_from_its_start(hou
         client.frames.clear()
         await client.start("one")
         done = await client.until("turn.done")
-    assert [frame["type"] for frame in client.frames][0] == "turn.accepted"
+    assert client.frames[0]["type"] == "turn.accepted"
     assert [frame["seq"] for frame in client.frames[1:]] == list(range(len(client.frames) - 1))
     assert (done["status"], done["text"]) == ("completed", "once")
     assert len(house.worker.jobs.all) == 1
