@@ -5,6 +5,7 @@ text that one of its runs made whole.
 import asyncio
 import itertools
 import random
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +16,7 @@ from parley_protocol.work import ChatMessage, Generate, Record, Retrieve
 from parley_runtime.errors import OutcomeUnknown
 from parley_runtime.sink import SinkOptions
 from parley_runtime.stage import Run, StageSpec, following, record
-from parley_runtime.store.ports import Stored
+from parley_runtime.store.ports import Store, Stored
 from parley_runtime.work.options import Claim, WorkerOptions
 from parley_testkit.house import House, question
 from parley_testkit.turns import Collector, JobTap
@@ -48,6 +49,32 @@ class Recorder(Collector):
                 self.stored.append(closing.row.key)
                 self.statuses.append(closing.row.status)
                 self.changed()
+
+
+class Lagging:
+    """A store some of whose claims land late, and even if the process that made them has ended meanwhile."""
+
+    def __init__(self, store: Store, dice: random.Random) -> None:
+        self._store = store
+        self._dice = dice
+        self.landing: set[asyncio.Task[Any]] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if not name.startswith("claim_"):
+            return method
+
+        async def late(*key: Any, **asked: Any) -> Any:
+            await asyncio.sleep(self._dice.choice((0.0, 0.0, 0.03, 0.15)))
+            return await method(*key, **asked)
+
+        async def claim(*key: Any, **asked: Any) -> Any:
+            task = asyncio.create_task(late(*key, **asked))
+            self.landing.add(task)
+            task.add_done_callback(self.landing.discard)
+            return await asyncio.shield(task)
+
+        return claim
 
 
 async def retrieve(run: Run[Retrieve]) -> Generate:
@@ -113,6 +140,8 @@ async def ask(house: House, key: TurnKey) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_every_turn_ends_once_whatever_happens_to_its_workers(house: House, seed: int, claim: Claim) -> None:
     dice = random.Random(seed)
+    lagging = Lagging(house.store, dice)
+    house.store = cast(Store, lagging)
     recorder = Recorder(house, await house.tap(Stage.RECORD))
     recording = asyncio.create_task(recorder.run())
     trouble = asyncio.create_task(disturb(house, dice, quick(claim)))
@@ -124,6 +153,8 @@ async def test_every_turn_ends_once_whatever_happens_to_its_workers(house: House
     await recorder.until(lambda: len(recorder.stored) == TURNS, limit_s=30)
     recording.cancel()
     await asyncio.wait({recording})
+    while lagging.landing:
+        await asyncio.wait(lagging.landing)
     rows = await house.store.rows(keys)
     assert len(set(recorder.stored)) == TURNS
     assert {(row.status, row.text) for row in rows} == {(TurnStatus.COMPLETED, "".join(WORDS))}

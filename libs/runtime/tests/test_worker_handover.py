@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from parley_protocol.control import Stop
 from parley_protocol.events import TurnStatus
 from parley_protocol.routes import Stage
-from parley_protocol.work import Generate, Record
-from parley_runtime.errors import EngineRejected
+from parley_protocol.work import Generate, Job, Record
+from parley_runtime.errors import EngineError, EngineRejected
 from parley_runtime.settings import CommonSettings
-from parley_runtime.stage import Run, StageSpec
+from parley_runtime.stage import Run, StageSpec, record
 from parley_runtime.telemetry import names, tracing
+from parley_runtime.work.envelope import Courier
 from parley_runtime.worker import publish_record
 from parley_testkit.house import KEY, Door, House, Script, first_stage, other, prompt, question, scripted
 
@@ -88,6 +90,38 @@ async def test_a_job_redelivered_while_its_record_is_being_published_is_not_run_
     assert sorted((job.key.turn, job.fence) for job in records.jobs) == [("t1", 1), ("t2", 1)]
     assert len(script.runs) == 2
     assert (await house.store.rows([KEY]))[0].fence == 1
+
+
+async def test_a_repeated_job_that_is_back_before_its_confirm_is_run(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, confirmed = asyncio.Event(), asyncio.Event()
+    failures = [EngineError("Busy. Try again.")]
+
+    async def climb(self: Courier, job: Job, rung: int, stage: str, deadline: float, held: Callable[[], bool]) -> bool:
+        taken = await self.forward(job, deadline, held)
+        published.set()
+        await confirmed.wait()
+        return taken
+
+    async def handler(run: Run[Generate]) -> Record:
+        if failures:
+            raise failures.pop()
+        run.delta("Hello")
+        return record(run)
+
+    monkeypatch.setattr(Courier, "climb", climb)
+    await house.claim()
+    await house.worker(StageSpec(Stage.GENERATE, Generate, 2, handler))
+    records = await house.tap(Stage.RECORD)
+    await house.gateway.publish(prompt())
+    await published.wait()
+    while house.broker.messages("parley.generate"):
+        await asyncio.sleep(0)
+    confirmed.set()
+    result = await records.next()
+    assert isinstance(result, Record)
+    assert (result.fence, result.text) == (2, "Hello")
 
 
 async def test_a_job_redelivered_while_its_failure_is_being_recorded_waits_for_that(house: House) -> None:
