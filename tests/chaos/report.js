@@ -22,8 +22,10 @@ function make(parent, name, attributes, text) {
 const seconds = (value) => (value === null ? "never" : `${value.toFixed(3)} s`);
 const wanted = () => {
   const rule = $("rule").value, find = $("find").value.trim().toLowerCase();
-  return (turn) => (!rule || (rule === "*" ? turn.broken.length > 0 : turn.broken.some((each) => violations[each].rule === rule)))
+  const keep = (turn) => (!rule || (rule === "*" ? turn.broken.length > 0 : turn.broken.some((each) => violations[each].rule === rule)))
     && (!find || turn.client.toLowerCase().includes(find) || turn.turn.toLowerCase().includes(find));
+  keep.all = !rule && !find;
+  return keep;
 };
 
 function steps(width) {
@@ -75,25 +77,36 @@ function draw() {
     const y = tops[lane] + data.lanes[lane][1] * ROW;
     make(svg, "line", { class: `socket g${Math.min(2, gateways.indexOf(where))}`, x1: Math.max(LEFT, x(begin)) + 0.5, x2: Math.max(LEFT, x(end)) - 0.5, y1: y, y2: y });
   }
-  const inView = turns.filter((turn) => turn.done >= from && turn.asked <= to).sort((a, b) => b.broken.length - a.broken.length || keep(b) - keep(a));
-  for (const turn of inView.slice(0, MOST).reverse()) bar(svg, turn, x, filtered && !keep(turn));
+  const inView = turns.filter((turn) => turn.done >= from && turn.asked <= to);
+  const shown = sample(inView, keep);
+  for (const turn of shown) bar(svg, turn, x, filtered && !keep(turn));
   for (const violation of violations) {
     if (violation.at < from || violation.at > to) continue;
     const left = x(violation.at), y = tops[violation.lane] - 3;
     make(svg, "path", { class: "mark", d: `M${left} ${y + 3} l-4 -6 h8 z` });
   }
-  const out = inView.length - Math.min(inView.length, MOST);
+  const out = inView.length - shown.length;
   $("note").textContent = [out ? `${out} turns not drawn at this zoom` : "", data.leftOut ? `${data.leftOut} turns are in no timeline` : ""].filter(Boolean).join("; ");
   overview();
 }
 
+// Those with a violation and those wanted first, then every so-manieth of the rest.
+function sample(inView, keep) {
+  if (inView.length <= MOST) return inView;
+  const first = inView.filter((turn) => turn.broken.length || (keep(turn) && !keep.all)).slice(0, MOST);
+  const taken = new Set(first), rest = inView.filter((turn) => !taken.has(turn));
+  const step = rest.length / Math.max(1, MOST - first.length);
+  return [...rest.filter((_, index) => Math.floor(index / step) !== Math.floor((index - 1) / step)), ...first];
+}
+
 function bands(svg, axis, x, height) {
   let free = -Infinity;
+  const few = data.faults.filter(([, , begin, end]) => end >= from && begin <= to).length < svg.clientWidth / 12;
   data.faults.forEach(([name, where, begin, end, note], index) => {
     if (end < from || begin > to) return;
     const left = Math.max(LEFT, x(begin)), right = Math.max(left + 1, x(end));
     make(svg, "rect", { class: "band", x: left, y: 0, width: right - left, height, "data-fault": index });
-    make(svg, "line", { class: "edge", x1: left, x2: left, y1: 0, y2: height });
+    if (few) make(svg, "line", { class: "edge", x1: left, x2: left, y1: 0, y2: height });
     if (left < free) return;
     const label = [name, where].filter(Boolean).join(" ");
     make(axis, "text", { x: left + 3, y: 29 }, label);
