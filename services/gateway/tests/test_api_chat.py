@@ -1,6 +1,8 @@
 """``/v1/chat/completions`` and ``/v1/models``: bytes of the stream, shapes of answers and errors, what jobs carry."""
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 from parley_gateway.app import Gateway
 from parley_gateway.config import LimitSettings, TurnSettings
 from parley_protocol.events import Delta, Fault, Marks, Refusal, Retrieval, Snapshot, Source, TurnStatus, Usage
+from parley_protocol.routes import Stage
 from parley_protocol.work import ChatMessage, Record, Retrieve
+from parley_runtime.ports import Message
 
 from .api_fakes import error_of, http
 from .conftest import House
@@ -408,6 +412,28 @@ async def test_a_request_that_drain_cannot_wait_for_is_told_to_ask_again(
         assert house.worker.records.all == []
     else:
         assert (await house.worker.records.get()).status is TurnStatus.CANCELLED
+
+
+async def test_a_turn_cancelled_on_the_way_out_is_recorded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request has been answered, and the broker is slower than the server's end."""
+    async with contextlib.AsyncExitStack() as stack:
+        gateway = await dataclasses.replace(house, stack=stack).gateway()
+        link = gateway.hub.publisher
+        publish = link.publish
+
+        async def slow(exchange: str, key: str, message: Message, **options: Any) -> None:
+            if key == Stage.RECORD:
+                await asyncio.sleep(0.7)
+            await publish(exchange, key, message, **options)
+
+        monkeypatch.setattr(link, "publish", slow)
+        async with http(gateway) as client:
+            asked = asking(client)
+            await house.worker.jobs.get()
+            await gateway.drain(0.0)
+            await stack.aclose()
+            await asyncio.wait({asked})
+    assert (await house.worker.records.get()).status is TurnStatus.CANCELLED
 
 
 async def test_get_is_not_served(client: httpx.AsyncClient) -> None:

@@ -22,6 +22,8 @@ from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 
+SETTLE_S = 1.0
+
 
 class Dispatch:
     """The only place that turns effects into I/O. ``apply`` returns at once; what waits runs in tasks."""
@@ -104,8 +106,10 @@ class Dispatch:
             self._ticker.promise(entry)
 
     async def close(self) -> None:
-        """Stop timers and tasks."""
+        """Stop timers; let what is being published get its confirm for at most :data:`SETTLE_S`; stop tasks."""
         self._ticker.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SETTLE_S)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
