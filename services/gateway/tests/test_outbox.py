@@ -131,3 +131,15 @@ async def test_nothing_is_written_to_a_lost_socket(outbox, wire):
     outbox.push(Pong())
     await settle()
     assert wire.writes == []
+
+
+async def test_an_end_that_came_too_early_is_written_after_the_older_one(outbox, wire):
+    older, younger = running(), running()
+    views = [View(turn, outbox) for turn in (older, younger)]
+    younger.waits = True
+    say(younger, views[1], "too early")
+    say(older, views[0], "first")
+    younger.waits = False
+    outbox.touch(views[1])
+    await settle()
+    assert [frame.text for payloads in wire.writes for frame in payloads] == ["first", "too early"]

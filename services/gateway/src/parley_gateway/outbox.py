@@ -96,8 +96,8 @@ class Outbox:
         self._mark()
 
     def touch(self, view: View) -> None:
-        """Queue a view, once."""
-        if not view.queued:
+        """Queue a view, once; one whose turn waits for an older one is touched again when its time has come."""
+        if not view.queued and not view.turn.waits:
             view.queued = True
             if self._views is None:
                 self._views = []
