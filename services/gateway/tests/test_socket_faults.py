@@ -5,7 +5,8 @@ snapshot tell.
 import msgspec
 import pytest
 
-from parley_gateway.config import TurnSettings
+from parley_gateway.config import LimitSettings, TurnSettings
+from parley_protocol.client import Degraded
 from parley_protocol.control import Attach
 from parley_protocol.events import Delta, Marks, Snapshot, Status, TurnStatus
 from parley_protocol.work import Record
@@ -164,6 +165,31 @@ async def test_a_run_that_is_ending_is_followed_by_its_row(house):
         await house.worker.finish(to(job, "gateway-1"), "one two", 2)
         done = await second.until("turn.done")
     assert done["text"] == "one two"
+
+
+async def test_an_answer_far_above_the_outbox_is_delivered(house):
+    """H20: text is read from the turn by a cursor; the bound counts only what must be kept for this client."""
+    gateway = await house.gateway(limits=LimitSettings(connect_rate=0, outbox=4096))
+    text = "word " * 60_000
+    async with house.client(gateway, max_size=None) as client:
+        job = await begun(client, house, text[:5])
+        await house.worker.emit(job, Snapshot(9, Marks(), text))
+        await house.worker.finish(job, text, 9)
+        done = await client.until("turn.done")
+    assert done["text"] == client.seen["a"].text == text
+
+
+async def test_frames_without_a_place_to_wait_close_the_socket(house):
+    """The other half of H20: what cannot be made again later is bounded."""
+    gateway = await house.gateway(limits=LimitSettings(connect_rate=0, outbox=4096, message_rate=0))
+    async with house.client(gateway) as client:
+        client.socket.transport.pause_reading()
+        (connection,) = gateway.hub.connections.values()
+        while not connection.closing:
+            connection.outbox.push(Degraded(reason="x" * 1000))
+            await client.send(type="ping")
+        assert connection.closing == 4008
+        client.socket.transport.resume_reading()
 
 
 async def test_a_cancel_that_comes_after_the_record_tells_what_was_stored(house):
