@@ -36,7 +36,7 @@ class RetentionOptions:
     turns_s: float = setting(
         "PARLEY_KEEP_TURNS_S",
         0.0,
-        "How long conversations are kept after a turn has ended; at least 3600",
+        "How long conversations are kept after a turn has ended; at least 3600, and longer than PARLEY_RESUME_S",
         unit="seconds",
         zero="for ever",
         minimum=0,
