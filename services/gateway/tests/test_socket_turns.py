@@ -154,6 +154,30 @@ async def test_resume_on_another_gateway(house):
     assert second.seen["one"].restarts == 0
 
 
+async def test_resume_where_the_turn_was_asked_too_goes_on_without_a_restart(house):
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        await first.start("one")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "one "))
+        await first.until_text("one", "one ")
+    async with house.client(two, greet=False) as twin:
+        await twin.hello(session=first.session)
+        await twin.start("one")
+        await twin.until("turn.accepted")
+        async with house.client(two, greet=False, known=first.seen) as second:
+            await second.hello(session=first.session, position=first.position, pending=["one"])
+            attach = await house.worker.heard.get(Attach)
+            assert (attach.gateway, attach.keys) == ("gateway-2", (job.key,))
+            await house.worker.emit(_to(job, "gateway-2"), Snapshot(2, M(), "one two "))
+            await second.until_text("one", "one two ")
+            await house.worker.finish(_to(job, "gateway-2"), "one two ", 2)
+            await second.until("turn.done")
+            await twin.until("turn.done")
+    assert second.seen["one"].restarts == 0
+    assert twin.seen["one"].text == "one two "
+
+
 async def test_resume_after_the_end_reads_the_row(house):
     one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
     async with house.client(one) as first:
