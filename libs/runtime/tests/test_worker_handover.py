@@ -117,7 +117,7 @@ async def test_a_repeated_job_that_is_back_before_its_confirm_is_run(
     await house.gateway.publish(prompt())
     await published.wait()
     while house.broker.messages("parley.generate"):
-        await asyncio.sleep(0)
+        await house.store.ping()
     confirmed.set()
     result = await records.next()
     assert isinstance(result, Record)

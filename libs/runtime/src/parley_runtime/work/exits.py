@@ -102,6 +102,9 @@ class Exits:
         return "failed"
 
     async def _publish(self, run: AnyRun, job: Job) -> bool:
+        """What follows the run, which is ``done`` by it. (A job published once more is not: its copy may be here before
+        its confirm, and is no duplicate.)
+        """
         taken = await self._desk.courier.forward(job, run.deadline, run.lease.held)
         if taken:
             run.done.set_result(True)
@@ -110,7 +113,8 @@ class Exits:
     async def hand_over(self, run: AnyRun) -> str:
         """The job ``again`` to its own stage, for another process."""
         run.leaving = True
-        if not await self._publish(run, repeat(run, tries=run.job.tries)):
+        job = repeat(run, tries=run.job.tries)
+        if not await self._desk.courier.forward(job, run.deadline, run.lease.held):
             return "unpublished"
         await run.lease.ack()
         return End.HANDED_OVER.value
@@ -126,7 +130,6 @@ class Exits:
             return await self.expire(run)
         if not taken:
             return "unpublished"
-        run.done.set_result(True)
         await run.lease.ack()
         return "retried"
 
