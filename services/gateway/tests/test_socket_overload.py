@@ -13,6 +13,7 @@ from parley_protocol.routes import WORK, Stage
 from parley_runtime.errors import Refused
 
 from .api_fakes import http
+from .conftest import counted
 
 pytestmark = pytest.mark.unit
 
@@ -90,12 +91,17 @@ async def test_too_many_frames_are_told_when_the_next_one_is_taken(house):
 
 async def test_a_hello_beyond_the_sessions_is_closed_with_4013(house):
     gateway = await house.gateway(turns=TurnSettings(max_sessions=1))
+    before = counted("parley_refused_total", bound="sessions")
     async with house.client(gateway), house.client(gateway, greet=False) as second:
         await second.send(type="hello")
         error = await second.until("error")
         assert error["code"] == "overloaded"
         assert error["retry_after_ms"] > 0
         assert await second.closed() == 4013
+        async with http(gateway) as client:
+            body = {"model": "parley", "messages": [{"role": "user", "content": "why?"}]}
+            assert (await client.post("/v1/chat/completions", json=body)).status_code == 503
+    assert counted("parley_refused_total", bound="sessions") == before + 2
 
 
 async def test_a_socket_beyond_the_bound_is_told_when_to_come_back(house):

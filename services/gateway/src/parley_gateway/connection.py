@@ -92,6 +92,7 @@ class Connection:
         if error.code is FaultCode.OVERLOADED:
             counter(names.REFUSED).labels("session").inc()
             retry = int(self.hub.admission.turn_s() * 1000)
+            log.info("turn refused", reason="session", setting="PARLEY_QUEUED_TURNS", retry_after_ms=retry)
         elif error.code is FaultCode.RATE_LIMITED:
             wait_s = self._bucket.wait_s() or self.hub.admission.unknown_s()
             retry = math.ceil(wait_s * 1000)
@@ -181,8 +182,6 @@ class Connection:
                 self.close(CloseCode.PROTOCOL_ERROR, str(error))
             raise
         except Overloaded as error:
-            counter(names.REFUSED).labels("sessions").inc()
-            log.warning("hello refused", reason="sessions", setting="PARLEY_MAX_SESSIONS")
             self.close(CloseCode.OVERLOADED, str(error))
             raise
 

@@ -12,7 +12,10 @@ from parley_gateway.identity import Identity
 from parley_protocol.ids import SessionId, TurnKey
 from parley_runtime.errors import Overloaded
 from parley_runtime.telemetry import names
-from parley_runtime.telemetry.metrics import gauge
+from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter, gauge
+
+log = get_logger(__name__)
 
 MAX_ENDED = 64
 """Ended turns kept for one session."""
@@ -41,6 +44,8 @@ class Registry:
         if session is not None:
             return session
         if len(self.sessions) >= self._settings.max_sessions and not self._make_room():
+            counter(names.REFUSED).labels("sessions").inc()
+            log.warning("session refused", reason="full", setting="PARLEY_MAX_SESSIONS", sessions=len(self.sessions))
             raise Overloaded(
                 "this gateway holds as many sessions as it may; try again soon",
                 retry_after_s=self._retry_after_s(),
