@@ -1,6 +1,8 @@
 """The checker against histories written by hand: a clean one passes, and each rule has one that breaks it alone."""
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -477,3 +479,19 @@ def test_headline_numbers_are_sums_of_rules() -> None:
     verdict = judge(other.done("t1", "t1-a.t1").done("t1", "t1-a.t1").finished())
     assert verdict.broken == {"missing": 1, "foreign-text": 1, "after-done": 1}
     assert verdict.headline == "1 / 1 / 0 / 1"
+
+
+def test_the_checker_imports_nothing_of_what_it_judges() -> None:
+    seen, wanted = set[str](), ["checker"]
+    while wanted:
+        name = wanted.pop()
+        seen.add(name)
+        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert not any(each.name.startswith("parley") for each in node.names), name
+            elif isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").startswith("parley"), name
+                if node.level and node.module and node.module not in seen:
+                    wanted.append(node.module)
+    assert {"checker", "told", "turns", "tracks", "history"} <= seen
