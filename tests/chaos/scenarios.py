@@ -13,7 +13,7 @@ from .readers import reread
 from .scene import STEP_S, FixedDoor, Scene, counted
 from .world import Member, World
 
-REREAD_S: Final = 3.0
+REREAD_S: Final = 2.0
 RECORDS: Final = "parley_records_total{"
 EVENTS: Final = 'parley_publishes_total{exchange="parley.events",outcome="confirmed"}'
 JOBS: Final = "parley_jobs_total{"

@@ -26,8 +26,8 @@ NAMED_BY_THE_PROTOCOL = {
 }
 WHOLE_S = 20.0
 """Patience with Parley as it is."""
-BROKEN_S = 5.0
-"""Patience with one that may never answer: more than twice the silence after which a gateway asks by itself."""
+BROKEN_S = 4.0
+"""Patience with one that may never answer: twice the silence after which a gateway asks by itself."""
 
 
 @dataclass(frozen=True)
