@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from . import points, probe
+from . import mutations, points, probe
 from .history import History
 from .scene import STEP_S, Scene
 from .stops import Stop
@@ -143,6 +143,20 @@ def test_a_patch_that_does_not_fit_is_refused() -> None:
         points.wrap(Shape, "area", ("self",), lambda original: original)
     points.wrap(Shape, "area", ("self", "side"), lambda original: lambda self, side: original(self, side) + 1)
     assert Shape().area(2) == 5
+
+
+def test_a_mutation_is_named_or_read_from_a_file(tmp_path: Path) -> None:
+    assert mutations.Switch("no-watch").on("no-watch")
+    assert not mutations.Switch("no-watch").on("no-begin")
+    file = tmp_path / "mutation"
+    switch = mutations.Switch(str(file))
+    assert not switch.on("no-watch")
+    file.write_text("no-watch\n", encoding="ascii")
+    deadline = time.monotonic() + 5
+    while not switch.on("no-watch"):
+        assert time.monotonic() < deadline
+    with pytest.raises(ValueError, match=r"no mutation 'no-sleep'; there are no-fence-test, "):
+        mutations.apply("no-sleep", "rag")
 
 
 def test_a_wrong_clock_follows_its_file(tmp_path: Path) -> None:
