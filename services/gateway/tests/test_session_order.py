@@ -140,11 +140,17 @@ def test_no_run_is_stopped_before_the_forced_record_is_confirmed(session, socket
     assert flow.on_begin(entry, begin, "g") == [fx.SendStop(entry.turn.key, 0, "w")]
 
 
-def test_a_cancelled_turn_in_the_queue_is_recorded_too(session, socket):
+def test_a_cancelled_turn_in_the_queue_is_recorded_in_its_order(session, socket):
     session.start(request("a"), socket, 0.0)
     session.start(request("b"), socket, 0.0)
-    assert kinds(session.cancel("b", 0.1)) == ["PublishRecord"]
-    assert session.entries["b"].phase is Phase.QUEUED
+    assert session.cancel("b", 0.1) == []
+    assert session.entries["b"].turn.frozen
+    effects = flow.on_event(session.entries["a"], 1, Terminal(0, TurnStatus.COMPLETED, ""), "w", 0.2)[1]
+    assert [
+        (effect.entry.turn.key.turn, effect.status) for effect in effects if isinstance(effect, fx.PublishRecord)
+    ] == [("b", TurnStatus.CANCELLED)]
+    assert not any(isinstance(effect, fx.Publish) for effect in effects)
+    assert session.advance() == []
     with pytest.raises(ProtocolError):
         session.cancel("nobody", 0.1)
 

@@ -57,6 +57,7 @@ class Entry:
         "again",
         "cancel_by",
         "checking",
+        "closing",
         "deadline_at",
         "detached_fence",
         "due_at",
@@ -112,6 +113,8 @@ class Entry:
         self.forced: TurnStatus | None = None
         self.recorded = False
         """The forced record is confirmed: something durable ends the turn now, and its runs may be stopped."""
+        self.closing = False
+        """Its forced record is on the way."""
         self.cancel_by = 0.0
         """A cancel waits until then to learn what text was delivered; 0: none waits."""
         self.due_at = 0.0

@@ -164,12 +164,14 @@ class Session:
     # --- order ------------------------------------------------------------------------------------------------
 
     def advance(self) -> list[Effect]:
-        """Publish the first turn that is not over, where it has not been."""
+        """Publish the first turn that is not over, or its forced end, where it has not been."""
         if not self.open:
             return []
         head = self.open[0]
-        if head.phase is not Phase.QUEUED or head.forced is not None:
+        if head.phase is not Phase.QUEUED:
             return []
+        if head.forced is not None:
+            return self._close(head, head.forced)
         head.phase = Phase.PUBLISHING
         return [Publish(head)]
 
@@ -204,12 +206,21 @@ class Session:
         return [Tell(entry, frame), *self._tell_on(), Ended(entry, taken=False), *self.advance()]
 
     def force(self, entry: Entry, status: TurnStatus, now: float) -> list[Effect]:
-        """Freeze the output and have the turn closed as it stands. The row decides what its end is."""
+        """Freeze the output and have the turn closed as it stands; one that waits for others, when it comes to its
+        turn. The row decides what its end is.
+        """
         if entry.ended or entry.forced is not None:
             return []
         entry.forced = status
         entry.turn.freeze()
         entry.watch.flowed(now)
+        return self._close(entry, status)
+
+    def _close(self, entry: Entry, status: TurnStatus) -> list[Effect]:
+        """Once, and in order: rows are numbered as they are made, and a position says which were read."""
+        if entry.closing or (entry.phase is Phase.QUEUED and entry is not self.open[0]):
+            return []
+        entry.closing = True
         return [PublishRecord(entry, status)]
 
     def finish(self, entry: Entry, now: float) -> list[Effect]:
