@@ -1,0 +1,1 @@
+"""Brokers for the fault matrix, and what a failed run leaves behind."""
