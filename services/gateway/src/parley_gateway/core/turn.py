@@ -111,7 +111,10 @@ class Turn:
             and self.terminal is None
         ):
             self.n += 1
-            self.text += item.text
+            # A string that only a local name refers to grows in place; an attribute's is copied for every delta.
+            text, self.text = self.text, ""
+            text += item.text
+            self.text = text
             return True
         return False
 
