@@ -39,7 +39,19 @@ class Report:
 
 
 def successors(m: Model, state: State) -> Iterator[tuple[bool, tuple[Any, ...], State | str]]:
-    """(free, label, next state or what is violated). Timers are free where nothing else can happen."""
+    """(free, label, next state or what is violated). Timers are free where nothing else can happen.
+
+    Once no fault is left, a step that concerns nobody else (an ack that only a kill could undo, telling of a row that
+    is closed) is taken before all others: its order with them makes no difference. Then, too, nothing more is looked
+    for when every client has read every end.
+    """
+    if not state[FAULTS]:
+        if m.over(state):
+            return
+        alone = next(fronts.settling(m, state), None) or next(workers.settling(m, state), None)
+        if alone is not None:
+            yield from _judged(m, True, alone[1], alone[2])
+            return
     later: list[Step] = []
     quiet = True
     sources = [workers.steps, fronts.steps]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from . import gate as at
-from .fronts import PARKED, SETTLED, TOLD, pop, publish
+from .fronts import pop, publish
 from .gate import Gate
 from .runs import Proc, Run
 from .workers import expire, fail
@@ -20,9 +20,12 @@ from .world import (
     GENERATE,
     GHOST,
     LANES,
+    PARKED,
     QUEUE,
     RECORD,
     RETRIEVE,
+    SETTLED,
+    TOLD,
     Client,
     Model,
     State,

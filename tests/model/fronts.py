@@ -22,16 +22,20 @@ from .gate import INDEX, KEYS, REQUESTS, Gate, Live
 from .runs import Proc
 from .workers import timeless
 from .world import (
+    CANCELS,
     CLIENTS,
     CTL,
     DEAD,
     FIRST_GATE,
     GHOST,
     LANES,
+    PARKED,
     QUEUE,
     RECORD,
     RETRIEVE,
     ROWS,
+    SETTLED,
+    TOLD,
     Client,
     Ghost,
     Model,
@@ -39,11 +43,6 @@ from .world import (
     Step,
     Told,
 )
-
-TOLD, SETTLED = "told", "settled"
-"""What the recorder has done with a record: committed and to be told of; to be acked."""
-PARKED = "parked"
-
 
 def steps(m: Model, state: State) -> Iterator[Step]:
     """Everything that clients, gateways, recorder and parker may do next."""
@@ -112,7 +111,7 @@ def connect(m: Model, s: list[int], number: int, slot: int) -> None:
     starts = tuple(i for i, told in enumerate(client.turns) if told.state == "sent")
     position = client.turns[client.last].position if client.last >= 0 else None
     table = m.table[s[ROWS]]
-    wanted = at.wanted(gate, position, pending) if position is not None or pending else []
+    wanted = at.wanted(gate, position, pending)
     found = tuple(table[i] for i in wanted if table[i] is not None)
     after = tuple(row for row in table[client.last + 1 :] if row is not None) if position is not None else ()
     m.gate_step(s, slot, at.on_hello, f"c{number}", position, pending, found, after, starts)
@@ -141,11 +140,7 @@ def _publishing(m: Model, state: State, slot: int) -> Iterator[Step]:
         kind, turn, status, sent = out
         new = list(state)
         if sent:
-            if kind == "job":
-                m.gate_step(new, slot, at.on_accepted, turn, out)
-            else:
-                new[slot] = m.put(at.without(gate, out, None))
-                m.to_workers(new, "stop", turn, 0)
+            m.gate_step(new, slot, at.on_accepted if kind == "job" else at.on_recorded, turn, out)
             yield "", ("confirm", kind, gate.name), new
             continue
         publish(m, new, slot, out, arrives=True, confirmed=True)
@@ -312,6 +307,21 @@ def _stored(m: Model, record: Record, row: Any) -> None:
 
     if not record.forced and record.fence != row.fence:
         raise Violation(f"4: an answer of fence {record.fence} was stored in a row of fence {row.fence}")
+
+
+def settling(m: Model, state: State) -> Iterator[Step]:
+    """Steps of recorder and parker that concern nobody else; the confirm of a job, which an event would stand for."""
+    if not state[CANCELS]:
+        for slot in m.gates:
+            for out in m.table[state[slot]].outs:
+                if out[0] == "job" and out[3]:
+                    new = list(state)
+                    m.gate_step(new, slot, at.on_accepted, out[1], out)
+                    yield "", ("confirm", "job", m.table[state[slot]].name), new
+    if any(flag in (TOLD, SETTLED, PARKED) for _, _, flag in m.table[state[QUEUE]]):
+        for step in _recorder(m, state):
+            if step[1][0] in ("recorder acks", "recorder tells", "parker acks"):
+                yield step
 
 
 def _park(m: Model, new: list[int], message: tuple[str, int, Any]) -> Step:

@@ -36,6 +36,24 @@ INDEX = {key.turn: index for index, key in enumerate(KEYS)}
 REQUESTS = tuple(
     Request(turn=key.turn, text="q", kb="k", budget_s=BUDGET_S, digest="d" + key.turn) for key in KEYS
 )
+_TIMES = frozenset(
+    ("accepted_at", "deadline_at", "due_at", "ended_at", "first_at", "heard", "started_at", "span", "watch", "session")
+)
+_NAMED = frozenset(
+    (
+        *("phase", "request", "row_digest", "submission", "again", "checking", "detached_fence", "abandoned", "left"),
+        *("leave_at", "elsewhere", "forced", "cancel_by", "turn", "views"),
+    )
+)
+ENTRY_REST = tuple(slot for slot in Entry.__slots__ if slot not in _TIMES | _NAMED)
+"""Further fields of an entry, all of them plain values."""
+_TURN_NAMED = frozenset(
+    (
+        *("key", "latency", "hold_until", "fence", "n", "text", "known", "restarts", "rev", "marks", "last", "frozen"),
+        *("closed", "terminal", "held"),
+    )
+)
+TURN_REST = tuple(slot for slot in Turn.__slots__ if slot not in _TURN_NAMED)
 _DELIVERED = (Verdict.EXTENDED, Verdict.MARKED, Verdict.REPLACED)
 
 
@@ -68,6 +86,7 @@ class TurnSnap(NamedTuple):
     terminal: Any
     held: tuple[tuple[int, Any], ...] | None
     holding: bool
+    rest: tuple[Any, ...]
 
 
 class EntrySnap(NamedTuple):
@@ -91,6 +110,7 @@ class EntrySnap(NamedTuple):
     due: bool
     ending: bool
     answered: int
+    rest: tuple[Any, ...]
     turn: TurnSnap
     views: tuple[ViewSnap, ...]
 
@@ -101,6 +121,7 @@ class Gate(NamedTuple):
     name: str
     entries: tuple[EntrySnap, ...] = ()
     open: tuple[int, ...] = ()
+    line: tuple[int, ...] = ()
     sinks: tuple[str, ...] = ()
     stalled: tuple[str, ...] = ()
     outs: tuple[tuple[str, int, str, bool], ...] = ()
@@ -161,6 +182,7 @@ class Live:
         for snap in gate.entries:
             self._thaw(snap)
         self.session.open = [self.session.entries[KEYS[index].turn] for index in gate.open]
+        self.session.line = [self.session.entries[KEYS[index].turn] for index in gate.line]
 
     def _thaw(self, snap: EntrySnap) -> None:
         key = KEYS[snap.index]
@@ -173,6 +195,8 @@ class Live:
         entry.leave_at = LATER_S if snap.leaving else 0.0
         entry.cancel_by = LATER_S if snap.cancelling else 0.0
         entry.first_at = entry.accepted_at = 1.0
+        for slot, value in zip(ENTRY_REST, snap.rest, strict=True):
+            setattr(entry, slot, value)
         watch = entry.watch
         watch.step = (0 if snap.due else 1) if snap.watching else -1
         watch.due = 0.0 if snap.due else SILENCE_S
@@ -238,6 +262,7 @@ class Live:
             self.gate.name,
             tuple(_freeze(entry, self.answered) for entry in session.entries.values()),
             tuple(INDEX[entry.turn.key.turn] for entry in session.open),
+            tuple(INDEX[entry.turn.key.turn] for entry in session.line),
             tuple(sorted(sock.name for sock in session.sinks)),
             stalled,
             tuple(self.outs),
@@ -251,6 +276,8 @@ def _thaw_turn(key: TurnKey, snap: TurnSnap) -> Turn:
     turn.n, turn.text, turn.restarts, turn.rev = snap.n, snap.text, snap.restarts, snap.rev
     turn.marks, turn.last, turn.frozen, turn.closed = list(snap.marks), snap.last, snap.frozen, snap.closed
     turn.terminal = snap.terminal
+    for slot, value in zip(TURN_REST, snap.rest, strict=True):
+        setattr(turn, slot, value)
     turn.held = None if snap.held is None else dict(snap.held)
     turn.hold_until = (TERMINAL_HOLD_S if snap.terminal is not None else HOLD_S) if snap.holding else 0.0
     return turn
@@ -290,6 +317,7 @@ def _freeze(entry: Entry, answered: dict[str, int]) -> EntrySnap:
         watch.on and watch.due <= 0.0 and not over,
         bool(watch.ending_until) and not over,
         answered.get(turn.key.turn, 0),
+        tuple(getattr(entry, slot) for slot in ENTRY_REST),
         TurnSnap(
             turn.fence,
             turn.n,
@@ -304,6 +332,7 @@ def _freeze(entry: Entry, answered: dict[str, int]) -> EntrySnap:
             turn.terminal,
             held,
             bool(turn.hold_until) and not over,
+            tuple(getattr(turn, slot) for slot in TURN_REST),
         ),
         tuple(
             ViewSnap(
@@ -403,6 +432,17 @@ def on_accepted(gate: Gate, index: int, out: tuple[str, int, str, bool]) -> Out:
     entry = live.entry(index)
     if entry is not None:
         live.carry(live.session.accept(entry, 0.0))
+    return live.freeze()
+
+
+def on_recorded(gate: Gate, index: int, out: tuple[str, int, str, bool]) -> Out:
+    """The forced record is confirmed: the end of ``publishing.Publishing.record``."""
+    live = Live(gate)
+    live.outs.remove(out)
+    entry = live.entry(index)
+    if entry is not None:
+        entry.recorded = True
+    live.out.sends.append(("stop", index, 0, ""))
     return live.freeze()
 
 

@@ -39,7 +39,7 @@ from .runs import (
     thaw,
     timeless,
 )
-from .world import CTL, GENERATE, QUEUE, RECORD, RETRIEVE, Model, State, Step, Violation
+from .world import CTL, FAULTS, GENERATE, QUEUE, RECORD, RETRIEVE, Model, State, Step, Violation
 
 SEATS = 2
 REPEATED = (-1, -1)
@@ -167,13 +167,20 @@ def _run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Itera
             yield from _asked(m, state, slot, stage, run)
         case "read":
             row = m.row(state, run.turn)
-            _put(m, new, slot, run, run._replace(phase="prove", expects=0 if row is None else row.fence))
+            # Without a fault to come the proof cannot fail, and nobody else takes part in it.
+            reading = run._replace(phase="prove", expects=0 if row is None else row.fence)
+            if not state[FAULTS]:
+                reading = reading._replace(phase="claiming") if run.lease else None
+            _put(m, new, slot, run, reading)
             yield "", ("read the row", *tag), new
         case "prove":
             _put(m, new, slot, run, run._replace(phase="claiming") if run.lease else None)
             yield "", ("the delivery is ours" if run.lease else "the delivery is lost", *tag), new
         case "claiming":
-            _claim(m, new, slot, stage, run)
+            claimed = _claim(m, new, slot, stage, run)
+            if not state[FAULTS] and claimed is not None:
+                # What it says to others travels on its own.
+                _claimed(m, new, slot, stage, claimed)
             yield "", ("claim", *tag), new
         case "claimed":
             _claimed(m, new, slot, stage, run)
@@ -204,10 +211,34 @@ def _run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Itera
             _put(m, new, slot, run, run._replace(phase="sent"))
             yield "", ("publish", m.table[run.exit[1]], *tag), new
         case "sent":
-            _confirmed(m, new, slot, run)
+            _confirmed(m, new, slot, stage, run)
             yield "", ("confirm and ack", *tag), new
         case _:
             pass
+
+
+def settling(m: Model, state: State) -> Iterator[Step]:
+    """Steps that concern nobody else once no fault is left: an ack for which another run answers, the last flush of a
+    run that is over, and a confirm which no other delivery of the stage's jobs, and no first stage, can ask about.
+    """
+    for slot, stage in m.procs:
+        for run in m.table[state[slot]].runs:
+            if run.phase in ("decline", "flush") or (run.phase == "sent" and not _may_ask(m, state, stage, run)):
+                steps = list(_run_steps(m, state, slot, stage, run))
+                yield steps[-1] if run.phase == "sent" else steps[0]
+
+
+def _may_ask(m: Model, state: State, stage: str, run: Run) -> bool:
+    """Whether somebody may still look at ``run``: its twin, or a first stage that asks who is alive."""
+    stages = (stage, RETRIEVE)
+    if any(queue.removeprefix("ladder:") in stages for queue, _, _ in m.table[state[QUEUE]]):
+        return True
+    return any(
+        other is not run and other.phase not in ("flush", "decline")
+        for slot, of in m.procs
+        if of in stages
+        for other in m.table[state[slot]].runs
+    )
 
 
 def _answers(m: Model, message: tuple[Any, ...]) -> bool:
@@ -234,8 +265,8 @@ def _asked(m: Model, state: State, slot: int, stage: str, run: Run) -> Iterator[
     yield "time" if alive else "", ("nobody says it is alive", stage, slot), new
 
 
-def _claim(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
-    """The claim's statement is executed."""
+def _claim(m: Model, s: list[int], slot: int, stage: str, run: Run) -> Run | None:
+    """The claim's statement is executed. None: it was crossed by another."""
     job: Job = m.table[run.job]
     row: TurnRow | None = m.row(s, run.turn)
     fence = None if "expected fence" in m.mutations else run.expects
@@ -249,10 +280,12 @@ def _claim(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
         row, claim = rows.claim_later(row, job.base, fence)
     m.set_row(s, run.turn, row)
     if not isinstance(claim, Crossed):
-        _put(m, s, slot, run, run._replace(phase="claimed", expects=-1, verdict=m.put(verdict(job, claim))))
-        return
+        claimed = run._replace(phase="claimed", expects=-1, verdict=m.put(verdict(job, claim)))
+        _put(m, s, slot, run, claimed)
+        return claimed
     asks = not run.repeated and stage == RETRIEVE and _asks(m, s, slot, run)
     _put(m, s, slot, run, run._replace(phase="ask" if asks else "read", expects=-1, repeated=True))
+    return None
 
 
 def _claimed(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
@@ -361,6 +394,9 @@ def _work(m: Model, s: list[int], slot: int, stage: str, run: Run) -> str:
         if m.size.engine == "continues" and out.prefix:
             k = len(out.prefix)
             out.delta(out.prefix)
+        if not s[FAULTS] and k < m.size.tokens:
+            out.delta(piece(m.size.engine, run.fence, k))
+            k += 1
         _put(m, s, slot, run, run._replace(out=freeze(out), k=k, dirty=True))
         return "generate"
     if run.k < m.size.tokens:
@@ -375,8 +411,12 @@ def _work(m: Model, s: list[int], slot: int, stage: str, run: Run) -> str:
 
 
 def _leave(m: Model, s: list[int], slot: int, run: Run, out: Any, job: Job, queue: str) -> None:
-    leaving = run._replace(out=freeze(out), dirty=True, phase="out", exit=(queue, m.put(timeless(job))))
-    _put(m, s, slot, run, leaving)
+    """What follows is about to be published; without a fault to come it is at once, since nothing can stop it."""
+    exit = (queue, m.put(timeless(job)))
+    if not s[FAULTS]:
+        m.enqueue(s, *exit)
+    phase = "out" if s[FAULTS] else "sent"
+    _put(m, s, slot, run, run._replace(out=freeze(out), dirty=True, phase=phase, exit=exit))
 
 
 def _ended(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
@@ -409,14 +449,16 @@ def expire(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     _put(m, s, slot, run, run._replace(phase="out", exit=(RECORD, m.put(timeless(job)))))
 
 
-def _confirmed(m: Model, s: list[int], slot: int, run: Run) -> None:
+def _confirmed(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     """The confirm is seen: whoever waits is told, the deliveries are acked, the run is over."""
     assert run.exit is not None
     job: Job = m.table[run.exit[1]]
     proc: Proc = m.table[s[slot]]
     waiting = (m.table[run.job].base, run.fence)
+    # A job published once more has not ended anything.
+    twin = REPEATED if job.again and not isinstance(job, Record) and run.exit[0].endswith(stage) else waiting
     runs = tuple(
-        r._replace(phase="waited") if r.phase == "wait" and r.twin == waiting and r.turn == run.turn else r
+        r._replace(phase="waited", twin=twin) if r.phase == "wait" and r.twin == waiting and r.turn == run.turn else r
         for r in proc.runs
     )
     proc = proc._replace(runs=runs)
@@ -452,19 +494,17 @@ def _flush(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
 
 
 def _ended_steps(m: Model, state: State, slot: int, ended: Ended) -> Iterator[Step]:
-    row = m.row(state, ended.turn)
+    """It is not forgotten here: what it answers once the row is closed is dropped anyway."""
+    if not ended.dirty:
+        return
     new = list(state)
     proc: Proc = m.table[state[slot]]
     others = tuple(end for end in proc.ended if end is not ended)
-    if ended.dirty:
-        after, sends = flush(ended, KEYS[ended.turn])
-        for gateway, events in sends:
-            m.emit(new, gateway, (ended.turn, GENERATE, ended.fence), events)
-        new[slot] = m.put(proc._replace(ended=(*others, after)))
-        yield "", ("flush after the end", slot), new
-    elif row is not None and row.closed:
-        new[slot] = m.put(proc._replace(ended=others))
-        yield "", ("forget", slot), new
+    after, sends = flush(ended, KEYS[ended.turn])
+    for gateway, events in sends:
+        m.emit(new, gateway, (ended.turn, GENERATE, ended.fence), events)
+    new[slot] = m.put(proc._replace(ended=(*others, after)))
+    yield "", ("flush after the end", slot), new
 
 
 def _control(m: Model, state: State) -> Iterator[Step]:

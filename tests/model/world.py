@@ -25,6 +25,9 @@ Step = tuple[str, tuple[Any, ...], list[int]]
 """(kind, label, state): kind "" is free, "time" is free where nothing else can happen, others cost a fault."""
 
 RETRIEVE, GENERATE, RECORD, DEAD = "retrieve", "generate", "record", "dead"
+TOLD, SETTLED, PARKED = "told", "settled", "parked"
+"""What the recorder has done with a record: committed and to be told of; to be acked. The parker: recorded, to be acked.
+"""
 
 FAULT_KINDS = (
     "kill",  # a process, between any two of its steps
@@ -174,6 +177,9 @@ class Model:
         if old is not None and (row is None or old.closed or row.fence < old.fence):
             raise Violation("2: a row was closed twice, or its fence fell")
         state[ROWS] = self.put((*rows[:turn], row, *rows[turn + 1 :]))
+        if row is not None and row.closed:
+            ghost: Ghost = self.table[state[GHOST]]
+            state[GHOST] = self.put(ghost._replace(begun=(*ghost.begun[:turn], (), *ghost.begun[turn + 1 :])))
 
     def enqueue(self, state: list[int], queue: str, job: int, flag: Any = False) -> None:
         """A message into a durable queue; ``flag``: redelivered, or what a recorder or parker has done with it."""
@@ -199,6 +205,8 @@ class Model:
         """A batch into a gateway's event queue; nothing where that process is gone."""
         slot = self.gate_slot(state, name)
         if slot is None:
+            return
+        if not lane[1] and (entry := self.table[state[slot]].entry(lane[0])) is not None and entry.turn.closed:
             return
         place = slot - FIRST_GATE
         lanes = self.table[state[LANES]]
@@ -353,8 +361,8 @@ class Model:
 
     def _messages(self, state: Any, turn: int) -> Iterator[tuple[str, int]]:
         key = KEYS[turn]
-        for queue, job, _ in self.table[state[QUEUE]]:
-            if self.table[job].key == key:
+        for queue, job, flag in self.table[state[QUEUE]]:
+            if self.table[job].key == key and flag != PARKED:
                 yield queue, job
         for slot, _ in self.procs:
             for run in self.table[state[slot]].runs:
@@ -373,6 +381,9 @@ class Model:
         """Invariant 3."""
         ghost: Ghost = self.table[state[GHOST]]
         begun = ghost.begun[turn]
+        row = self.row(state, turn)
+        if row is not None and row.closed:
+            return  # whatever it makes is dropped
         if (stage, fence) in begun:
             raise Violation(f"3: two runs of {stage} share fence {fence}")
         begun = tuple(sorted((*begun, (stage, fence))))
