@@ -39,6 +39,11 @@ def test_the_record_queue_and_the_dead_queue_are_never_given_up() -> None:
     assert limits["parley.retrieve"] == limits["parley.generate"] == 20
 
 
+def test_the_queue_declared_last_has_a_consumer() -> None:
+    """A broker killed in the second after may know of it and never find its leader; consumers notice that."""
+    assert routes.topology().queues[-1].name == routes.DEAD_QUEUE
+
+
 def test_private_queues_are_neither_transient_nor_exclusive_and_expire() -> None:
     queue = routes.event_queue("gateway-1", "e1", expires_s=15)
     assert queue.arguments["x-expires"] == 15_000

@@ -119,12 +119,13 @@ def topology(admission: int = 10_000) -> Topology:
             _stage_spec(Stage.GENERATE, limit=DELIVERY_LIMIT, max_length=0),
             _stage_spec(Stage.RECORD, limit=NO_DELIVERY_LIMIT, max_length=0),
             _stage_spec(Stage.KNOWLEDGE, limit=DELIVERY_LIMIT, max_length=admission),
+            *(_rung_spec(rung, delay) for rung, delay in rungs),
+            # The last one is a queue with a consumer: what a broker that is killed at once loses of it is noticed.
             QueueSpec(
                 DEAD_QUEUE,
                 {**QUORUM, "x-delivery-limit": NO_DELIVERY_LIMIT, "x-overflow": "reject-publish"},
                 ((DEAD, ""),),
             ),
-            *(_rung_spec(rung, delay) for rung, delay in rungs),
         ),
     )
 

@@ -87,6 +87,8 @@ class Record(Job, frozen=True, kw_only=True, omit_defaults=True, tag="record"):
     usage: Usage | None = None
     fault: Fault | None = None
     forced: bool = False
+    digest: str = ""
+    """Of a turn that may have no row yet: what its row would have had; "" where it is not known."""
 
 
 AnyJob = Retrieve | Generate | Record

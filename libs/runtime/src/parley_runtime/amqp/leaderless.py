@@ -10,7 +10,7 @@ import asyncio
 
 from parley_protocol.routes import QueueSpec
 from parley_runtime.amqp.faults import WireError, wire_errors
-from parley_runtime.amqp.topology import declare_queue
+from parley_runtime.amqp.topology import DECLARE_S, declare_queue
 from parley_runtime.amqp.wire import Wire
 
 NOT_FOUND = 404
@@ -21,7 +21,35 @@ DELETE_S = 20.0
 
 
 async def mark_new(wire: Wire, queues: tuple[QueueSpec, ...]) -> None:
-    """Mark those quorum queues that do not exist yet as young. Call it before they are declared. Raises WireError."""
+    """Mark those quorum queues that do not exist yet as young. Call it before they are declared.
+
+    Raises WireError: the wire failed, or took longer than 15 s.
+    """
+    try:
+        async with asyncio.timeout(DECLARE_S):
+            await _mark_new(wire, queues)
+    except TimeoutError:
+        raise WireError(f"the broker did not tell within {DECLARE_S:g} s which queues exist", quick=False) from None
+
+
+async def replace(wire: Wire, queue: QueueSpec) -> bool:
+    """Delete a young ``queue`` and declare it anew. False: it is not young, or another process is at it.
+
+    Raises WireError: the wire failed, or took longer than 20 s.
+    """
+    try:
+        async with asyncio.timeout(DELETE_S):
+            return await _replace(wire, queue)
+    except TimeoutError:
+        raise WireError(f"queue {queue.name!r} could not be replaced within {DELETE_S:g} s", quick=False) from None
+
+
+def is_quorum(queue: QueueSpec) -> bool:
+    """Whether the queue has a leader at all."""
+    return queue.arguments.get("x-queue-type") == "quorum"
+
+
+async def _mark_new(wire: Wire, queues: tuple[QueueSpec, ...]) -> None:
     channel = await wire.open_channel()
     for queue in queues:
         if not is_quorum(queue):
@@ -37,23 +65,6 @@ async def mark_new(wire: Wire, queues: tuple[QueueSpec, ...]) -> None:
                 await channel.queue_declare(_mark(queue), durable=True, arguments={"x-expires": int(YOUNG_S * 1000)})
     with wire_errors():
         await channel.close()
-
-
-async def replace(wire: Wire, queue: QueueSpec) -> bool:
-    """Delete a young ``queue`` and declare it anew. False: it is not young, or another process is at it.
-
-    Raises WireError where the broker does not answer in time.
-    """
-    try:
-        async with asyncio.timeout(DELETE_S):
-            return await _replace(wire, queue)
-    except TimeoutError:
-        raise WireError(f"queue {queue.name!r} could not be replaced within {DELETE_S:g} s", quick=False) from None
-
-
-def is_quorum(queue: QueueSpec) -> bool:
-    """Whether the queue has a leader at all."""
-    return queue.arguments.get("x-queue-type") == "quorum"
 
 
 async def _replace(wire: Wire, queue: QueueSpec) -> bool:
