@@ -24,6 +24,7 @@ BIN = Path("/usr/lib/rabbitmq/bin")
 READY_S = 60.0
 STOP_S = 20.0
 CTL_S = 30.0
+PORTS = (20_000, 32_000)
 IMAGES_ENV = "PARLEY_TEST_RABBITMQ_IMAGES"
 DEFAULT_IMAGES = "rabbitmq:3.10-management,rabbitmq:4.0-management"
 DEBIAN = "debian-3.10"
@@ -39,6 +40,9 @@ disk_free_limit.absolute = 64MB
 
 # Read by testcontainers when it is imported: its reaper is one more image, and these containers end with the session.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+
+
+_given: set[int] = set()
 
 
 class RealBroker(Protocol):
@@ -59,10 +63,21 @@ class RealBroker(Protocol):
 
 
 def free_port() -> int:
-    """A TCP port that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A TCP port that is free now, is given to nobody else in this process, and lies below those that the system gives
+    to outgoing connections: one of them would else take it before its owner does.
+    """
+    first, last = PORTS
+    while True:
+        port = first + secrets.randbelow(last - first)
+        if port in _given:
+            continue
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
 
 
 class RabbitNode:
