@@ -159,6 +159,14 @@ async def test_a_forced_record_skips_the_fence_and_keeps_the_claims_question(sto
     assert stored.row.status is TurnStatus.CANCELLED
 
 
+async def test_a_turn_that_was_ended_before_its_first_claim_keeps_its_digest(store: Store) -> None:
+    stored = await store.close(record(text="", status=TurnStatus.CANCELLED, digest="d", forced=True))
+    assert isinstance(stored, Stored)
+    assert stored.row.digest == "d"
+    (row,) = await store.rows([KEY])
+    assert row.digest == "d"
+
+
 async def test_a_forced_record_without_a_row_makes_a_closed_one(store: Store) -> None:
     fault = Fault("expired", "too late")
     forced = record(text=None, status=TurnStatus.EXPIRED, question="Why?", fault=fault, forced=True)

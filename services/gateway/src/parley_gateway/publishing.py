@@ -152,6 +152,7 @@ class Publishing:
             sources=retrieval.sources if retrieval is not None else (),
             fault=fault,
             forced=True,
+            digest=request.digest if request is not None else entry.row_digest,
         )
 
 

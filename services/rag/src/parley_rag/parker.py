@@ -18,7 +18,7 @@ from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import TurnKey
 from parley_protocol.routes import DEAD_QUEUE, EVENTS, Stage, stage_queue
 from parley_protocol.routes import topology as default_topology
-from parley_protocol.work import DeadInfo, Job, Record
+from parley_protocol.work import DeadInfo, Job, Record, Retrieve
 from parley_rag.intake import BACK_OFF_S, IntakeOptions, StoreIntake
 from parley_runtime.errors import ParleyError, Retryable
 from parley_runtime.ports import Broker, Delivery, Headers, Link, Message
@@ -174,6 +174,7 @@ def _ending(job: Job, status: TurnStatus) -> Record:
         sources=marks.retrieval.sources if marks.retrieval is not None else (),
         fault=_LATE if status is TurnStatus.EXPIRED else _FAILED,
         forced=True,
+        digest=job.digest if isinstance(job, Retrieve) else "",
     )
 
 

@@ -257,7 +257,7 @@ def _close_forced(dialect: str) -> Any:
             "session": value("session"),
             "turn": value("turn"),
             "submission": value("submission"),
-            "digest": "",
+            "digest": value("digest"),
             "base": value("base"),
             "fence": value("fence"),
             "opened_at": value("now"),
@@ -283,6 +283,7 @@ def _record_values(record: Record, now: float) -> dict[str, Any]:
     return {
         **_named(record.key),
         "submission": record.submission,
+        "digest": record.digest,
         "base": record.base,
         "fence": record.fence,
         "status": record.status.value,
