@@ -52,6 +52,19 @@ def _freed(path: Path, cancelled: dict[str, float]) -> list[float]:
     return [stamps[turn] - at for turn, at in cancelled.items()]
 
 
+def _answering(asked: Asked) -> Callable[[], bool]:
+    return lambda: asked.first > 0
+
+
+def _handed_on(asked: Asked) -> Callable[[], bool]:
+    """Its passages are told of once its generation job has been published."""
+    return lambda: any(head.type == "retrieval" for _, head in asked.frames or ())
+
+
+def _over(*turns: Asked) -> Callable[[], bool]:
+    return lambda: all(asked.done for asked in turns)
+
+
 def _stage(asked: Asked, stage: str) -> float:
     found = (at for at, head in asked.frames or () if head.type == "turn.status" and head.stage == stage)
     return next(found, 0.0)
@@ -66,12 +79,13 @@ async def idle(folder: Path, amqp: str, count: int) -> list[Cancels]:
     async with house(folder, amqp, plan=plan) as running:
         first, second = await open_sessions(running.ports, 2, keep=True)
         for _ in range(count):
-            held, next_one = first.ask(ENDLESS), None
-            await until(lambda held=held: held.first, "an answer")  # type: ignore[misc]
+            held = first.ask(ENDLESS)
+            await until(_answering(held), "an answer")
             next_one = second.ask(SHORT)
-            await asyncio.sleep(0.04 + random.random() * 0.02)  # it waits in the queue; out of step with the tokens
+            await until(_handed_on(next_one), "the other turn's passages")
+            await asyncio.sleep(0.02 + random.random() * 0.02)  # it waits in the queue; out of step with the tokens
             at = cancelled[held.turn] = first.cancel(held)
-            await until(lambda a=held, b=next_one: a.done and b.done, "the end of both turns")  # type: ignore[misc]
+            await until(_over(held, next_one), "the end of both turns")
             _check(held, "cancelled")
             starts.append(_stage(next_one, "generating") - at)
             ends.append(held.done - at)
@@ -120,10 +134,10 @@ async def _cancel_often(session: Session, count: int, cancelled: dict[str, float
     took = []
     for _ in range(count):
         held = session.ask(ENDLESS)
-        await until(lambda held=held: held.first, "an answer")  # type: ignore[misc]
+        await until(_answering(held), "an answer")
         await asyncio.sleep(random.random() * 0.05)
         at = cancelled[held.turn] = session.cancel(held)
-        await until(lambda held=held: held.done, "the end of the turn")  # type: ignore[misc]
+        await until(_over(held), "the end of the turn")
         _check(held, "cancelled")
         took.append(held.done - at)
     return took
