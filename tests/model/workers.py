@@ -456,7 +456,7 @@ def _confirmed(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     proc: Proc = m.table[s[slot]]
     waiting = (m.table[run.job].base, run.fence)
     # A job published once more has not ended anything.
-    twin = REPEATED if job.again and not isinstance(job, Record) and run.exit[0].endswith(stage) else waiting
+    twin = REPEATED if "repeated is done" not in m.mutations and job.again and not isinstance(job, Record) and run.exit[0].endswith(stage) else waiting
     runs = tuple(
         r._replace(phase="waited", twin=twin) if r.phase == "wait" and r.twin == waiting and r.turn == run.turn else r
         for r in proc.runs

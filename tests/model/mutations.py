@@ -1,0 +1,105 @@
+"""Mechanisms switched off, one at a time: each must show itself as a violation.
+
+Some are rules of the model's shells and row (named in ``Model.mutations``); others replace a function of the real
+machines. ``where`` is a small world in which the loss shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from parley_gateway.core import flow
+from parley_gateway.core.effects import Publish
+from parley_gateway.core.entry import Phase
+from parley_gateway.core.session import Session
+from parley_gateway.core.turn import Turn
+from parley_protocol.events import Terminal
+from parley_runtime.work import admission
+
+from .world import Size
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """``sees``: the number of the invariant that is violated. ``rule``: switched off inside the model; ``patch``:
+    (object, attribute, replacement) in the real machines.
+    """
+
+    name: str
+    sees: str
+    where: Size
+    rule: str = ""
+    patch: tuple[Any, str, Any] | None = None
+
+    @contextmanager
+    def applied(self) -> Iterator[tuple[str, ...]]:
+        """The rules to switch off; what is patched is restored afterwards."""
+        if self.patch is None:
+            yield (self.rule,)
+            return
+        owner, attribute, replacement = self.patch
+        original = getattr(owner, attribute)
+        setattr(owner, attribute, replacement)
+        try:
+            yield ()
+        finally:
+            setattr(owner, attribute, original)
+
+
+def _size(*kinds: str, **more: Any) -> Size:
+    return Size(kinds=frozenset(kinds), **more)
+
+
+def _never_raised(turn: Turn, fence: int) -> bool:
+    return not (turn.closed or turn.frozen or fence < turn.fence)
+
+
+def _trusting(job: Any, *, redelivered: bool, delivery_count: int | None) -> bool:
+    """Without ``again``: only the broker's flag is looked at."""
+    return not (redelivered or delivery_count)
+
+
+def _unreconciled(turn: Turn, terminal: Terminal) -> None:
+    """The terminal's text is not compared with what was delivered."""
+    if not turn.closed:
+        turn.known = turn.closed = turn.frozen = True
+        turn.held = None
+        turn.terminal = terminal
+
+
+def _impatient(entry: Any, verdict: Any, sender: str) -> list[Any]:
+    """A frozen turn stops its runs before the forced record is safe."""
+    entry.recorded = True
+    return _STALE(entry, verdict, sender)
+
+
+def _all_at_once(session: Session) -> list[Any]:
+    """Every turn of a session is published as it comes."""
+    effects: list[Any] = []
+    for entry in session.open:
+        if entry.phase is Phase.QUEUED and entry.forced is None:
+            entry.phase = Phase.PUBLISHING
+            effects.append(Publish(entry))
+    return effects
+
+
+_STALE: Callable[[Any, Any, str], list[Any]] = flow._stale
+
+MUTATIONS = (
+    Mutation("fence test in the record", "4", _size("channel"), rule="fence test"),
+    Mutation("again", "3", _size("unknown"), patch=(admission, "certainly_first", _trusting)),
+    Mutation("raise in begin", "6", _size("channel"), patch=(Turn, "begin", _never_raised)),
+    Mutation("row reads", "8", _size("epoch"), rule="row reads"),
+    Mutation("reconciliation", "5", _size("epoch"), patch=(Turn, "close", _unreconciled)),
+    Mutation("submission test", "1", _size("unknown"), rule="submission test"),
+    Mutation("session order", "9", Size(faults=0, turns=2), patch=(Session, "advance", _all_at_once)),
+    Mutation("expected fence of a claim", "1", _size("channel"), rule="expected fence"),
+    Mutation("later stages alone answer running", "1", _size("channel"), rule="first stage answers"),
+    Mutation("no adoption while leaving", "1", _size("channel"), rule="adopt while leaving"),
+    Mutation("stop only after the record", "1", Size(faults=0, cancels=1), patch=(flow, "_stale", _impatient)),
+    Mutation("a repeated job is no duplicate", "1", _size("engine"), rule="repeated is done"),
+)
+
