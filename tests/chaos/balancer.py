@@ -34,7 +34,7 @@ class Line:
     far: asyncio.StreamWriter
 
     def drop(self) -> None:
-        """Reset both sides."""
+        """Cut both sides, without a closing handshake of the WebSocket."""
         for writer in (self.near, self.far):
             writer.transport.abort()
 
@@ -61,7 +61,7 @@ class Door:
         return self.lines[-1].gateway if self.lines else ""
 
     def drop(self, *, elsewhere: bool = False) -> int:
-        """Reset the client's connections; returns how many. ``elsewhere``: it comes back to another gateway."""
+        """Cut the client's connections; returns how many. ``elsewhere``: it comes back to another gateway."""
         if elsewhere and self.lines:
             self.avoid = self.gateway
         lines = tuple(self.lines)
@@ -131,9 +131,11 @@ class Balancer:
             line = Line(backend.name, writer, far_writer)
             door.lines.append(line)
             door.opened += 1
-            await asyncio.gather(_copy(reader, far_writer, None), _copy(far_reader, writer, door.reading))
-        except (OSError, asyncio.CancelledError):
-            pass  # either side is gone, or the run is over
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_copy(reader, far_writer, None))
+                both.create_task(_copy(far_reader, writer, door.reading))
+        except asyncio.CancelledError:
+            pass  # the run is over
         finally:
             if line is not None:
                 door.lines.remove(line)
@@ -157,14 +159,14 @@ class Balancer:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may: asyncio.Event | None) -> None:
-    """One direction, until it ends; then its far side is told the end."""
-    while True:
-        if may is not None:
-            await may.wait()
-        data = await reader.read(CHUNK)
-        if not data:
-            break
-        writer.write(data)
-        await writer.drain()
+    """One direction, until it ends or either side is gone; then its far side is told the end."""
     with suppress(OSError, RuntimeError):
+        while True:
+            if may is not None:
+                await may.wait()
+            data = await reader.read(CHUNK)
+            if not data:
+                break
+            writer.write(data)
+            await writer.drain()
         writer.write_eof()

@@ -1,1 +1,13 @@
-"""Brokers for the fault matrix, and what a failed run leaves behind."""
+"""What a run of the matrix leaves behind where a test fails."""
+
+import pytest
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Name the report of a failed run: it has the timeline of faults and turns, and lies beside every log."""
+    outcome = yield
+    report = outcome.get_result()
+    folder = getattr(item, "funcargs", {}).get("out")
+    if report.failed and folder is not None:
+        report.sections.append(("chaos report", f"report, history and logs: {folder}"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,8 @@ FINISH_S = 90.0
 """Longest wait for the ends of open turns, after every fault is healed: more than their longest deadline."""
 PROGRESS_S = 10.0
 BUSY = Habits()
+BROKEN = (AssertionError, RuntimeError, subprocess.SubprocessError)
+"""A process that does not become ready or does not end, a broker that does not start or does not obey: the run ends."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ async def matrix(options: RunOptions, volleys: Sequence[Volley], say: Callable[[
         firing = Matrix(run.world, run.history, run.fleet, options.world.seed, say)
         try:
             await firing.run(chosen)
-        except AssertionError as error:  # a process that does not become ready, or does not end
+        except BROKEN as error:
             run.problems.append(str(error))
         outcome = await _end(run)
         outcome.cells = firing.cells
@@ -130,7 +133,7 @@ async def storm(options: RunOptions, minutes: float, stop: asyncio.Event, say: C
         telling = asyncio.ensure_future(_tell(run))
         try:
             await _rage(run, options, time.monotonic() + minutes * 60, stop)
-        except AssertionError as error:
+        except BROKEN as error:
             run.problems.append(str(error))
         finally:
             telling.cancel()
