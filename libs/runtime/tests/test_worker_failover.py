@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from parley_protocol.control import Alive, Attach, Audience, Begin, Leave, Running
+from parley_protocol.control import Alive, Attach, Audience, Begin, Leave, Running, Stop
 from parley_protocol.events import Delta, Snapshot, Status
 from parley_protocol.routes import Stage
 from parley_protocol.work import Record
@@ -247,3 +247,33 @@ async def test_leaving_detaches_and_generation_goes_on(house: House) -> None:
     assert isinstance(result, Record)
     assert (result.text, result.reply_to) == ("Hello world", ())
     assert house.gateway.text(KEY) == "Hello "
+
+
+async def test_a_stop_sends_every_other_gateway_to_the_row(house: House) -> None:
+    second = await house.another_gateway("gw2")
+    script = Script("Hello ", "world")
+    await house.worker(scripted(script))
+    script.allow()
+    await house.gateway.publish(prompt())
+    await house.gateway.until(lambda: house.gateway.text(KEY) == "Hello ")
+    async with asyncio.timeout(5):
+        while not second.events(KEY):
+            await second.control.broadcast(Audience.WORKERS, Attach("gw2", (KEY,)))
+    assert not second.of(KEY, Snapshot)[-1].ending
+    assert await house.gateway.control.send("w1", Stop(KEY))
+    await second.until(lambda: second.of(KEY, Snapshot)[-1].ending)
+    assert (second.of(KEY, Snapshot)[-1].text, second.text(KEY)) == ("Hello ", "Hello ")
+
+
+async def test_a_stop_has_nothing_to_say_to_the_only_gateway(house: House) -> None:
+    stuck = Script("Hello ", "world")
+    await house.worker(scripted(stuck))
+    stuck.allow()
+    await house.gateway.publish(prompt())
+    await house.gateway.until(lambda: house.gateway.text(KEY) == "Hello ")
+    assert await house.gateway.control.send("w1", Stop(KEY))
+    records = await house.tap(Stage.RECORD)
+    stuck.allow(9)
+    await house.gateway.publish(prompt(key=other()))
+    await records.next()
+    assert house.gateway.of(KEY, Snapshot) == []

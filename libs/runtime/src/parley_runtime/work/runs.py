@@ -116,10 +116,20 @@ class Runs:
             self.end_below(stop.key, stop.fence)
             return
         for run in tuple(self._live.get(stop.key, ())):
+            self._send_to_row(run)
             run.feed.mute()
             if run.stop(End.STOPPED):
                 count_waste(run, End.STOPPED.value)
         self._ended.pop(stop.key, None)
+
+    def _send_to_row(self, run: AnyRun) -> None:
+        """A turn that one gateway has ended by force: the others would hear of it only after a silence, since the
+        forced record names but the one. An ``ending`` snapshot makes them read the row.
+        """
+        speaks = run.end is None and (run.begun or run.fence == 1)
+        if speaks and len(run.feed.gateways) > 1:
+            run.output.ending = True
+            self._sink.emit(tuple(run.feed.gateways), run.key, run.fence, run.output.snapshot())
 
     def _on_attach(self, attach: Attach) -> None:
         # Following and queueing the snapshot happen in this one tick: nothing is missed and nothing is sent twice.
