@@ -107,6 +107,20 @@ async def cancelled_early(scene: Scene) -> None:
     await scene.until_counted(scene.world.of("inference"), JOBS, served)
 
 
+async def cancelled_elsewhere(scene: Scene) -> None:
+    """A client reads at two gateways and cancels at the second: the first hears of it without waiting for a silence.
+    No fault at all.
+    """
+    person = await scene.person()
+    await scene.ask(person, scene.question(salt=False, tokens=200, every=20))
+    await scene.until_half(person)
+    other = await scene.person(2, person.raw.session, (scene.turn,))
+    await other.until(lambda: scene.text(other))
+    await other.raw.send({"type": "turn.cancel", "turn": scene.turn})
+    await other.until(lambda: scene.turn in other.done)
+    await person.until(lambda: scene.turn in person.done, 1.5)
+
+
 async def second_gateway(scene: Scene) -> None:
     """As :func:`zombie`, but the client also reads at another gateway, which only the first worker knows of: whoever
     takes over has to find it, before the sleeper speaks to it again.
@@ -258,6 +272,7 @@ SCENARIOS: Final[dict[str, Act]] = {
     "overtaken-record": overtaken_record,
     "cancel-to-nobody": cancel_to_nobody,
     "cancelled-early": cancelled_early,
+    "cancelled-elsewhere": cancelled_elsewhere,
     "second-gateway": second_gateway,
     "cut-off": cut_off,
     "confirm-lost": confirm_lost,

@@ -206,7 +206,7 @@ class Scene:
 
     async def until_half(self, person: Person) -> None:
         """Three of the six tokens. Raises TimeoutError."""
-        await person.until(lambda: self.text(person).count(" ") == 3)
+        await person.until(lambda: self.text(person).count(" ") >= 3)
 
 
 async def counted(members: list[Member], sample: str) -> float:
