@@ -53,6 +53,7 @@ def _sent(state: State, sent: Sent) -> None:
             _start(state, client, socket, turn, frame, sent.at)
         case "turn.cancel":
             client.session.cancels[turn] = sent.at
+            client.cancelled.add(turn)
         case _:
             pass
 
@@ -66,6 +67,7 @@ def _start(state: State, client: Client, socket: Socket, turn: str, frame: Frame
     if frame.get("interrupt"):
         for other in client.line:
             session.cancels[other] = at
+            client.cancelled.add(other)
     if track.sent_at is None:
         track.sent_at = at
     track.ask_again(socket)

@@ -51,6 +51,8 @@ class Client:
         self.session = session
         self.tracks: dict[str, Track] = {}
         self.line: dict[str, Track] = {}
+        self.cancelled: set[str] = set()
+        """Turns that this client itself has cancelled: what was delivered to it is what is kept."""
         self._sockets: dict[int, Socket] = {}
         self._positions: dict[str, tuple[str, int, float]] = {}
         self._forgot = False

@@ -363,6 +363,16 @@ def test_a_fault_explains_a_restart_a_failure_and_a_long_cancel() -> None:
         assert judge(run.finished()).violations == [], write.__name__
 
 
+def test_a_cancel_keeps_the_text_of_who_cancelled_whatever_other_readers_have() -> None:
+    run = begun().delta("t1", WORDS[0])
+    twin = run.other("a+1", "session-a").open(hello={"session": "session-a"}).start("t1").accepted("t1")
+    twin.delta("t1", WORDS[0]).send(type="turn.cancel", turn="t1")
+    run.delta("t1", WORDS[1])
+    twin.done("t1", WORDS[0], status="cancelled")
+    run.restarted("t1").delta("t1", WORDS[0]).done("t1", WORDS[0], status="cancelled")
+    assert judge(run.finished()).violations == []
+
+
 def test_a_salted_answer_and_one_whose_gateway_died_may_start_anew() -> None:
     run = Script().open().asked("t1", text="why? salt").accepted("t1").delta("t1", WORDS[0]).fault("kill-inference")
     assert judge(answered(run.restarted("t1")).done("t1", WHOLE).finished()).violations == []

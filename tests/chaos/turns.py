@@ -86,7 +86,7 @@ def _fenced(state: State, client: Client, track: Track, text: str, at: float) ->
     last, since = next(reversed(began.items()))
     late = [run for run in runs if run != last]
     sound = all(name.endswith(("-rag", "-inference")) for name in state.faults.names(track.sent_at or 0.0, at))
-    if late and sound and at - since > BEGUN_S:
+    if late and sound and at - since > BEGUN_S and not client.session.partial:
         what = f"run {late[0]!r} speaks {at - since:.1f} s after run {last!r} has begun"
         state.breach("fenced", client, track.turn, at, what)
 
@@ -110,7 +110,7 @@ def _explain(state: State, client: Client, track: Track, at: float) -> None:
 def _seamless(state: State, client: Client, track: Track, at: float) -> None:
     """Every run of this turn says the same, and its gateway could tell the next run what it had delivered."""
     names = set(state.faults.names(track.sent_at or 0.0, at))
-    if names <= KILLED_WORKERS:
+    if names <= KILLED_WORKERS and not client.session.partial:
         state.breach("seamless", client, track.turn, at, f"it starts anew although only {', '.join(sorted(names))}")
 
 
@@ -145,7 +145,7 @@ def _status(state: State, client: Client, track: Track, frame: Frame, at: float)
     if cancelled is not None and track.restarts and track.restarts[-1] > cancelled:
         if status != "cancelled":
             _explain(state, client, track, at)
-        elif not _explained(state, client, since, at):
+        elif track.turn in client.cancelled and not _explained(state, client, since, at):
             state.breach("cancel-text", client, track.turn, at, "the text was taken back after the cancel")
     if status == "failed":
         fault = frame.get("fault") or {}

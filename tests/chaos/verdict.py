@@ -51,7 +51,7 @@ RULES: Final[dict[str, Rule]] = {
     "restart": Rule("G6", "other", "an answer starts anew only where a fault explains it"),
     "seamless": Rule("G6", "other", "an answer that repeats itself goes on where it was when only workers were killed"),
     "uncalled-cancel": Rule("G7", "other", "a turn ends `cancelled` only where its client cancelled it"),
-    "cancel-text": Rule("G7", "other", "a cancelled turn keeps exactly the text delivered"),
+    "cancel-text": Rule("G7", "other", "a cancelled turn keeps exactly the text delivered to who cancelled it"),
     "cancel-ignored": Rule("G7", "other", "after a cancel the answer does not go on"),
     "close-code": Rule("G9", "other", "sockets end with 4000 to 4099, or without a word where a process died"),
     "retry-time": Rule("G10", "other", "a turn refused as overloaded is told when to come back"),
