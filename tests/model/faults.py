@@ -54,7 +54,7 @@ def _worker(m: Model, state: State, slot: int, stage: str, proc: Proc) -> Iterat
     new = list(state)
     _give_back(m, new, slot)
     new[slot] = m.put(Proc())
-    yield "kill", ("kill", stage, slot), new
+    yield "kill rag" if stage == RETRIEVE else "kill engine", ("kill", stage, slot), new
     if any(run.lease for run in proc.runs):
         new = list(state)
         _give_back(m, new, slot)
@@ -107,7 +107,7 @@ def _gateway(m: Model, state: State, slot: int) -> Iterator[Step]:
     place = slot - FIRST_GATE
     lanes = m.table[state[LANES]]
     if gate.entries or gate.sinks:
-        yield "kill", ("kill gateway", gate.name), _killed(m, state, slot)
+        yield "kill gateway", ("kill gateway", gate.name), _killed(m, state, slot)
     if gate.open:
         new = list(state)
         new[LANES] = m.put((*lanes[:place], (), *lanes[place + 1 :]))
@@ -180,7 +180,7 @@ def _queues(m: Model, state: State) -> Iterator[Step]:
         new[QUEUE] = m.put(())
         for message in back:
             m.enqueue(new, *message)
-        yield "kill", ("kill recorder and parker",), new
+        yield "kill recorder", ("kill recorder and parker",), new
     for message in dict.fromkeys(messages):
         queue, job, flag = message
         if queue not in (RETRIEVE, GENERATE):

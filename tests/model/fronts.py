@@ -311,6 +311,16 @@ def _stored(m: Model, record: Record, row: Any) -> None:
 
 def settling(m: Model, state: State) -> Iterator[Step]:
     """Steps of recorder and parker that concern nobody else; the confirm of a job, which an event would stand for."""
+    lanes = m.table[state[LANES]]
+    for slot in m.gates:
+        gate: Gate = m.table[state[slot]]
+        for lane, _ in lanes[slot - FIRST_GATE]:
+            entry = gate.entry(lane[0])
+            over = entry is not None and (entry.turn.closed or lane[2] < entry.turn.fence)
+            if lane[1] and over and m.host(state, f"{lane[1]}:{lane[2]}", lane[0]) is None:
+                new = list(state)
+                pop(m, new, slot - FIRST_GATE, lane)
+                yield "", ("nobody cares for", lane), new
     if not state[CANCELS]:
         for slot in m.gates:
             for out in m.table[state[slot]].outs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .world import FAULT_KINDS, Size
+from .world import Size
 
 
 def single(kind: str, **more: object) -> Size:
@@ -10,26 +10,24 @@ def single(kind: str, **more: object) -> Size:
     return Size(kinds=frozenset([kind]), **more)  # type: ignore[arg-type]
 
 
-QUIET = frozenset(FAULT_KINDS) - {"kill", "channel", "unknown", "drain"}
-"""Kinds whose worlds are small."""
-
 CI: dict[str, Size] = {
     "no fault, 2 tokens": Size(faults=0, tokens=2),
     "cancel at any moment": Size(faults=0, cancels=1),
     "two turns": Size(faults=0, turns=2),
     "a second socket at the same gateway": Size(faults=0, second="same"),
     **{f"one fault: {kind}": single(kind) for kind in ("epoch", "batch", "control", "time", "drop", "stall")},
-    **{f"one fault: {kind}": single(kind) for kind in ("refusal", "seat", "poison")},
+    **{f"one fault: {kind}": single(kind) for kind in ("refusal", "seat", "poison", "kill recorder")},
     "one fault: epoch, answers differ": single("epoch", engine="differs"),
 }
 """A minute in all."""
 
 MORE: dict[str, Size] = {
-    **{f"one fault: {kind}": single(kind) for kind in ("engine", "budget", "kill", "channel", "unknown", "drain")},
-    "one fault: kill, answers differ": single("kill", engine="differs"),
-    "one fault: kill, engine continues": single("kill", engine="continues"),
+    **{f"one fault: {kind}": single(kind) for kind in ("engine", "budget", "kill engine", "unknown", "drain")},
+    **{f"one fault: {kind}": single(kind) for kind in ("kill gateway", "kill rag", "channel")},
+    "one fault: kill engine, answers differ": single("kill engine", engine="differs"),
+    "one fault: kill engine, engine continues": single("kill engine", engine="continues"),
     "one fault: channel, answers differ": single("channel", engine="differs"),
-    "one fault: kill, every stage claims": single("kill", always=True),
+    "one fault: kill engine, every stage claims": single("kill engine", always=True),
     "one fault: drop, 2 tokens": single("drop", tokens=2),
     "one fault: drop, gateways leave": single("drop", abandon=True),
     "a second socket at the other gateway": Size(faults=0, second="other"),

@@ -219,13 +219,26 @@ def _run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Itera
 
 def settling(m: Model, state: State) -> Iterator[Step]:
     """Steps that concern nobody else once no fault is left: an ack for which another run answers, the last flush of a
-    run that is over, and a confirm which no other delivery of the stage's jobs, and no first stage, can ask about.
+    run that is over, a confirm which no other delivery of the stage's jobs, and no first stage, can ask about, and a
+    word to a worker that has nothing of the turn and will get nothing older.
     """
     for slot, stage in m.procs:
         for run in m.table[state[slot]].runs:
             if run.phase in ("decline", "flush") or (run.phase == "sent" and not _may_ask(m, state, stage, run)):
                 steps = list(_run_steps(m, state, slot, stage, run))
                 yield steps[-1] if run.phase == "sent" else steps[0]
+
+
+    for message in m.table[state[CTL]]:
+        slot = message[1]
+        if slot in m.gates or message[0] not in ("begin", "stop"):
+            continue
+        proc: Proc = m.table[state[slot]]
+        stage = dict(m.procs)[slot]
+        if not proc.runs and not proc.ended and all(stage != queue for queue, _, _ in m.table[state[QUEUE]]):
+            new = list(state)
+            new[CTL] = m.put(tuple(other for other in m.table[state[CTL]] if other is not message))
+            yield "", ("nothing to end", *message), new
 
 
 def _may_ask(m: Model, state: State, stage: str, run: Run) -> bool:

@@ -30,7 +30,10 @@ TOLD, SETTLED, PARKED = "told", "settled", "parked"
 """
 
 FAULT_KINDS = (
-    "kill",  # a process, between any two of its steps
+    "kill rag",  # a first stage's worker, between any two of its steps
+    "kill engine",
+    "kill gateway",
+    "kill recorder",  # and parker
     "channel",  # a worker loses its deliveries and goes on
     "unknown",  # the outcome of a publish
     "epoch",  # a gateway's event queue is lost
