@@ -390,6 +390,21 @@ def test_a_turn_asked_again_after_its_end_is_told_anew_and_whole() -> None:
     assert [violation.rule for violation in verdict.violations] == ["two-answers"]
 
 
+def test_a_question_that_crosses_its_own_end_may_be_told_once_more() -> None:
+    """Sent once more before its end is read, and accepted after it."""
+
+    def crossed() -> Script:
+        return answered(begun().start("t1")).done("t1", WHOLE)
+
+    told_again = crossed().accepted("t1")
+    told_again.seqs.clear()
+    assert judge(answered(told_again).done("t1", WHOLE).finished()).violations == []
+    unasked = crossed()
+    unasked.seqs.clear()
+    verdict = judge(answered(unasked).done("t1", WHOLE).finished())
+    assert {violation.rule for violation in verdict.violations} == {"after-done"}
+
+
 def test_one_injection_aimed_at_several_turns_is_one_fault() -> None:
     run = Script().open()
     at = run.at

@@ -61,6 +61,8 @@ def _accepted(state: State, client: Client, socket: Socket, frame: Frame, at: fl
         return
     track, session = state.track(client, turn), client.session
     track.accepted += 1
+    if turn in socket.starts:
+        track.ask_again(socket)  # it may have been sent before its end was read
     if track.accepted_at is None:
         track.accepted_at = at
     if not session.partial and track.accepted > session.starts[turn]:

@@ -127,7 +127,7 @@ class Track:
         self._findings.breach(rule, self.client, self.turn, at, what)
 
     def ask_again(self, socket: Socket) -> None:
-        """Sent after its end was read: the socket that told it may tell it anew, from the start."""
+        """Sent, or accepted, after its end was read: the socket that told it may tell it anew, from the start."""
         if self._over and socket.number == self._socket:
             self._socket = 0
 
