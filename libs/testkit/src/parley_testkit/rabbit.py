@@ -23,7 +23,7 @@ import pytest
 BIN = Path("/usr/lib/rabbitmq/bin")
 READY_S = 60.0
 STOP_S = 20.0
-CTL_S = 30.0
+CTL_S = 60.0
 PORTS = (20_000, 32_000)
 IMAGES_ENV = "PARLEY_TEST_RABBITMQ_IMAGES"
 DEFAULT_IMAGES = "rabbitmq:3.10-management,rabbitmq:4.0-management"
