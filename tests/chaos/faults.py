@@ -283,7 +283,7 @@ async def unread(scene: Scene) -> AsyncIterator[None]:
 def _process_faults() -> list[Fault]:
     found = []
     for role in PROCESSES:
-        one = f"a {role} process"
+        one = f"{'an' if role == 'inference' else 'a'} {role} process"
         found += [
             Fault(f"kill-{role}", f"SIGKILL of {one}, then a new one", role, killed),
             Fault(f"stop-{role}", f"{one} hangs for longer than 2.5 heartbeats", role, paused, (3.5, 8.0)),

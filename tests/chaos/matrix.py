@@ -141,7 +141,7 @@ class Matrix:
                 one if isinstance(one, Cell) else Cell(volley.fault, phase, missed=f"{type(one).__name__}: {one}")
                 for phase, one in zip(volley.phases, found, strict=True)
             ]
-            held = [cell for cell in cells if not cell.missed]
+            held = self._held(cells, aims)
             scene = Scene(
                 self.world,
                 rng,
@@ -160,6 +160,14 @@ class Matrix:
                 await copies.close()
         self.ended += await self.world.steady()
         return cells
+
+    def _held(self, cells: list[Cell], aims: list[Aim]) -> list[Cell]:
+        """The cells whose turns are at their phases still."""
+        holding = {aim.turn for aim in aims if aim.stop.holds}
+        for cell in cells:
+            if not cell.missed and cell.turn not in holding:
+                cell.missed = "the turn went on before the others had come to their phases"
+        return [cell for cell in cells if not cell.missed]
 
     async def _hit(self, volley: Volley, fault: Fault, scene: Scene, held: list[Cell], aims: list[Aim]) -> None:
         name = scene.target.name if scene.target is not None else fault.hits

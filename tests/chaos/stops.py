@@ -32,6 +32,7 @@ class Stop:
     point: str
     _reached: asyncio.Future[Reached] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _holds: bool = False
 
     async def reached(self, within_s: float) -> Reached:
         """Raises TimeoutError."""
@@ -44,12 +45,24 @@ class Stop:
 
     @property
     def is_reached(self) -> bool:
+        """Whether a process has come to the point."""
         return self._reached.done()
 
+    @property
+    def holds(self) -> bool:
+        """Whether a process is held at the point now."""
+        return self._holds
+
     async def hold(self, reached: Reached) -> None:
-        if not self._reached.done():
-            self._reached.set_result(reached)
+        """Until released, or cancelled because the process is gone; a second process passes."""
+        if self._reached.done():
+            return
+        self._holds = True
+        self._reached.set_result(reached)
+        try:
             await self._released.wait()
+        finally:
+            self._holds = False
 
 
 class Stops:

@@ -147,10 +147,12 @@ async def test_a_stop_holds_the_first_process_that_comes(tmp_path: Path) -> None
         assert await reach(1, "retrieving") == b"go\n"
         held = asyncio.create_task(reach(1, "queued"))
         assert (await stop.reached(5)).pid == 1
+        assert stop.holds
         assert await reach(2, "queued") == b"go\n"
         assert not held.done()
         stop.release()
         assert await held == b"go\n"
+        assert not stop.holds
         assert [(one.pid, one.point) for one in stops.passed["hold-1"]] == [
             (1, "retrieving"),
             (1, "queued"),
