@@ -3,14 +3,14 @@ links and signals do the rest. Whole, Parley survives each of them; without its 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from .history import Finished, History, Reread
+from .interleavings import INTERLEAVINGS
 from .readers import reread
-from .scene import STEP_S, FixedDoor, Scene, counted
+from .scene import STEP_S, Act, FixedDoor, Scene, counted
 from .world import Member, World
 
 REREAD_S: Final = 2.0
@@ -31,15 +31,35 @@ async def killed_worker(scene: Scene) -> None:
 
 
 async def zombie(scene: Scene) -> None:
-    """A worker sleeps in mid-answer while another one takes over; it wakes when that one is in mid-answer, ends its
-    own answer and publishes its record.
+    """A worker sleeps in mid-answer while another one takes over; it wakes when that one is in mid-answer, and says
+    the rest of its own.
     """
     person = await scene.person()
     first = scene.hold("answer")
     await scene.ask(person, scene.question())
     sleeper = scene.member(await first.reached(STEP_S))
     await scene.until_half(person)
-    told, stored = await counted([sleeper], EVENTS), await counted(scene.world.of("rag"), RECORDS)
+    told = await counted([sleeper], EVENTS)
+    second = scene.hold("answer")
+    _sleep(scene, sleeper)
+    await second.reached(STEP_S)
+    await scene.until_anew(person, 1.0)
+    first.release()
+    sleeper.resume()
+    await scene.until_counted([sleeper], EVENTS, told)
+    second.release()
+
+
+async def zombie_record(scene: Scene) -> None:
+    """A worker sleeps when its answer is whole; it wakes when another one is in mid-answer, and publishes its record
+    before it hears of that.
+    """
+    person = await scene.person()
+    first = scene.hold("record")
+    await scene.ask(person, scene.question())
+    sleeper = scene.member(await first.reached(STEP_S))
+    await person.until(lambda: scene.text(person).endswith("t6"))
+    stored = await counted(scene.world.of("rag"), RECORDS)
     second = scene.hold("answer")
     _sleep(scene, sleeper)
     await second.reached(STEP_S)
@@ -47,7 +67,6 @@ async def zombie(scene: Scene) -> None:
     first.release()
     sleeper.resume()
     await scene.until_counted(scene.world.of("rag"), RECORDS, stored)
-    await scene.until_counted([sleeper], EVENTS, told)
     second.release()
 
 
@@ -264,11 +283,10 @@ async def two_questions(scene: Scene) -> None:
     stop.release()
 
 
-Act = Callable[[Scene], Awaitable[None]]
-
 SCENARIOS: Final[dict[str, Act]] = {
     "killed-worker": killed_worker,
     "zombie": zombie,
+    "zombie-record": zombie_record,
     "overtaken-record": overtaken_record,
     "cancel-to-nobody": cancel_to_nobody,
     "cancelled-early": cancelled_early,
@@ -281,6 +299,7 @@ SCENARIOS: Final[dict[str, Act]] = {
     "lost-news": lost_news,
     "dead-on-accept": dead_on_accept,
     "two-questions": two_questions,
+    **INTERLEAVINGS,
 }
 
 
@@ -294,7 +313,7 @@ class Show:
 
 
 SHOWS: Final = (
-    Show("no-fence-test", "zombie", "fenced"),
+    Show("no-fence-test", "zombie-record", "fenced"),
     Show("no-fence-test", "overtaken-record", "fenced"),
     Show("no-again", "cut-off", "fenced"),
     Show("no-again", "confirm-lost", "fenced"),
@@ -307,7 +326,7 @@ SHOWS: Final = (
     Show("accept-before-confirm", "dead-on-accept", "lost"),
     Show("no-session-order", "two-questions", "overlap"),
     Show("no-fence-at-gateway", "zombie", "fenced"),
-    Show("done-before-stored", "zombie", "record"),
+    Show("done-before-stored", "zombie-record", "record"),
     Show("no-forced-record", "cancelled-early", "lost"),
     Show("no-freeze", "cancelled", "cancel-text"),
 )

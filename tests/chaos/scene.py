@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -216,3 +216,6 @@ async def counted(members: list[Member], sample: str) -> float:
     )
     lines = [line for text in texts for line in text.splitlines() if line.startswith(sample)]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+Act = Callable[[Scene], Awaitable[None]]
