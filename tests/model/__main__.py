@@ -28,7 +28,7 @@ def main() -> int:
         for faults in options.faults:
             report = walk(_with(sizes.WALKS, faults), options.seed, options.walks, seconds=options.seconds)
             wrong += _tell(f"walks with up to {faults} faults", report, found=False)
-            print(f"{'':40} {report.kinds['faults']:,} faults")
+            print(f"{'':40} {report.faults:,} faults")
     return wrong
 
 

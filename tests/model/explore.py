@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ import msgspec
 
 from parley_protocol.work import Job
 
-from . import faults, fronts, workers
+from . import faults, fronts, settling, workers
 from .world import CANCELS, FAULTS, Model, Size, State, Step, Violation
 
 
@@ -29,7 +29,7 @@ class Report:
     violation: str = ""
     trace: list[str] = field(default_factory=list)
     stuck: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
+    faults: int = 0
 
     def line(self) -> str:
         """In one line."""
@@ -48,7 +48,7 @@ def successors(m: Model, state: State) -> Iterator[tuple[bool, tuple[Any, ...], 
     if not state[FAULTS]:
         if m.over(state):
             return
-        alone = next(fronts.settling(m, state), None) or next(workers.settling(m, state), None)
+        alone = next(settling.steps(m, state), None)
         if alone is not None:
             yield from _judged(m, True, alone[1], alone[2])
             return
@@ -86,7 +86,9 @@ def successors(m: Model, state: State) -> Iterator[tuple[bool, tuple[Any, ...], 
             yield from _judged(m, False, ("FAULT", "early", *label), new)
 
 
-def _judged(m: Model, free: bool, label: tuple[Any, ...], new: list[int]) -> Iterator[tuple[bool, tuple[Any, ...], State | str]]:
+def _judged(
+    m: Model, free: bool, label: tuple[Any, ...], new: list[int]
+) -> Iterator[tuple[bool, tuple[Any, ...], State | str]]:
     try:
         m.check(new)
     except Violation as violation:
@@ -141,7 +143,12 @@ def search(size: Size, mutations: tuple[str, ...] = (), *, limit: int = 5_000_00
 
 
 def _liveness(
-    m: Model, report: Report, order: list[State], parents: array[int], edges: tuple[array[int], array[int]], goals: list[int]
+    m: Model,
+    report: Report,
+    order: list[State],
+    parents: array[int],
+    edges: tuple[array[int], array[int]],
+    goals: list[int],
 ) -> None:
     """Walk the fault-free steps backwards from the states in which everybody has read the end."""
     before: list[list[int]] = [[] for _ in order]
@@ -204,9 +211,11 @@ def _walk(m: Model, rng: random.Random, report: Report) -> None:
             report.trace = _told(m, path, [*labels, bad[1]], report.violation)
             return
         pick = rng.choice(costly) if costly and (not free or rng.random() < 0.12) else rng.choice(free)
-        report.kinds["faults"] += state[FAULTS] - pick[2][FAULTS]
+        following = pick[2]
+        assert not isinstance(following, str)
+        report.faults += state[FAULTS] - following[FAULTS]
         report.steps += 1
-        state = pick[2]
+        state = following
         path.append(state)
         labels.append(pick[1])
         if m.over(state) and not free:
@@ -220,7 +229,7 @@ def trace(m: Model, order: list[State], parents: array[int], last: int, label: A
         path.append(parents[path[-1]])
     states = [order[number] for number in reversed(path)]
     labels = []
-    for state, following in zip(states, states[1:], strict=False):
+    for state, following in itertools.pairwise(states):
         labels.append(next(label for _, label, new in successors(m, state) if new == following))
     if label is not None:
         labels.append(label)
@@ -243,7 +252,13 @@ def _word(m: Model, part: Any) -> str:
         extra = {name: getattr(part, name) for name in ("status", "text", "forced") if hasattr(part, name)}
         more = " ".join(f"{name}={value!s}" for name, value in extra.items())
         return f"[{kind} {part.submission} base={part.base} fence={part.fence} again={part.again} {more}]"
-    if isinstance(part, tuple) and len(part) == 3 and isinstance(part[0], str) and isinstance(part[1], int) and part[0] in ("retrieve", "generate"):
+    if (
+        isinstance(part, tuple)
+        and len(part) == 3
+        and isinstance(part[0], str)
+        and isinstance(part[1], int)
+        and part[0] in ("retrieve", "generate")
+    ):
         return f"{_word(m, m.table[part[1]])} redelivered={part[2]}"
     if isinstance(part, msgspec.Struct):
         return str(part)

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from . import gate as at
-from .fronts import pop, publish
+from . import inputs as at
+from .fronts import pop
 from .gate import Gate
+from .handlers import expire, fail
 from .runs import Proc, Run
-from .workers import expire, fail
 from .world import (
     CLIENTS,
     CTL,
@@ -22,7 +22,6 @@ from .world import (
     LANES,
     PARKED,
     QUEUE,
-    RECORD,
     RETRIEVE,
     SETTLED,
     TOLD,
@@ -58,7 +57,7 @@ def _worker(m: Model, state: State, slot: int, stage: str, proc: Proc) -> Iterat
     if any(run.lease for run in proc.runs):
         new = list(state)
         _give_back(m, new, slot)
-        yield "channel", ("channel lost", stage, slot), new
+        yield "channel rag" if stage == RETRIEVE else "channel engine", ("channel lost", stage, slot), new
     for run in proc.runs:
         yield from _run(m, state, slot, stage, run)
 
@@ -176,7 +175,10 @@ def _queues(m: Model, state: State) -> Iterator[Step]:
     messages = m.table[state[QUEUE]]
     if any(flag in (TOLD, SETTLED, PARKED) for _, _, flag in messages):
         new = list(state)
-        back = [(q, j, "delivery_limit" if q == DEAD else False) if f in (TOLD, SETTLED, PARKED) else (q, j, f) for q, j, f in messages]
+        back = [
+            (q, j, "delivery_limit" if q == DEAD else False) if f in (TOLD, SETTLED, PARKED) else (q, j, f)
+            for q, j, f in messages
+        ]
         new[QUEUE] = m.put(())
         for message in back:
             m.enqueue(new, *message)
@@ -194,6 +196,3 @@ def _queues(m: Model, state: State) -> Iterator[Step]:
             m.dequeue(new, message)
             m.enqueue(new, DEAD, job, "delivery_limit")
             yield "poison", ("delivery limit", queue), new
-
-
-__all__ = ["RECORD", "publish", "steps"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,13 +15,11 @@ from parley_rag.parker import record_for
 from parley_runtime.store.ports import Superseded
 from parley_runtime.work.envelope import terminal_of
 
-from . import gate as at
+from . import inputs as at
 from . import row as rows
 from .gate import INDEX, KEYS, REQUESTS, Gate, Live
-from .runs import Proc
-from .workers import timeless
+from .runs import timeless
 from .world import (
-    CANCELS,
     CLIENTS,
     CTL,
     DEAD,
@@ -42,7 +39,9 @@ from .world import (
     State,
     Step,
     Told,
+    Violation,
 )
+
 
 def steps(m: Model, state: State) -> Iterator[Step]:
     """Everything that clients, gateways, recorder and parker may do next."""
@@ -52,7 +51,7 @@ def steps(m: Model, state: State) -> Iterator[Step]:
         yield from _events(m, state, slot)
         yield from _timers(m, state, slot)
     yield from _control(m, state)
-    yield from _recorder(m, state)
+    yield from recorder(m, state)
 
 
 # --- clients -------------------------------------------------------------------------------------------------------
@@ -137,7 +136,7 @@ def _publishing(m: Model, state: State, slot: int) -> Iterator[Step]:
     """``publishing.Publishing``: a try, its outcome, its confirm."""
     gate: Gate = m.table[state[slot]]
     for out in gate.outs:
-        kind, turn, status, sent = out
+        kind, turn, _, sent = out
         new = list(state)
         if sent:
             m.gate_step(new, slot, at.on_accepted if kind == "job" else at.on_recorded, turn, out)
@@ -151,7 +150,9 @@ def _publishing(m: Model, state: State, slot: int) -> Iterator[Step]:
             yield "unknown", ("publish, outcome unknown", kind, arrives, gate.name), new
 
 
-def publish(m: Model, s: list[int], slot: int, out: tuple[str, int, str, bool], *, arrives: bool, confirmed: bool) -> None:
+def publish(
+    m: Model, s: list[int], slot: int, out: tuple[str, int, str, bool], *, arrives: bool, confirmed: bool
+) -> None:
     """One try."""
     kind, turn, status, _ = out
     gate: Gate = m.table[s[slot]]
@@ -270,7 +271,7 @@ def _control(m: Model, state: State) -> Iterator[Step]:
 # --- recorder and parker -------------------------------------------------------------------------------------------
 
 
-def _recorder(m: Model, state: State) -> Iterator[Step]:
+def recorder(m: Model, state: State) -> Iterator[Step]:
     """``recorder.Recorder._record``: commit, event, ack. ``parker.Parker._serve``: record, ack."""
     for message in dict.fromkeys(m.table[state[QUEUE]]):
         queue, job, flag = message
@@ -303,39 +304,12 @@ def _recorder(m: Model, state: State) -> Iterator[Step]:
 
 
 def _stored(m: Model, record: Record, row: Any) -> None:
-    from .world import Violation
-
     if not record.forced and record.fence != row.fence:
         raise Violation(f"4: an answer of fence {record.fence} was stored in a row of fence {row.fence}")
 
 
-def settling(m: Model, state: State) -> Iterator[Step]:
-    """Steps of recorder and parker that concern nobody else; the confirm of a job, which an event would stand for."""
-    lanes = m.table[state[LANES]]
-    for slot in m.gates:
-        gate: Gate = m.table[state[slot]]
-        for lane, _ in lanes[slot - FIRST_GATE]:
-            entry = gate.entry(lane[0])
-            over = entry is not None and (entry.turn.closed or lane[2] < entry.turn.fence)
-            if lane[1] and over and m.host(state, f"{lane[1]}:{lane[2]}", lane[0]) is None:
-                new = list(state)
-                pop(m, new, slot - FIRST_GATE, lane)
-                yield "", ("nobody cares for", lane), new
-    if not state[CANCELS]:
-        for slot in m.gates:
-            for out in m.table[state[slot]].outs:
-                if out[0] == "job" and out[3]:
-                    new = list(state)
-                    m.gate_step(new, slot, at.on_accepted, out[1], out)
-                    yield "", ("confirm", "job", m.table[state[slot]].name), new
-    if any(flag in (TOLD, SETTLED, PARKED) for _, _, flag in m.table[state[QUEUE]]):
-        for step in _recorder(m, state):
-            if step[1][0] in ("recorder acks", "recorder tells", "parker acks"):
-                yield step
-
-
 def _park(m: Model, new: list[int], message: tuple[str, int, Any]) -> Step:
-    queue, job, flag = message
+    _, job, flag = message
     m.dequeue(new, message)
     if flag == PARKED:
         return "", ("parker acks",), new
@@ -344,6 +318,3 @@ def _park(m: Model, new: list[int], message: tuple[str, int, Any]) -> Step:
         m.enqueue(new, RECORD, m.put(timeless(record)))
     m.enqueue(new, DEAD, job, PARKED)
     return "", ("parker records", flag), new
-
-
-__all__ = ["Proc", "connect", "partial", "pop", "publish", "steps"]

@@ -15,27 +15,21 @@ import msgspec
 from parley_gateway.core import effects as fx
 from parley_gateway.core import flow
 from parley_gateway.core.entry import Check, Entry, Phase, Request
-from parley_gateway.core.resume import Returning, resume, to_read
 from parley_gateway.core.session import Session
 from parley_gateway.core.turn import HOLD_S, TERMINAL_HOLD_S, Turn, Verdict
 from parley_gateway.core.view import View
 from parley_gateway.core.watch import SILENCE_S
-from parley_protocol.client import Accepted, AnswerDelta, Done, ErrorFrame, Restarted, ServerFrame
-from parley_protocol.control import Begin
+from parley_protocol.client import ServerFrame
 from parley_protocol.events import Event, Terminal, TurnStatus
-from parley_protocol.faults import ProtocolError
 from parley_protocol.ids import TurnKey
 from parley_protocol.position import Position, TextCheck, decode_position
-from parley_runtime.store.ports import TurnRow
 
 SEQ = 100
 BUDGET_S = 100.0
 LATER_S = 50.0
 KEYS = (TurnKey("t", "s", "1"), TurnKey("t", "s", "2"))
 INDEX = {key.turn: index for index, key in enumerate(KEYS)}
-REQUESTS = tuple(
-    Request(turn=key.turn, text="q", kb="k", budget_s=BUDGET_S, digest="d" + key.turn) for key in KEYS
-)
+REQUESTS = tuple(Request(turn=key.turn, text="q", kb="k", budget_s=BUDGET_S, digest="d" + key.turn) for key in KEYS)
 _TIMES = frozenset(
     ("accepted_at", "deadline_at", "due_at", "ended_at", "first_at", "heard", "started_at", "span", "watch", "session")
 )
@@ -92,7 +86,7 @@ class TurnSnap(NamedTuple):
 class EntrySnap(NamedTuple):
     """``core.entry.Entry``. ``answered``: the highest fence whose begin was answered (a ghost for invariant 6)."""
 
-    index: int
+    place: int
     phase: Phase
     asked: bool
     row_digest: str
@@ -129,7 +123,7 @@ class Gate(NamedTuple):
 
     def entry(self, index: int) -> EntrySnap | None:
         for entry in self.entries:
-            if entry.index == index:
+            if entry.place == index:
                 return entry
         return None
 
@@ -185,9 +179,9 @@ class Live:
         self.session.line = [self.session.entries[KEYS[index].turn] for index in gate.line]
 
     def _thaw(self, snap: EntrySnap) -> None:
-        key = KEYS[snap.index]
+        key = KEYS[snap.place]
         turn = _thaw_turn(key, snap.turn)
-        entry = Entry(self.session, turn, REQUESTS[snap.index] if snap.asked else None, 0.0, BUDGET_S)
+        entry = Entry(self.session, turn, REQUESTS[snap.place] if snap.asked else None, 0.0, BUDGET_S)
         entry.phase, entry.row_digest, entry.submission = snap.phase, snap.row_digest, snap.submission
         entry.again, entry.checking, entry.forced = snap.again, snap.checking, snap.forced
         entry.detached_fence, entry.abandoned = snap.detached, snap.abandoned
@@ -263,12 +257,16 @@ class Live:
             tuple(_freeze(entry, self.answered) for entry in session.entries.values()),
             tuple(INDEX[entry.turn.key.turn] for entry in session.open),
             tuple(INDEX[entry.turn.key.turn] for entry in session.line),
-            tuple(sorted(sock.name for sock in session.sinks)),
+            tuple(sorted(_name(sink) for sink in session.sinks)),
             stalled,
             tuple(self.outs),
             self.gate.abandon_s,
         )
         return self.out
+
+
+def _name(sink: Any) -> str:
+    return str(sink.name)
 
 
 def _thaw_turn(key: TurnKey, snap: TurnSnap) -> Turn:
@@ -335,231 +333,10 @@ def _freeze(entry: Entry, answered: dict[str, int]) -> EntrySnap:
             tuple(getattr(turn, slot) for slot in TURN_REST),
         ),
         tuple(
-            ViewSnap(
-                v.sink.name, v.seq != 0, v.at, v.rev, v.restarts, v.checked, v.floor, v.done
-            )
+            ViewSnap(_name(v.sink), v.seq != 0, v.at, v.rev, v.restarts, v.checked, v.floor, v.done)
             for v in entry.views
         ),
     )
-
-
-# --- inputs ------------------------------------------------------------------------------------------------------
-
-
-def on_events(gate: Gate, index: int, fence: int, events: tuple[Event, ...], sender: str) -> Out:
-    """A batch's part for one turn arrives."""
-    live = Live(gate)
-    live.events(index, fence, events, sender)
-    return live.freeze()
-
-
-def on_begin(gate: Gate, index: int, fence: int, sender: str) -> Out:
-    """A run is about to speak."""
-    live = Live(gate)
-    entry = live.entry(index)
-    if entry is not None:
-        live.carry(flow.on_begin(entry, Begin(KEYS[index], fence, sender), gate.name))
-    return live.freeze()
-
-
-def on_tick(gate: Gate, index: int, what: str, row: TurnRow | None) -> Out:
-    """A timer: ``watch``, ``hold``, ``cancel``, ``leave`` or ``deadline``; the row it asks for is read at once."""
-    live = Live(gate)
-    entry = live.entry(index)
-    assert entry is not None
-    if what == "watch":
-        entry.watch.due, entry.watch.ending_until = 0.0, 0.0
-    elif what == "hold":
-        entry.turn.hold_until = -1.0
-    elif what == "cancel":
-        entry.cancel_by = -1.0
-    elif what == "leave":
-        entry.leave_at = -1.0
-    else:
-        entry.deadline_at = 0.0
-    live.carry(flow.on_tick(entry, 0.0))
-    if entry.watch.on:
-        entry.watch.due = SILENCE_S
-    _read(live, entry, row)
-    return live.freeze()
-
-
-def on_detached(gate: Gate, index: int, fence: int, row: TurnRow | None) -> Out:
-    """The owner of a run says that nobody follows it; the row is read at once."""
-    live = Live(gate)
-    entry = live.entry(index)
-    if entry is not None:
-        live.carry(flow.on_detached(entry, fence))
-        _read(live, entry, row)
-    return live.freeze()
-
-
-def _read(live: Live, entry: Entry, row: TurnRow | None) -> None:
-    """``watcher.Watcher._read``."""
-    index = INDEX[entry.turn.key.turn]
-    sends, live.out.sends = live.out.sends, []
-    for send in sends:
-        if send[0] != "read":
-            live.out.sends.append(send)
-            continue
-        live.carry(flow.on_row(entry, row, 0.0))
-        if send[2] and not entry.ended:
-            live.out.sends.append(("attach", index))
-
-
-def on_start(gate: Gate, index: int, sink: str) -> Out:
-    """The client sends a turn."""
-    live = Live(gate)
-    try:
-        live.carry(live.session.start(REQUESTS[index], live.socks[sink], 0.0))
-    except ProtocolError as error:
-        live.out.trouble = f"start refused: {error}"
-    return live.freeze()
-
-
-def on_cancel(gate: Gate, index: int) -> Out:
-    """The client cancels. A turn that is not known here is none to cancel."""
-    live = Live(gate)
-    if live.entry(index) is not None:
-        live.carry(live.session.cancel(KEYS[index].turn, 0.0))
-    return live.freeze()
-
-
-def on_accepted(gate: Gate, index: int, out: tuple[str, int, str, bool]) -> Out:
-    """The job is confirmed: the end of ``publishing.Publishing.publish``."""
-    live = Live(gate)
-    live.outs.remove(out)
-    entry = live.entry(index)
-    if entry is not None:
-        live.carry(live.session.accept(entry, 0.0))
-    return live.freeze()
-
-
-def on_recorded(gate: Gate, index: int, out: tuple[str, int, str, bool]) -> Out:
-    """The forced record is confirmed: the end of ``publishing.Publishing.record``."""
-    live = Live(gate)
-    live.outs.remove(out)
-    entry = live.entry(index)
-    if entry is not None:
-        entry.recorded = True
-    live.out.sends.append(("stop", index, 0, ""))
-    return live.freeze()
-
-
-def on_submitted(
-    gate: Gate, index: int, submission: str, old: tuple[str, int, str, bool], new: tuple[str, int, str, bool] | None
-) -> Out:
-    """A try of publishing goes out under ``submission``; ``old`` becomes ``new``."""
-    live = Live(gate)
-    entry = live.entry(index)
-    if entry is not None:
-        entry.submission = submission
-    live.outs.remove(old)
-    if new is not None:
-        live.outs.append(new)
-    return live.freeze()
-
-
-def on_unknown(gate: Gate, index: int) -> Out:
-    """The outcome of publishing the job is unknown: it is published again under a new submission, unless no longer
-    wanted.
-    """
-    live = Live(gate)
-    entry = live.entry(index)
-    if entry is not None:
-        entry.again = True
-    if entry is None or entry.phase is not Phase.PUBLISHING or entry.forced is not None:
-        live.outs = [out for out in live.outs if out[:2] != ("job", index)]
-    return live.freeze()
-
-
-def without(gate: Gate, old: tuple[str, int, str, bool], new: tuple[str, int, str, bool] | None) -> Gate:
-    """``gate`` with a pending publish replaced."""
-    outs = list(gate.outs)
-    outs.remove(old)
-    return gate._replace(outs=tuple(outs + ([new] if new is not None else [])))
-
-
-def on_leave(gate: Gate, sink: str) -> Out:
-    """The socket is gone."""
-    live = Live(gate)
-    live.session.detach(live.socks[sink], 0.0)
-    del live.socks[sink]
-    return live.freeze()
-
-
-def on_reconnect(gate: Gate) -> Out:
-    """The gateway's event queue was lost: ``dispatch.Dispatch.watch_all``."""
-    live = Live(gate)
-    for entry in live.session.open:
-        flow.watch_now(entry, 0.0, "reconnect")
-    return live.freeze()
-
-
-def on_room(gate: Gate, sink: str) -> Out:
-    """A stalled socket can be written to again."""
-    live = Live(gate._replace(stalled=tuple(name for name in gate.stalled if name != sink)))
-    sock = live.socks[sink]
-    for entry in live.session.entries.values():
-        for view in entry.views:
-            if view.sink is sock:
-                sock.touch(view)
-    return live.freeze()
-
-
-def wanted(gate: Gate, position: Position | None, pending: tuple[int, ...]) -> list[int]:
-    """Turns whose rows ``hello`` reads."""
-    turns = [KEYS[index].turn for index in pending]
-    return [INDEX[turn] for turn in to_read(Live(gate).session, position, turns)]
-
-
-def on_hello(
-    gate: Gate,
-    sink: str,
-    position: Position | None,
-    pending: tuple[int, ...],
-    rows: tuple[TurnRow, ...],
-    after: tuple[TurnRow, ...],
-    starts: tuple[int, ...],
-) -> Out:
-    """``connection.Connection._resume``, then the turns the client sends again."""
-    live = Live(gate)
-    sock = live.socks[sink] = Sock(sink)
-    client = Returning(
-        position=position,
-        pending=[KEYS[index].turn for index in pending],
-        rows={row.key.turn: row for row in rows},
-        after=after,
-        now=0.0,
-        wall=0.0,
-        window_s=600.0,
-        budget_s=BUDGET_S,
-    )
-    result = resume(live.session, sock, client)
-    if result.gap:
-        live.out.trouble = "3: a client within its window was told of a gap"
-    live.session.attach(sock)
-    live.carry(result.effects)
-    for index in starts:
-        live.carry(live.session.start(REQUESTS[index], sock, 0.0))
-    return live.freeze()
-
-
-def show(frame: ServerFrame) -> str:
-    """A frame in a few words."""
-    match frame:
-        case Accepted(turn=turn):
-            return f"accepted {turn}"
-        case AnswerDelta(text=text):
-            return f"delta {text!r}"
-        case Restarted():
-            return "restarted"
-        case Done(status=status, text=text):
-            return f"done {status.value} {text!r}"
-        case ErrorFrame(code=code):
-            return f"error {code}"
-        case _:
-            return type(frame).__name__
 
 
 def place(frame: Any) -> Position:

@@ -89,17 +89,18 @@ def _all_at_once(session: Session) -> list[Any]:
 _STALE: Callable[[Any, Any, str], list[Any]] = flow._stale
 
 MUTATIONS = (
-    Mutation("fence test in the record", "4", _size("channel"), rule="fence test"),
+    Mutation("fence test in the record", "4", _size("channel rag", "channel engine"), rule="fence test"),
     Mutation("again", "3", _size("unknown"), patch=(admission, "certainly_first", _trusting)),
-    Mutation("raise in begin", "6", _size("channel"), patch=(Turn, "begin", _never_raised)),
+    Mutation("raise in begin", "6", _size("channel rag", "channel engine"), patch=(Turn, "begin", _never_raised)),
     Mutation("row reads", "8", _size("epoch"), rule="row reads"),
     Mutation("reconciliation", "5", _size("epoch"), patch=(Turn, "close", _unreconciled)),
     Mutation("submission test", "1", _size("unknown"), rule="submission test"),
     Mutation("session order", "9", Size(faults=0, turns=2), patch=(Session, "advance", _all_at_once)),
-    Mutation("expected fence of a claim", "1", _size("channel"), rule="expected fence"),
-    Mutation("later stages alone answer running", "1", _size("channel"), rule="first stage answers"),
-    Mutation("no adoption while leaving", "1", _size("channel"), rule="adopt while leaving"),
+    Mutation("expected fence of a claim", "1", _size("channel rag", "channel engine"), rule="expected fence"),
+    Mutation(
+        "later stages alone answer running", "1", _size("channel rag", "channel engine"), rule="first stage answers"
+    ),
+    Mutation("no adoption while leaving", "1", _size("channel rag", "channel engine"), rule="adopt while leaving"),
     Mutation("stop only after the record", "1", Size(faults=0, cancels=1), patch=(flow, "_stale", _impatient)),
     Mutation("a repeated job is no duplicate", "1", _size("engine"), rule="repeated is done"),
 )
-

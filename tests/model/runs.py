@@ -49,8 +49,8 @@ class OutSnap(NamedTuple):
 class Run(NamedTuple):
     """A delivery at a worker. ``lease``: its messages that are still ours to settle, as (queue, job id, redelivered).
     ``live``: in the process's registry. ``k``: pieces written, -1 before the first status. ``exit``: (queue, job id)
-    of what is to be published. ``twin``: (base, fence) of the run that is waited for. ``expects``: the fence that a claim expects of the row.
-    ``lonely``: gateways that have left it for good and would be told that nobody follows it.
+    of what is to be published. ``twin``: (base, fence) of the run that is waited for. ``expects``: the fence that a
+    claim expects of the row. ``lonely``: gateways that have left it for good and would be told that nobody follows it.
     """
 
     turn: int
@@ -168,6 +168,11 @@ class Stamped:
         return 1.0
 
 
+def stamped_of(run: Run, job: Job, stage: str) -> Any:
+    """Stands in for the LiveRun."""
+    return Stamped(run, job, stage)
+
+
 def timeless(job: Job) -> Job:
     """``job`` without what only figures need."""
     return msgspec.structs.replace(job, hops=(), budget_s=1.0, sent_at=0.0)
@@ -202,14 +207,17 @@ def leave(run: Any, key: Any, gateway: str) -> Any:
     return run._replace(gates=tuple(feed.gateways), behind=tuple(sorted(feed.behind)))
 
 
+def _stopped(run: Run, why: str) -> Run:
+    """``LiveRun.stop``, muted."""
+    return run._replace(gates=(), behind=(), end=run.end or ("" if run.leaving else why))
+
+
 def end_below(proc: Proc, turn: int, fence: int) -> Proc:
     """``work.runs.Runs.end_below``."""
     runs = []
     for run in proc.runs:
-        if run.live and run.turn == turn and run.fence < fence:
-            end = run.end or ("" if run.leaving else "superseded")
-            run = run._replace(gates=(), behind=(), end=end)
-        runs.append(run)
+        lower = run.live and run.turn == turn and run.fence < fence
+        runs.append(_stopped(run, "superseded") if lower else run)
     ended = tuple(run for run in proc.ended if not (run.turn == turn and run.fence < fence))
     return proc._replace(runs=tuple(runs), ended=ended)
 
@@ -218,8 +226,5 @@ def stop_all(proc: Proc, turn: int) -> Proc:
     """``work.runs.Runs._on_stop`` with fence 0."""
     runs = []
     for run in proc.runs:
-        if run.live and run.turn == turn:
-            end = run.end or ("" if run.leaving else "stopped")
-            run = run._replace(gates=(), behind=(), end=end)
-        runs.append(run)
+        runs.append(_stopped(run, "stopped") if run.live and run.turn == turn else run)
     return proc._replace(runs=tuple(runs), ended=tuple(run for run in proc.ended if run.turn != turn))

@@ -44,6 +44,7 @@ def plain(answer: Any) -> Any:
 
 async def both(store: Store, key: TurnKey, row: TurnRow | None, step: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     """The model's row and answer, and the store's answer."""
+    mine: Any
     match step:
         case ("first", submission, fence):
             row, mine = rows.claim_first(row, key, submission, submission, fence)

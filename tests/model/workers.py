@@ -10,48 +10,33 @@ from typing import Any
 
 import msgspec
 
-from parley_protocol.events import Event, Fault, TurnStatus
+from parley_protocol.events import TurnStatus
 from parley_protocol.work import Job, Record, Retrieve
-from parley_runtime.errors import EngineError, EngineRejected
-from parley_runtime.retry import Retry, after_failure
-from parley_runtime.stage import following, record
-from parley_runtime.store.ports import AlreadyClosed, Crossed, TurnRow
+from parley_runtime.run import Output
+from parley_runtime.store.ports import Crossed, TurnRow
 from parley_runtime.work.admission import Drop, Emit, Go, Refuse, expected_fence, first_step, verdict
 from parley_runtime.work.admission import Step as Ask
 from parley_runtime.work.envelope import terminal_of
-from parley_runtime.work.stamp import final, repeat, stamp
 
+from . import hearing
 from . import row as rows
 from .gate import INDEX, KEYS
+from .handlers import ended, work
 from .runs import (
-    REGISTERED,
     Ended,
     OutSnap,
     Proc,
     Run,
-    Stamped,
     end_below,
     flush,
-    follow,
     freeze,
-    leave,
-    stop_all,
     thaw,
-    timeless,
 )
-from .world import CTL, FAULTS, GENERATE, QUEUE, RECORD, RETRIEVE, Model, State, Step, Violation
+from .world import CTL, FAULTS, GENERATE, QUEUE, RETRIEVE, Model, State, Step, Violation
 
 SEATS = 2
 REPEATED = (-1, -1)
 """A twin that has published the same job once more."""
-_FAULT = Fault("failed", "f", False)
-_LATE = Fault("expired", "e", True)
-_ANSWER = "ab"
-
-
-def piece(engine: str, fence: int, k: int) -> str:
-    """Token ``k`` of a run: the same each time, or of its own."""
-    return _ANSWER[k] if engine != "differs" else chr(ord("a") + 2 * (fence - 1) + k)
 
 
 def steps(m: Model, state: State) -> Iterator[Step]:
@@ -60,10 +45,10 @@ def steps(m: Model, state: State) -> Iterator[Step]:
     for slot, stage in m.procs:
         proc: Proc = m.table[state[slot]]
         for run in proc.runs:
-            yield from _run_steps(m, state, slot, stage, run)
-        for ended in proc.ended:
-            yield from _ended_steps(m, state, slot, ended)
-    yield from _control(m, state)
+            yield from run_steps(m, state, slot, stage, run)
+        for end in proc.ended:
+            yield from _ended_steps(m, state, slot, end)
+    yield from hearing.steps(m, state)
 
 
 def _deliveries(m: Model, state: State) -> Iterator[Step]:
@@ -99,7 +84,8 @@ def _deliver(m: Model, s: list[int], slot: int, stage: str, message: tuple[str, 
 def _twin(m: Model, s: Any, slot: int, stage: str, run: Run) -> Run | None:
     """``Runs.twin``."""
     job: Job = m.table[run.job]
-    for other in m.table[s[slot]].runs:
+    proc: Proc = m.table[s[slot]]
+    for other in proc.runs:
         if not other.live or other.turn != run.turn or other.end:
             continue
         of: Job = m.table[other.job]
@@ -144,7 +130,8 @@ def _put(m: Model, s: list[int], slot: int, old: Run | None, new: Run | None) ->
     s[slot] = m.put(proc)
 
 
-def _run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Iterator[Step]:
+def run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Iterator[Step]:
+    """What one run may do next."""
     new = list(state)
     tag = (stage, slot, f"fence {run.fence}")
     if run.dirty and (run.live or run.phase == "flush"):
@@ -159,7 +146,7 @@ def _run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Itera
         yield "time", ("still detached?", name, *tag), new
         new = list(state)
     if run.end:
-        _ended(m, new, slot, stage, run)
+        ended(m, new, slot, stage, run)
         yield "", ("ended: " + run.end, *tag), new
         return
     match run.phase:
@@ -168,9 +155,9 @@ def _run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Itera
         case "read":
             row = m.row(state, run.turn)
             # Without a fault to come the proof cannot fail, and nobody else takes part in it.
-            reading = run._replace(phase="prove", expects=0 if row is None else row.fence)
+            reading: Run | None = run._replace(phase="prove", expects=0 if row is None else row.fence)
             if not state[FAULTS]:
-                reading = reading._replace(phase="claiming") if run.lease else None
+                reading = run._replace(phase="claiming", expects=0 if row is None else row.fence) if run.lease else None
             _put(m, new, slot, run, reading)
             yield "", ("read the row", *tag), new
         case "prove":
@@ -203,7 +190,7 @@ def _run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Itera
             _put(m, new, slot, run, speaking)
             yield "" if quick else "time", ("begin is answered" if quick else "begin times out", *tag), new
         case "work":
-            label = _work(m, new, slot, stage, run)
+            label = work(m, new, slot, stage, run)
             yield "", (label, *tag), new
         case "out":
             assert run.exit is not None
@@ -215,43 +202,6 @@ def _run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Itera
             yield "", ("confirm and ack", *tag), new
         case _:
             pass
-
-
-def settling(m: Model, state: State) -> Iterator[Step]:
-    """Steps that concern nobody else once no fault is left: an ack for which another run answers, the last flush of a
-    run that is over, a confirm which no other delivery of the stage's jobs, and no first stage, can ask about, and a
-    word to a worker that has nothing of the turn and will get nothing older.
-    """
-    for slot, stage in m.procs:
-        for run in m.table[state[slot]].runs:
-            if run.phase in ("decline", "flush") or (run.phase == "sent" and not _may_ask(m, state, stage, run)):
-                steps = list(_run_steps(m, state, slot, stage, run))
-                yield steps[-1] if run.phase == "sent" else steps[0]
-
-
-    for message in m.table[state[CTL]]:
-        slot = message[1]
-        if slot in m.gates or message[0] not in ("begin", "stop"):
-            continue
-        proc: Proc = m.table[state[slot]]
-        stage = dict(m.procs)[slot]
-        if not proc.runs and not proc.ended and all(stage != queue for queue, _, _ in m.table[state[QUEUE]]):
-            new = list(state)
-            new[CTL] = m.put(tuple(other for other in m.table[state[CTL]] if other is not message))
-            yield "", ("nothing to end", *message), new
-
-
-def _may_ask(m: Model, state: State, stage: str, run: Run) -> bool:
-    """Whether somebody may still look at ``run``: its twin, or a first stage that asks who is alive."""
-    stages = (stage, RETRIEVE)
-    if any(queue.removeprefix("ladder:") in stages for queue, _, _ in m.table[state[QUEUE]]):
-        return True
-    return any(
-        other is not run and other.phase not in ("flush", "decline")
-        for slot, of in m.procs
-        if of in stages
-        for other in m.table[state[slot]].runs
-    )
 
 
 def _answers(m: Model, message: tuple[Any, ...]) -> bool:
@@ -332,10 +282,8 @@ def _enter(m: Model, s: list[int], slot: int, stage: str, run: Run, go: Go, old:
     mine = m.put(msgspec.structs.replace(job, base=go.base, fence=go.fence))
     out = OutSnap(n=job.n, marks=job.marks)
     if go.fence > 1:
-        out = freeze(thaw_new(job))
-    run = run._replace(
-        job=mine, base=go.base, fence=go.fence, claimed=True, live=True, out=out, phase="work"
-    )
+        out = freeze(Output(job.n, job.marks, replaces=True))
+    run = run._replace(job=mine, base=go.base, fence=go.fence, claimed=True, live=True, out=out, phase="work")
     m.note_begun(s, run.turn, stage, run.fence)
     s[slot] = m.put(end_below(m.table[s[slot]], run.turn, run.fence))
     if go.fence == 1:
@@ -345,13 +293,6 @@ def _enter(m: Model, s: list[int], slot: int, stage: str, run: Run, go: Go, old:
     _put(m, s, slot, old, run)
     if "seat" not in m.size.kinds:
         _begin(m, s, slot, stage, run)
-
-
-def thaw_new(job: Job) -> Any:
-    """The Output of a run above fence 1, as ``LiveRun.begin`` makes it."""
-    from parley_runtime.run import Output
-
-    return Output(job.n, job.marks, replaces=True)
 
 
 def _adopt(m: Model, s: list[int], slot: int, stage: str, twin: Run, run: Run, go: Go) -> None:
@@ -391,77 +332,6 @@ def _begin(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     _announce(m, s, slot, stage, run.turn, run.fence)
 
 
-def _work(m: Model, s: list[int], slot: int, stage: str, run: Run) -> str:
-    """One step of the handler."""
-    stamped = Stamped(run, m.table[run.job], stage)
-    out = stamped.output
-    if stage == RETRIEVE:
-        out.status("retrieving")
-        out.retrieval("i", "r", ())
-        out.finish()
-        _leave(m, s, slot, run, out, stamp(stamped, following(stamped, ()), 0.0), GENERATE)
-        return "retrieve"
-    if run.k < 0:
-        out.status("generating")
-        k = 0
-        if m.size.engine == "continues" and out.prefix:
-            k = len(out.prefix)
-            out.delta(out.prefix)
-        if not s[FAULTS] and k < m.size.tokens:
-            out.delta(piece(m.size.engine, run.fence, k))
-            k += 1
-        _put(m, s, slot, run, run._replace(out=freeze(out), k=k, dirty=True))
-        return "generate"
-    if run.k < m.size.tokens:
-        out.delta(piece(m.size.engine, run.fence, run.k))
-        _put(m, s, slot, run, run._replace(out=freeze(out), k=run.k + 1, dirty=True))
-        return "token"
-    stamped.text = out.text
-    job = record(stamped)
-    out.finish()
-    _leave(m, s, slot, run, out, stamp(stamped, job, 0.0), RECORD)
-    return "finish"
-
-
-def _leave(m: Model, s: list[int], slot: int, run: Run, out: Any, job: Job, queue: str) -> None:
-    """What follows is about to be published; without a fault to come it is at once, since nothing can stop it."""
-    exit = (queue, m.put(timeless(job)))
-    if not s[FAULTS]:
-        m.enqueue(s, *exit)
-    phase = "out" if s[FAULTS] else "sent"
-    _put(m, s, slot, run, run._replace(out=freeze(out), dirty=True, phase=phase, exit=exit))
-
-
-def _ended(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
-    """``Exits.ended``."""
-    if run.end == "handed_over":
-        again = timeless(repeat(Stamped(run, m.table[run.job], stage), tries=m.table[run.job].tries))
-        _put(m, s, slot, run, run._replace(end="", phase="out", exit=(stage, m.put(again)), live=False))
-    else:
-        _put(m, s, slot, run, None)
-
-
-def fail(m: Model, s: list[int], slot: int, stage: str, run: Run, *, fatal: bool) -> str:
-    """``Exits.fail``: the engine has raised."""
-    job: Job = m.table[run.job]
-    stamped = Stamped(run, job, stage)
-    error = EngineRejected("no") if fatal else EngineError("not now")
-    outcome = after_failure(error, job.tries, 100.0)
-    if isinstance(outcome, Retry):
-        again = timeless(repeat(stamped, tries=job.tries + 1))
-        _put(m, s, slot, run, run._replace(phase="out", exit=("ladder:" + stage, m.put(again))))
-    else:
-        _leave(m, s, slot, run, stamped.output, final(stamped, TurnStatus.FAILED, _FAULT, 0.0, forced=False), RECORD)
-    return type(outcome).__name__
-
-
-def expire(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
-    """``Exits.expire``: the worker's own deadline."""
-    stamped = Stamped(run, m.table[run.job], stage)
-    job = final(stamped, TurnStatus.EXPIRED, _LATE, 0.0, forced=True)
-    _put(m, s, slot, run, run._replace(phase="out", exit=(RECORD, m.put(timeless(job)))))
-
-
 def _confirmed(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     """The confirm is seen: whoever waits is told, the deliveries are acked, the run is over."""
     assert run.exit is not None
@@ -469,7 +339,14 @@ def _confirmed(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     proc: Proc = m.table[s[slot]]
     waiting = (m.table[run.job].base, run.fence)
     # A job published once more has not ended anything.
-    twin = REPEATED if "repeated is done" not in m.mutations and job.again and not isinstance(job, Record) and run.exit[0].endswith(stage) else waiting
+    twin = (
+        REPEATED
+        if "repeated is done" not in m.mutations
+        and job.again
+        and not isinstance(job, Record)
+        and run.exit[0].endswith(stage)
+        else waiting
+    )
     runs = tuple(
         r._replace(phase="waited", twin=twin) if r.phase == "wait" and r.twin == waiting and r.turn == run.turn else r
         for r in proc.runs
@@ -477,9 +354,9 @@ def _confirmed(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     proc = proc._replace(runs=runs)
     remembers = isinstance(job, Record) and job.status is TurnStatus.COMPLETED
     if remembers:
-        ended = Ended(run.turn, run.fence, run.out._replace(ending=True), run.gates, run.behind, run.dirty)
+        after = Ended(run.turn, run.fence, run.out._replace(ending=True), run.gates, run.behind, run.dirty)
         others = tuple(end for end in proc.ended if end.turn != run.turn)
-        proc = proc.swap(run, None)._replace(ended=(*others, ended))
+        proc = proc.swap(run, None)._replace(ended=(*others, after))
     else:
         lingers = run.dirty and run.live and bool(run.gates)
         proc = proc.swap(run, run._replace(phase="flush", live=False, lease=(), exit=None) if lingers else None)
@@ -518,53 +395,3 @@ def _ended_steps(m: Model, state: State, slot: int, ended: Ended) -> Iterator[St
         m.emit(new, gateway, (ended.turn, GENERATE, ended.fence), events)
     new[slot] = m.put(proc._replace(ended=(*others, after)))
     yield "", ("flush after the end", slot), new
-
-
-def _control(m: Model, state: State) -> Iterator[Step]:
-    """A worker hears a control message."""
-    for message in m.table[state[CTL]]:
-        slot = message[1]
-        if slot in m.gates:
-            continue
-        new = list(state)
-        new[CTL] = m.put(tuple(other for other in m.table[state[CTL]] if other is not message))
-        new[slot] = m.put(_hear(m.table[state[slot]], message))
-        yield "", ("hear", *message), new
-
-
-def _hear(proc: Proc, message: tuple[Any, ...]) -> Proc:
-    kind, turn = message[0], message[2]
-    if kind == "begin":
-        return end_below(proc, turn, message[3])
-    if kind == "stop":
-        return end_below(proc, turn, message[3]) if message[3] else stop_all(proc, turn)
-    runs = list(proc.runs)
-    ended = list(proc.ended)
-    for place, run in enumerate(runs):
-        if not run.live or run.turn != turn:
-            continue
-        if kind == "prefix" and run.fence == message[3]:
-            runs[place] = _prefix(run, message[4], message[5])
-        elif kind == "attach" and not run.end:
-            runs[place] = follow(run, KEYS[turn], message[3])._replace(dirty=True)
-        elif kind in ("leave", "abandon"):
-            run = leave(run, KEYS[turn], message[3])
-            if kind == "abandon" and not run.gates and not run.end:
-                run = run._replace(lonely=tuple(sorted({*run.lonely, message[3]})))
-            runs[place] = run
-    if kind == "attach" and not any(run.live and run.turn == turn and not run.end for run in runs):
-        ended = [
-            follow(end, KEYS[turn], message[3])._replace(dirty=True) if end.turn == turn else end for end in ended
-        ]
-    return Proc(tuple(runs), tuple(ended))
-
-
-def _prefix(run: Run, gateway: str, text: str) -> Run:
-    """``Asks._prefix`` and ``Runs.follow``."""
-    run = follow(run, KEYS[run.turn], gateway)
-    if run.phase == "begin":
-        return run._replace(heard=max(run.heard, text, key=len))
-    return run._replace(dirty=True)
-
-
-__all__ = ["REGISTERED", "AlreadyClosed", "Event", "expire", "fail", "piece", "steps"]

@@ -7,15 +7,14 @@ that copying and hashing a state costs next to nothing, and a component's step i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from parley_protocol.client import Accepted, AnswerDelta, Done, ErrorFrame, Restarted
 from parley_protocol.events import Event, TurnStatus
-from parley_protocol.position import Position
 from parley_runtime.store.ports import TurnRow
 
 from .gate import INDEX, KEYS, SEQ, Gate, Out, place
+from .parts import Client, Ghost, Size, Told, Violation
 from .runs import Proc, Run
 
 FAULTS, CANCELS, ROWS, QUEUE, LANES, CTL, CLIENTS, GHOST, FIRST_GATE = range(9)
@@ -26,83 +25,7 @@ Step = tuple[str, tuple[Any, ...], list[int]]
 
 RETRIEVE, GENERATE, RECORD, DEAD = "retrieve", "generate", "record", "dead"
 TOLD, SETTLED, PARKED = "told", "settled", "parked"
-"""What the recorder has done with a record: committed and to be told of; to be acked. The parker: recorded, to be acked.
-"""
-
-FAULT_KINDS = (
-    "kill rag",  # a first stage's worker, between any two of its steps
-    "kill engine",
-    "kill gateway",
-    "kill recorder",  # and parker
-    "channel",  # a worker loses its deliveries and goes on
-    "unknown",  # the outcome of a publish
-    "epoch",  # a gateway's event queue is lost
-    "batch",  # one batch fails, and its sender knows
-    "control",  # one control message is lost
-    "time",  # a timer runs out while messages are still on their way
-    "drop",  # a client loses its socket
-    "stall",  # a client stops reading for a while
-    "engine",  # the engine fails: the retry ladder
-    "refusal",  # the engine refuses for good
-    "drain",  # a worker hands its run over
-    "seat",  # a run waits for a seat
-    "budget",  # a worker's, a gateway's or the broker's deadline passes
-    "poison",  # the delivery limit
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How large a world is. ``second``: where another socket of the session is ("", ``same`` or ``other`` gateway).
-    ``engine``: ``replays`` (the same answer each time), ``differs`` or ``continues``.
-    ``abandon``: gateways leave turns that nobody listens to. ``always``: later stages claim every delivery.
-    """
-
-    turns: int = 1
-    tokens: int = 1
-    gates: int = 2
-    rags: int = 1
-    engines: int = 2
-    faults: int = 1
-    cancels: int = 0
-    second: str = ""
-    engine: str = "replays"
-    kinds: frozenset[str] = frozenset(FAULT_KINDS)
-    abandon: bool = False
-    always: bool = False
-
-
-class Violation(Exception):
-    """An invariant does not hold after a step."""
-
-
-class Told(NamedTuple):
-    """What a client knows of a turn: ``new``, ``sent``, ``pending`` (accepted) or ``done``."""
-
-    state: str = "new"
-    text: str = ""
-    position: Position | None = None
-    cancelled: bool = False
-
-
-class Client(NamedTuple):
-    """``sock``: the gateway it is connected to, or "". ``last``: the turn of its last position. ``waits``: it joins
-    once the first client has sent a turn.
-    """
-
-    sock: str
-    turns: tuple[Told, ...]
-    last: int = -1
-    waits: bool = False
-
-
-class Ghost(NamedTuple):
-    """History that only the invariants read."""
-
-    accepted: tuple[bool, ...]
-    begun: tuple[tuple[tuple[str, int], ...], ...]
-    submissions: int = 0
-    gates: int = 0
+"""What the recorder has done with a record: committed, and to be told of; to be acked. The parker: to be acked."""
 
 
 class Model:
@@ -118,9 +41,7 @@ class Model:
         first = FIRST_GATE + size.gates
         stages = [RETRIEVE] * size.rags + [GENERATE] * size.engines
         self.procs = tuple((first + i, stage) for i, stage in enumerate(stages))
-        self.same = [
-            [slot for slot, stage in self.procs if stage == wanted] for wanted in (RETRIEVE, GENERATE)
-        ]
+        self.same = [[slot for slot, stage in self.procs if stage == wanted] for wanted in (RETRIEVE, GENERATE)]
 
     @property
     def abandon_s(self) -> float:
@@ -142,7 +63,9 @@ class Model:
         if size.second:
             clients.append(Client("", (Told(),) * size.turns, waits=True))
         names = [f"c{i}" for i in range(len(clients))]
-        gates = [Gate(f"g{i}", sinks=(names[0],) if i == 0 else (), abandon_s=self.abandon_s) for i in range(size.gates)]
+        gates = [
+            Gate(f"g{i}", sinks=(names[0],) if i == 0 else (), abandon_s=self.abandon_s) for i in range(size.gates)
+        ]
         ghost = Ghost((False,) * size.turns, ((),) * size.turns, 0, size.gates)
         lanes: tuple[Any, ...] = ((),) * size.gates
         parts = [(None,) * size.turns, (), lanes, (), tuple(clients), ghost, *gates]
@@ -202,9 +125,7 @@ class Model:
                 return slot
         return None
 
-    def emit(
-        self, state: list[int], name: str, lane: tuple[int, str, int], events: tuple[Event, ...]
-    ) -> None:
+    def emit(self, state: list[int], name: str, lane: tuple[int, str, int], events: tuple[Event, ...]) -> None:
         """A batch into a gateway's event queue; nothing where that process is gone."""
         slot = self.gate_slot(state, name)
         if slot is None:
@@ -302,8 +223,9 @@ class Model:
                 raise Violation(f"1: a turn ended with an error frame: {frame.code}")
             else:
                 seq = expected.get((name, turn), SEQ if told.position is not None else 0)
-                if frame.seq != seq:
-                    raise Violation(f"7: frame {frame.seq} came instead of {seq}")
+                number_of: int = getattr(frame, "seq", -1)
+                if number_of != seq:
+                    raise Violation(f"7: frame {number_of} came instead of {seq}")
                 expected[name, turn] = seq + 1
                 told = self._told(state, turn, told, frame)
                 clients[number] = clients[number]._replace(last=turn)
@@ -403,8 +325,8 @@ def _check_prefix(client: Client, name: str, gate: Gate) -> None:
         for view in entry.views:
             if view.sink != name or not turn.known or view.done:
                 continue
-            if client.turns[entry.index].text != turn.text:
-                seen = client.turns[entry.index].text
+            if client.turns[entry.place].text != turn.text:
+                seen = client.turns[entry.place].text
                 raise Violation(f"7: the client has {seen!r} of {turn.text!r}")
 
 

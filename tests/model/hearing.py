@@ -1,0 +1,56 @@
+"""Control messages as workers hear them: ``work/runs.py`` and ``work/asks.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .gate import KEYS
+from .runs import Proc, Run, end_below, follow, leave, stop_all
+from .world import CTL, Model, State, Step
+
+
+def steps(m: Model, state: State) -> Iterator[Step]:
+    """A worker hears a control message."""
+    for message in m.table[state[CTL]]:
+        slot = message[1]
+        if slot in m.gates:
+            continue
+        new = list(state)
+        new[CTL] = m.put(tuple(other for other in m.table[state[CTL]] if other is not message))
+        new[slot] = m.put(_hear(m.table[state[slot]], message))
+        yield "", ("hear", *message), new
+
+
+def _hear(proc: Proc, message: tuple[Any, ...]) -> Proc:
+    kind, turn = message[0], message[2]
+    if kind == "begin":
+        return end_below(proc, turn, message[3])
+    if kind == "stop":
+        return end_below(proc, turn, message[3]) if message[3] else stop_all(proc, turn)
+    runs = list(proc.runs)
+    ended = list(proc.ended)
+    for place, run in enumerate(runs):
+        if not run.live or run.turn != turn:
+            continue
+        if kind == "prefix" and run.fence == message[3]:
+            runs[place] = _prefix(run, message[4], message[5])
+        elif kind == "attach" and not run.end:
+            speaks = run.fence == 1 or run.phase not in ("seat", "begin")
+            runs[place] = follow(run, KEYS[turn], message[3])._replace(dirty=run.dirty or speaks)
+        elif kind in ("leave", "abandon"):
+            left: Run = leave(run, KEYS[turn], message[3])
+            if kind == "abandon" and not left.gates and not left.end:
+                left = left._replace(lonely=tuple(sorted({*left.lonely, message[3]})))
+            runs[place] = left
+    if kind == "attach" and not any(run.live and run.turn == turn and not run.end for run in runs):
+        ended = [follow(end, KEYS[turn], message[3])._replace(dirty=True) if end.turn == turn else end for end in ended]
+    return Proc(tuple(runs), tuple(ended))
+
+
+def _prefix(run: Run, gateway: str, text: str) -> Run:
+    """``Asks._prefix`` and ``Runs.follow``."""
+    run = follow(run, KEYS[run.turn], gateway)
+    if run.phase == "begin":
+        return run._replace(heard=max(run.heard, text, key=len))
+    return run._replace(dirty=True)
