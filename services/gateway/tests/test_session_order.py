@@ -13,6 +13,7 @@ from parley_protocol.client import Accepted, ErrorFrame
 from parley_protocol.control import Begin
 from parley_protocol.events import Delta, Fault, Marks, Refusal, Snapshot, Terminal, TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
+from parley_runtime.store.ports import TurnRow
 
 pytestmark = pytest.mark.unit
 
@@ -230,3 +231,16 @@ def test_a_refused_turn_does_not_hold_up_the_next():
     session.accept(second, 0.2)
     carry_out(flow.on_event(second, 1, Delta(0, 0, "x"), "w", 0.3)[1])
     assert reader.read == [("b", "AnswerDelta")]
+
+
+def test_a_turn_that_is_over_is_told_before_one_that_runs(session, socket):
+    running = session.follow("b", 1, 0.0, 100.0)
+    late = session.follow("a", 1, 0.0, 100.0, over=True)
+    assert not late.turn.waits
+    row = TurnRow(
+        key=late.turn.key, submission="s", digest="", base=1, fence=1, status=TurnStatus.COMPLETED, text="whole"
+    )
+    flow.on_row(late, row, 0.0)
+    assert late.ended
+    assert session.line == [running]
+    assert not running.turn.waits

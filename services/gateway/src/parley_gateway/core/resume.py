@@ -106,7 +106,8 @@ def _follow(
 ) -> Entry:
     entry = session.entries.get(turn)
     if entry is None:
-        entry = session.follow(turn, row.fence if row is not None else 1, client.now, client.budget_s)
+        over = row is not None and row.closed
+        entry = session.follow(turn, row.fence if row is not None else 1, client.now, client.budget_s, over=over)
         result.effects.append(Opened(entry))
         flow.watch_now(entry, client.now, "resume")
     entry.rejoin(client.now)

@@ -114,17 +114,19 @@ class Session:
         entry.watch.start(now, "cancel")
         return [Touch(entry)]
 
-    def follow(self, turn: TurnId, fence: int, now: float, budget_s: float) -> Entry:
-        """Hold a turn that was begun at another gateway, in the order of the calls; its text is not known yet."""
+    def follow(self, turn: TurnId, fence: int, now: float, budget_s: float, *, over: bool = False) -> Entry:
+        """Hold a turn that was begun at another gateway, in the order of the calls; its text is not known yet. One
+        whose row is closed (``over``) is older than any that is open, and is told of first.
+        """
         entry = Entry(self, Turn(self.key(turn), fence=fence, known=False), None, now, budget_s + FOLLOW_GRACE_S)
-        self._hold(entry)
+        self._hold(entry, first=over)
         return entry
 
-    def _hold(self, entry: Entry) -> None:
-        entry.turn.waits = bool(self.line)
+    def _hold(self, entry: Entry, *, first: bool = False) -> None:
+        entry.turn.waits = bool(self.line) and not first
         self.entries[entry.turn.key.turn] = entry
         self.open.append(entry)
-        self.line.append(entry)
+        self.line.insert(0 if first else len(self.line), entry)
 
     def _tell_on(self) -> list[Effect]:
         """Let the turns speak for which nothing older is open any more."""
