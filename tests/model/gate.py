@@ -82,6 +82,10 @@ class TurnSnap(NamedTuple):
     holding: bool
     rest: tuple[Any, ...]
 
+    @property
+    def waits(self) -> bool:
+        return bool(self.rest[TURN_REST.index("waits")])
+
 
 class EntrySnap(NamedTuple):
     """``core.entry.Entry``. ``answered``: the highest fence whose begin was answered (a ghost for invariant 6)."""

@@ -323,7 +323,7 @@ def _check_prefix(client: Client, name: str, gate: Gate) -> None:
     for entry in gate.entries:
         turn = entry.turn
         for view in entry.views:
-            if view.sink != name or not turn.known or view.done:
+            if view.sink != name or not turn.known or view.done or turn.waits:
                 continue
             if client.turns[entry.place].text != turn.text:
                 seen = client.turns[entry.place].text
