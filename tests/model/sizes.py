@@ -55,8 +55,8 @@ MORE: dict[str, Size] = {
 """Minutes each."""
 
 OPEN: dict[str, Size] = {"two faults: channel rag, twice": Size(faults=2, kinds=frozenset(["channel rag"]))}
-"""Known to break invariant 1: a claim in flight while its delivery is lost, and given to somebody who hears that the
-run before is alive and acks. The turn then rests on the claimer alone; should that one die too, the sweep ends the turn.
+"""Known to break invariant 1: a claim is in flight while its delivery is lost and given to somebody who hears that the
+run before is alive, and acks. The turn then rests on the claimer alone: should that one die too, the sweep ends it.
 """
 
 WALKS = Size(
