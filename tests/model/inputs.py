@@ -200,7 +200,6 @@ def on_hello(
         rows={row.key.turn: row for row in rows},
         after=after,
         now=0.0,
-        wall=0.0,
         window_s=600.0,
         budget_s=BUDGET_S,
     )

@@ -36,7 +36,7 @@ STEPS = st.lists(st.one_of(FIRST, FIRST, LATER, LATER, CLOSE), max_size=12)
 def plain(answer: Any) -> Any:
     """Without what the model leaves out: times and the question."""
     if isinstance(answer, TurnRow):
-        return msgspec.structs.replace(answer, opened_at=0.0, closed_at=0.0, question="")
+        return msgspec.structs.replace(answer, opened_at=0.0, closed_ago_s=0.0, question="")
     if isinstance(answer, AlreadyClosed | Stored):
         return type(answer), plain(answer.row)
     return answer

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import sqlalchemy as sa
 from msgspec.structs import replace
 
 from parley_protocol.events import Fault, Hop, Marks, Retrieval, Source, TurnStatus, Usage
@@ -21,6 +22,7 @@ from parley_runtime.store.ports import (
     Store,
     Stored,
     Superseded,
+    TurnRow,
 )
 
 KEY = TurnKey("acme", "s1", "t1")
@@ -41,6 +43,21 @@ async def store(store_url: str) -> AsyncIterator[Store]:
 
 async def claim(store: Store, key: TurnKey = KEY, submission: str = "sub", digest: str = "d") -> object:
     return await store.claim_first(key, submission=submission, digest=digest, question="Why?")
+
+
+def then(answer: object) -> object:
+    """A row, or what holds one, as if read at the moment it was closed."""
+    if isinstance(answer, list):
+        return [then(one) for one in answer]
+    if isinstance(answer, AlreadyClosed):
+        return AlreadyClosed(then(answer.row))
+    return replace(answer, closed_ago_s=0.0) if isinstance(answer, TurnRow) else answer
+
+
+async def aged(store: Store, sql: str) -> None:
+    """Let time pass."""
+    database = store._db
+    await database.write(database.prepare(sa.text(sql)), {})
 
 
 async def test_first_claim_opens_the_row_and_repeats_raise_the_fence(store: Store) -> None:
@@ -65,8 +82,8 @@ async def test_a_claim_that_names_a_fence_lands_only_above_that(store: Store) ->
     assert await store.claim_first(KEY, **named, fence=2) == Claimed(3, 3)
     stored = await store.close(record(fence=3, base=3))
     assert isinstance(stored, Stored)
-    assert await store.claim_later(KEY, base=3, fence=2) == AlreadyClosed(stored.row)
-    assert await store.claim_first(KEY, **named, fence=0) == AlreadyClosed(stored.row)
+    assert then(await store.claim_later(KEY, base=3, fence=2)) == AlreadyClosed(stored.row)
+    assert then(await store.claim_first(KEY, **named, fence=0)) == AlreadyClosed(stored.row)
     assert await store.claim_later(TurnKey("acme", "s1", "none"), base=1, fence=0) == NotMine()
 
 
@@ -110,12 +127,36 @@ async def test_closing_keeps_everything_of_the_record(store: Store) -> None:
     stored = await store.close(full)
     [row] = await store.rows([KEY])
     assert isinstance(stored, Stored)
-    assert stored.row == row
+    assert stored.row == then(row)
     assert (row.text, row.question, row.n) == (ODD, ODD, 17)
     assert (row.sources, row.usage, row.hops) == (full.sources, full.usage, full.hops)
     assert (row.fault, row.marks, row.status) == (full.fault, full.marks, TurnStatus.COMPLETED)
     assert row.closed
-    assert row.closed_at >= row.opened_at
+    assert 0.0 <= row.closed_ago_s < 60
+
+
+async def test_times_are_the_stores_own_whatever_a_process_takes_the_time_to_be(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process an hour behind claims and closes, one an hour ahead reads: an age is an age."""
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() - 3600.0)
+    await claim(store)
+    monkeypatch.setattr(time, "time", lambda: right() + 3600.0)
+    assert await store.overdue(60, limit=10) == []
+    [row] = await store.overdue(-60, limit=10)
+    assert abs(row.opened_at - right()) < 60
+    assert row.closed_ago_s == 0.0
+    monkeypatch.setattr(time, "time", lambda: right() - 3600.0)
+    stored = await store.close(record())
+    assert isinstance(stored, Stored)
+    assert stored.row.closed_ago_s == 0.0
+    monkeypatch.setattr(time, "time", lambda: right() + 3600.0)
+    [row] = await store.rows([KEY])
+    assert 0.0 <= row.closed_ago_s < 60
+    await aged(store, "UPDATE turns SET closed_at = closed_at - 700")
+    for [row] in (await store.rows([KEY]), await store.rows([KEY, replace(KEY, turn="x")])):
+        assert 700.0 <= row.closed_ago_s < 760
 
 
 async def test_a_superseded_record_is_refused(store: Store) -> None:
@@ -143,10 +184,10 @@ async def test_a_closed_row_never_changes(store: Store) -> None:
         record(text="cut", status=TurnStatus.CANCELLED, forced=True),
         record(text=None, status=TurnStatus.FAILED, forced=True),
     ):
-        assert await store.close(late) == AlreadyClosed(stored.row)
+        assert then(await store.close(late)) == AlreadyClosed(stored.row)
     for submission in ("sub", "other"):
-        assert await claim(store, submission=submission, digest="e") == AlreadyClosed(stored.row)
-    assert await store.rows([KEY]) == [stored.row]
+        assert then(await claim(store, submission=submission, digest="e")) == AlreadyClosed(stored.row)
+    assert then(await store.rows([KEY])) == [stored.row]
 
 
 async def test_a_forced_record_skips_the_fence_and_keeps_the_claims_question(store: Store) -> None:
@@ -173,8 +214,8 @@ async def test_a_forced_record_without_a_row_makes_a_closed_one(store: Store) ->
     stored = await store.close(forced)
     assert isinstance(stored, Stored)
     assert (stored.row.status, stored.row.text, stored.row.digest) == (TurnStatus.EXPIRED, None, "")
-    assert await claim(store) == AlreadyClosed(stored.row)
-    assert (await store.rows([KEY])) == [stored.row]
+    assert then(await claim(store)) == AlreadyClosed(stored.row)
+    assert then(await store.rows([KEY])) == [stored.row]
 
 
 async def test_a_record_cannot_leave_the_turn_open(store: Store) -> None:
@@ -275,8 +316,8 @@ async def test_only_one_of_many_closings_wins(store: Store, store_url: str) -> N
     finally:
         await other.aclose()
     [winner] = [one for one in results if isinstance(one, Stored)]
-    assert [one for one in results if not isinstance(one, Stored)] == [AlreadyClosed(winner.row)] * 29
-    assert await store.rows([KEY]) == [winner.row]
+    assert [then(one) for one in results if not isinstance(one, Stored)] == [AlreadyClosed(winner.row)] * 29
+    assert then(await store.rows([KEY])) == [winner.row]
 
 
 async def test_claims_race_with_closings(store: Store, store_url: str) -> None:
@@ -292,6 +333,6 @@ async def test_claims_race_with_closings(store: Store, store_url: str) -> None:
                 assert (claimed.fence, closed) == (2, Superseded())
             else:
                 assert isinstance(closed, Stored)
-                assert claimed == AlreadyClosed(closed.row)
+                assert then(claimed) == AlreadyClosed(closed.row)
     finally:
         await other.aclose()

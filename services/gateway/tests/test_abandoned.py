@@ -139,9 +139,7 @@ def test_somebody_who_comes_back_keeps_the_turn(returns):
 
 
 def come_back(session, socket):
-    client = Returning(
-        position=None, pending=["a"], rows={}, after=[], now=DUE + 4.0, wall=1.0, window_s=600.0, budget_s=100.0
-    )
+    client = Returning(position=None, pending=["a"], rows={}, after=[], now=DUE + 4.0, window_s=600.0, budget_s=100.0)
     resume(session, socket, client)
     session.attach(socket)
 

@@ -192,9 +192,7 @@ class OneTurn(RuleBasedStateMachine):
 
     def store(self, status, text, fence, n):
         key = self.entry.turn.key
-        self.row = TurnRow(
-            key=key, submission="x", digest="d", base=1, fence=fence, status=status, n=n, text=text, closed_at=1.0
-        )
+        self.row = TurnRow(key=key, submission="x", digest="d", base=1, fence=fence, status=status, n=n, text=text)
         self.network.append((fence, Terminal(n, status, text)))
 
     @rule()
@@ -240,7 +238,6 @@ class OneTurn(RuleBasedStateMachine):
             rows=rows,
             after=[],
             now=self.now,
-            wall=2.0,
             window_s=600.0,
             budget_s=100.0,
         )

@@ -1,6 +1,8 @@
 """Old rows go in batches, are counted, and only those that the settings name."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,12 +35,14 @@ async def ended(store: Store, turn: str) -> None:
     await store.close(Record(key=key, submission="a", budget_s=1, fence=1, status=TurnStatus.COMPLETED, text="So."))
 
 
-async def test_what_is_too_old_goes_in_batches_and_is_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_too_old_goes_in_batches_and_is_counted(store: Store, tmp_path: Path) -> None:
     for i in range(7):
         await ended(store, str(i))
-    await store.park(DeadInfo(id="d", queue="q", reason="r", cause="c", parked_at="2020-01-01T00:00:00.000Z"))
+    await store.park(DeadInfo(id="d", queue="q", reason="r", cause="c", parked_at="", body=b""))
     before = value(names.FORGOTTEN, "turns")
-    monkeypatch.setattr("parley_runtime.store.turns.time.time", lambda: 4e9)
+    with closing(sqlite3.connect(tmp_path / "p.db")) as file, file:  # let time pass
+        file.execute("UPDATE turns SET closed_at = closed_at - 7200")
+        file.execute("UPDATE dead SET parked_at = '2020-01-01T00:00:00.000Z'")
     kept = Retention(store, RetentionOptions(batch=3))
     assert await kept.sweep() == {"dead": 1}
     assert value(names.FORGOTTEN, "turns") == before

@@ -108,7 +108,6 @@ async def _returning(connection: Connection, frame: Hello, session: Session) -> 
         rows={key.turn: row for key, row in (rows or {}).items()},
         after=after[:MAX_AFTER],
         now=hub.now(),
-        wall=hub.process.clock.wall(),
         window_s=hub.settings.turns.resume_s,
         budget_s=hub.settings.turns.budget_s,
         gap=lost or read is None or len(after) > MAX_AFTER,

@@ -1,8 +1,8 @@
 """Retention: what is older than the installation wants to keep is removed, a few rows at a time.
 
 Turns still open are never touched. A turn id that comes again after its row has gone is a new turn: promises about
-repeated submissions hold for as long as rows are kept. Ages are by the wall clock of the process that looks. Any
-number of processes may look.
+repeated submissions hold for as long as rows are kept. Ages are by the clock of the store.
+Any number of processes may look.
 """
 
 import asyncio

@@ -9,9 +9,10 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+import sqlalchemy as sa
 from sqlalchemy import BindParameter, bindparam
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 from sqlalchemy.sql.type_api import TypeEngine
 
 Row = Sequence[Any]
@@ -29,6 +30,36 @@ def rfc3339(seconds: float) -> str:
 def value(name: str, kind: TypeEngine[Any] | None = None) -> BindParameter[Any]:
     """A parameter of a statement, given by ``name`` when it runs. (Plain column names are SQLAlchemy's own.)"""
     return bindparam(_PREFIX + name, type_=kind)
+
+
+_NOW: dict[DialectName, str] = {
+    # julianday has 40 microseconds to a step; unixepoch counts below a second only from SQLite 3.42 on.
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    # The statement's beginning, not the clock itself: an index on a time can be used with it.
+    "postgresql": "CAST(extract(epoch FROM statement_timestamp()) AS double precision)",
+}
+
+
+def now(dialect: DialectName) -> ColumnElement[float]:
+    """Seconds since 1970 by the database's clock, the same throughout a statement.
+
+    Every stored time that something is decided by is written and compared with this one clock, never with those of the
+    processes: their machines may disagree by hours. For SQLite it is the clock of the machine that all of them share.
+    """
+    return sa.literal_column(_NOW[dialect], sa.Float())
+
+
+def ago(dialect: DialectName, seconds: str) -> ColumnElement[float]:
+    """:func:`now` less the parameter ``seconds``."""
+    return now(dialect) - value(seconds, sa.Float())
+
+
+def as_text(dialect: DialectName, time: ColumnElement[float]) -> ColumnElement[str]:
+    """A time as :func:`rfc3339` gives it, made by the database."""
+    if dialect == "sqlite":
+        return sa.func.strftime(sa.literal_column("'%Y-%m-%dT%H:%M:%fZ'"), time, sa.literal_column("'unixepoch'"))
+    utc = sa.func.timezone(sa.literal_column("'UTC'"), sa.func.to_timestamp(time))
+    return sa.func.to_char(utc, sa.literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'"""))
 
 
 class Prepared:

@@ -1,13 +1,11 @@
 """Dead letters, kept with their cause until somebody has looked at them."""
 
-import time
-
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from parley_protocol.work import DeadInfo
-from parley_runtime.store.database import Database, rfc3339, value
+from parley_runtime.store.database import Database, ago, as_text, now, value
 from parley_runtime.store.schema import dead as table
 
 _encode = msgspec.json.Encoder()
@@ -22,7 +20,10 @@ class DeadTable:
         insert = sqlite.insert(table) if database.dialect == "sqlite" else postgresql.insert(table)
         self._park_dead = database.prepare(
             insert.values(
-                id=value("id"), info=value("info"), body=value("body"), parked_at=value("parked_at")
+                id=value("id"),
+                info=value("info"),
+                body=value("body"),
+                parked_at=as_text(database.dialect, now(database.dialect)),
             ).on_conflict_do_nothing(index_elements=[table.c.id])
         )
         limit = value("limit", sa.BigInteger())
@@ -34,7 +35,9 @@ class DeadTable:
         # Letters are numbered as they come, so the oldest are the first: looking at those few needs no index.
         first = sa.select(table.c.seq).order_by(table.c.seq).limit(limit)
         self._forget_dead = database.prepare(
-            sa.delete(table).where(table.c.seq.in_(first), table.c.parked_at < value("before")).returning(table.c.id)
+            sa.delete(table)
+            .where(table.c.seq.in_(first), table.c.parked_at < as_text(database.dialect, ago(database.dialect, "age")))
+            .returning(table.c.id)
         )
         self._one_dead = database.prepare(sa.select(table.c.info, table.c.body).where(table.c.id == value("id")))
 
@@ -43,12 +46,7 @@ class DeadTable:
         bare = msgspec.structs.replace(info, body=b"")
         await self._db.write(
             self._park_dead,
-            {
-                "id": info.id,
-                "info": _encode.encode(bare).decode(),
-                "body": bytes(info.body),
-                "parked_at": info.parked_at,
-            },
+            {"id": info.id, "info": _encode.encode(bare).decode(), "body": bytes(info.body)},
         )
 
     async def dead(self, *, limit: int = 100, id: str = "", before: str = "") -> list[DeadInfo]:
@@ -66,5 +64,4 @@ class DeadTable:
 
     async def forget_dead(self, older_than_s: float, *, limit: int) -> int:
         """See ``ports.TurnStore``."""
-        before = rfc3339(time.time() - older_than_s)
-        return len(await self._db.write(self._forget_dead, {"before": before, "limit": limit}))
+        return len(await self._db.write(self._forget_dead, {"age": older_than_s, "limit": limit}))

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from parley_protocol.work import BaseInfo, DocumentInfo
-from parley_runtime.store.database import Database, Row, Transaction, rfc3339, value
+from parley_runtime.store.database import Database, Row, Transaction, ago, as_text, now, rfc3339, value
 from parley_runtime.store.ports import Change, StoredPassage
 from parley_runtime.store.schema import documents as table
 from parley_runtime.store.schema import passages as passage_table
@@ -59,7 +59,13 @@ class KnowledgeTable:
             sa.update(table)
             .where(_D.id == value("document"))
             .values(
-                removed=1, seq=value("to"), title=_EMPTY, digest="", size=0, passages=0, updated_at=value("updated_at")
+                removed=1,
+                seq=value("to"),
+                title=_EMPTY,
+                digest="",
+                size=0,
+                passages=0,
+                updated_at=as_text(database.dialect, now(database.dialect)),
             )
         )
         self._drop_passages = prepare(sa.delete(passage_table).where(passage_table.c.document == value("document")))
@@ -69,7 +75,8 @@ class KnowledgeTable:
             .group_by(_D.kb)
             .order_by(_D.kb)
         )
-        oldest = sa.select(_D.id).where(_D.removed == sa.literal_column("1"), _D.updated_at < value("before"))
+        before = as_text(database.dialect, ago(database.dialect, "age"))
+        oldest = sa.select(_D.id).where(_D.removed == sa.literal_column("1"), _D.updated_at < before)
         self._forget = prepare(
             sa.delete(table).where(_D.id.in_(oldest.order_by(_D.updated_at).limit(limit))).returning(_D.seq)
         )
@@ -116,8 +123,7 @@ class KnowledgeTable:
             found = [row[0] for row in await transaction.run(self._id if path else self._ids, name)]
             if found:
                 await self._take(transaction, len(found))
-                now = rfc3339(time.time())
-                buried = [{"document": id, "to": last + i, "updated_at": now} for i, id in enumerate(found, start=1)]
+                buried = [{"document": id, "to": last + i} for i, id in enumerate(found, start=1)]
                 await transaction.run_many(self._bury, buried)
                 await transaction.run_many(self._drop_passages, buried)
         return len(found)
@@ -154,10 +160,9 @@ class KnowledgeTable:
 
     async def forget_removed(self, older_than_s: float, *, limit: int) -> int:
         """See ``ports.KnowledgeStore``."""
-        before = rfc3339(time.time() - older_than_s)
         async with self._db.transaction() as transaction:
             await self._take(transaction, 0)  # no reader sees the log shortened before it can see that it was
-            gone = [row[0] for row in await transaction.run(self._forget, {"before": before, "limit": limit})]
+            gone = [row[0] for row in await transaction.run(self._forget, {"age": older_than_s, "limit": limit})]
             if gone:
                 await transaction.run(self._forgot, {"to": max(gone)})
         return len(gone)

@@ -34,7 +34,9 @@ class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
     fault: Fault | None = None
     marks: Marks = msgspec.field(default_factory=Marks)
     opened_at: float = 0.0
-    closed_at: float = 0.0
+    """Seconds since 1970 by the store's clock, which is nobody else's."""
+    closed_ago_s: float = 0.0
+    """How long ago it was closed when it was read, by the store's clock; 0 while open."""
 
     @property
     def closed(self) -> bool:
@@ -127,7 +129,7 @@ class TurnStore(Protocol):
         ...
 
     async def overdue(self, older_than_s: float, *, limit: int) -> list[TurnRow]:
-        """Open rows opened more than ``older_than_s`` ago."""
+        """Open rows opened more than ``older_than_s`` ago, by the store's clock, as all ages here."""
         ...
 
     async def park(self, dead: DeadInfo) -> None:

@@ -25,7 +25,7 @@ turns = Table(
     Column("question", Text, nullable=False),  # JSON string
     Column("text", Text),  # JSON string; NULL while open
     Column("outcome", Text),  # JSON of turns.Outcome; NULL while open
-    Column("opened_at", Float, nullable=False),
+    Column("opened_at", Float, nullable=False),  # both by the database's clock
     Column("closed_at", Float, nullable=False),
 )
 
@@ -36,7 +36,7 @@ dead = Table(
     Column("id", Text, nullable=False),
     Column("info", Text, nullable=False),  # JSON of DeadInfo without its body
     Column("body", LargeBinary, nullable=False),
-    Column("parked_at", Text, nullable=False),  # as in info: RFC 3339 in UTC, which sorts by time
+    Column("parked_at", Text, nullable=False),  # by the database's clock, in UTC; such texts sort by time
 )
 
 documents = Table(

@@ -4,7 +4,6 @@ Every rule of the row is in a WHERE clause, so that the database, not this proce
 ``open`` is matched by no writing statement. PostgreSQL locks a conflicting row and looks again; SQLite has one writer.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import Record
 from parley_runtime.errors import Unavailable
-from parley_runtime.store.database import Database, Row, value
+from parley_runtime.store.database import Database, DialectName, Row, ago, now, value
 from parley_runtime.store.ports import (
     AlreadyClosed,
     Claimed,
@@ -79,15 +78,16 @@ class TurnTable:
         self._close = prepare(
             sa.update(turns)
             .where(mine, _T.status == TurnStatus.OPEN.value, _T.fence == value("fence"))
-            .values(_closing())
+            .values(_closing(database.dialect))
             .returning(*_RETURNED)
         )
         self._close_forced = prepare(_close_forced(database.dialect))
-        self._one_turn = prepare(sa.select(turns).where(mine))
-        self._many = prepare(sa.select(turns).where(_any_of(_KEYS_PER_QUERY)))
+        read = (*turns.c, (now(database.dialect) - _T.closed_at).label("closed_ago_s"))
+        self._one_turn = prepare(sa.select(*read).where(mine))
+        self._many = prepare(sa.select(*read).where(_any_of(_KEYS_PER_QUERY)))
         known = sa.select(_T.id).where(mine).scalar_subquery()
         self._after = prepare(
-            sa.select(turns).where(of_session, _T.id > known).order_by(_T.id).limit(value("limit", sa.BigInteger()))
+            sa.select(*read).where(of_session, _T.id > known).order_by(_T.id).limit(value("limit", sa.BigInteger()))
         )
         self._conversation = prepare(
             sa.select(_T.turn, _T.question, _T.text)
@@ -96,8 +96,8 @@ class TurnTable:
             .limit(value("limit", sa.BigInteger()))
         )
         self._overdue = prepare(
-            sa.select(turns)
-            .where(_T.status == sa.literal_column("'open'"), _T.opened_at < value("before"))
+            sa.select(*read)
+            .where(_T.status == sa.literal_column("'open'"), _T.opened_at < ago(database.dialect, "age"))
             .order_by(_T.opened_at)
             .limit(value("limit", sa.BigInteger()))
         )
@@ -107,7 +107,11 @@ class TurnTable:
         first = sa.select(_T.id).order_by(_T.id).limit(value("limit", sa.BigInteger()))
         self._forget_turns = prepare(
             sa.delete(turns)
-            .where(_T.id.in_(first), _T.status != TurnStatus.OPEN.value, _T.closed_at < value("before"))
+            .where(
+                _T.id.in_(first),
+                _T.status != TurnStatus.OPEN.value,
+                _T.closed_at < ago(database.dialect, "age"),
+            )
             .returning(_T.id)
         )
 
@@ -120,7 +124,6 @@ class TurnTable:
             "submission": submission,
             "digest": digest,
             "question": _json(question),
-            "now": time.time(),
             "expected": _ANY if fence is None else fence,
         }
         claimed = await self._db.write(self._claim_first, values)
@@ -148,12 +151,11 @@ class TurnTable:
         """See ``ports.TurnStore``."""
         if record.status is TurnStatus.OPEN:
             raise ValueError("a record ends a turn; its status cannot be open")
-        now = time.time()
-        values = _record_values(record, now)
+        values = _record_values(record)
         statement = self._close_forced if record.forced else self._close
         closed = await self._db.write(statement, values)
         if closed:
-            return Stored(_closed_row(record, closed[0], now))
+            return Stored(_closed_row(record, closed[0]))
         row = await self._turn(record.key)
         if row is not None and row.closed:
             return AlreadyClosed(row)
@@ -188,12 +190,12 @@ class TurnTable:
 
     async def overdue(self, older_than_s: float, *, limit: int) -> list[TurnRow]:
         """See ``ports.TurnStore``."""
-        values = {"before": time.time() - older_than_s, "limit": limit}
+        values = {"age": older_than_s, "limit": limit}
         return [_row(row) for row in await self._db.read(self._overdue, values)]
 
     async def forget_turns(self, older_than_s: float, *, limit: int) -> int:
         """See ``ports.TurnStore``."""
-        values = {"before": time.time() - older_than_s, "limit": limit}
+        values = {"age": older_than_s, "limit": limit}
         return len(await self._db.write(self._forget_turns, values))
 
     async def _turn(self, key: TurnKey) -> TurnRow | None:
@@ -209,7 +211,7 @@ def _as_expected() -> Any:
     return sa.or_(expected == _ANY, _T.fence == expected)
 
 
-def _claim_first(dialect: str) -> Any:
+def _claim_first(dialect: DialectName) -> Any:
     insert = sqlite.insert(turns) if dialect == "sqlite" else postgresql.insert(turns)
     insert = insert.values(
         tenant=value("tenant"),
@@ -218,7 +220,7 @@ def _claim_first(dialect: str) -> Any:
         submission=value("submission"),
         digest=value("digest"),
         question=value("question"),
-        opened_at=value("now"),
+        opened_at=now(dialect),
         base=1,
         fence=1,
         status=TurnStatus.OPEN.value,
@@ -233,7 +235,7 @@ def _claim_first(dialect: str) -> Any:
     ).returning(_T.base, _T.fence)
 
 
-def _closing() -> dict[str, Any]:
+def _closing(dialect: DialectName) -> dict[str, Any]:
     """What closing sets. A record without a question (it was not known there) keeps the claim's."""
     question = value("question", sa.Text())
     return {
@@ -243,15 +245,15 @@ def _closing() -> dict[str, Any]:
         "question": sa.case((question == _EMPTY, _T.question), else_=question),
         "text": value("text"),
         "outcome": value("outcome"),
-        "closed_at": value("now"),
+        "closed_at": now(dialect),
     }
 
 
-def _close_forced(dialect: str) -> Any:
+def _close_forced(dialect: DialectName) -> Any:
     insert = sqlite.insert(turns) if dialect == "sqlite" else postgresql.insert(turns)
     insert = insert.values(
         {
-            **_closing(),
+            **_closing(dialect),
             "question": value("question"),
             "tenant": value("tenant"),
             "session": value("session"),
@@ -260,11 +262,11 @@ def _close_forced(dialect: str) -> Any:
             "digest": value("digest"),
             "base": value("base"),
             "fence": value("fence"),
-            "opened_at": value("now"),
+            "opened_at": now(dialect),
         }
     )
     return insert.on_conflict_do_update(
-        index_elements=_KEY, set_=_closing(), where=_T.status == TurnStatus.OPEN.value
+        index_elements=_KEY, set_=_closing(dialect), where=_T.status == TurnStatus.OPEN.value
     ).returning(*_RETURNED)
 
 
@@ -276,7 +278,7 @@ def _named(key: TurnKey) -> dict[str, Any]:
     return {"tenant": key.tenant, "session": key.session, "turn": key.turn}
 
 
-def _record_values(record: Record, now: float) -> dict[str, Any]:
+def _record_values(record: Record) -> dict[str, Any]:
     outcome = Outcome(record.sources, record.usage, record.hops, record.fault, record.marks)
     cancelled_with_text = record.status is TurnStatus.CANCELLED and bool(record.text)
     answered = record.text is not None and (record.status is TurnStatus.COMPLETED or cancelled_with_text)
@@ -292,11 +294,10 @@ def _record_values(record: Record, now: float) -> dict[str, Any]:
         "question": _json(record.question),
         "text": None if record.text is None else _json(record.text),
         "outcome": _json(outcome),
-        "now": now,
     }
 
 
-def _closed_row(record: Record, returned: Row, now: float) -> TurnRow:
+def _closed_row(record: Record, returned: Row) -> TurnRow:
     submission, digest, base, fence, question, opened_at = returned
     return TurnRow(
         key=record.key,
@@ -314,14 +315,12 @@ def _closed_row(record: Record, returned: Row, now: float) -> TurnRow:
         fault=record.fault,
         marks=record.marks,
         opened_at=opened_at,
-        closed_at=now,
     )
 
 
 def _row(row: Row) -> TurnRow:
-    _, tenant, session, turn, submission, digest, base, fence, status, n, _, question, text, outcome, opened, closed = (
-        row
-    )
+    _, tenant, session, turn, submission, digest, base, fence, status, n, _, question, text, outcome, *times = row
+    opened_at, _, closed_ago_s = times
     held = Outcome() if outcome is None else _outcomes.decode(outcome)
     return TurnRow(
         key=TurnKey(tenant, session, turn),
@@ -338,6 +337,6 @@ def _row(row: Row) -> TurnRow:
         hops=held.hops,
         fault=held.fault,
         marks=held.marks,
-        opened_at=opened,
-        closed_at=closed,
+        opened_at=opened_at,
+        closed_ago_s=max(0.0, closed_ago_s) if status != TurnStatus.OPEN.value else 0.0,
     )

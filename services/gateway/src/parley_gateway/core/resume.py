@@ -32,7 +32,6 @@ class Returning:
     rows: Mapping[TurnId, TurnRow]
     after: Sequence[TurnRow]
     now: float
-    wall: float
     window_s: float
     budget_s: float
     gap: bool = False
@@ -95,7 +94,7 @@ def _position(session: Session, sink: Sink, position: Position, client: Returnin
     if position.at > len(entry.turn.text) and entry.turn.known and not entry.turn.frozen:
         entry.turn.known = False  # asked here too, but answered through another gateway: its text is yet to be told
         flow.watch_now(entry, client.now, "resume")
-    if row is not None and row.closed and row.closed_at and client.wall - row.closed_at > client.window_s:
+    if row is not None and row.closed and row.closed_ago_s >= client.window_s:
         result.gap = True
     if not result.gap:
         session.view(entry, sink).resume(position)
