@@ -73,8 +73,8 @@ def test_slots_that_have_passed_are_free_again():
     [
         ((), 1, 2.0),  # nothing is known yet
         (tuple(steady(1000.0, 5.0)), 1, 0.2),  # never sooner than low_s
-        (tuple(steady(1.0, 60.0)), 500, 30.0),  # never later than high_s, however long the line
-        ((0.0, 0.1, 0.2), 1, 30.0),  # everything has stopped
+        (tuple(steady(1.0, 60.0)), 500, 24.0),  # never later than high_s, chance included, however long the line
+        ((0.0, 0.1, 0.2), 1, 24.0),  # everything has stopped
     ],
 )
 def test_waits_are_bounded(ended, asked, wait_s):
@@ -90,7 +90,15 @@ def test_waits_are_spread(chance, wait_s):
 
 
 def test_jitter_does_not_pass_the_bound():
-    assert admission(chance=1.0, unknown_s=30.0).unknown_s() == 30.0
+    assert admission(chance=1.0, unknown_s=30.0).unknown_s() == pytest.approx(30.0)
+
+
+def test_those_beyond_the_longest_wait_do_not_come_back_at_once():
+    chances = iter([0.0, 0.5, 1.0])
+    made = Admission(unknown_s=2.0, low_s=0.2, high_s=30.0, chance=lambda: next(chances))
+    for time in (0.0, 0.1, 0.2):
+        made.ended(time, 1.0)
+    assert [made.next_slot_s(200.0) for _ in range(3)] == pytest.approx([24.0, 27.0, 30.0])
 
 
 def test_a_session_waits_for_one_turn():

@@ -97,5 +97,6 @@ class Admission:
         return self._bounded(0.0)
 
     def _bounded(self, wait_s: float) -> float:
-        wait_s = max(self._low_s, wait_s)
+        # The longest wait leaves room for chance too: of a long line those beyond it would all come back at once.
+        wait_s = max(self._low_s, min(wait_s, self._high_s / (1.0 + JITTER)))
         return min(self._high_s, wait_s * (1.0 + JITTER * self._chance()))
