@@ -200,7 +200,9 @@ class Loop:
 
 @dataclass
 class Times:
-    """Milliseconds of ``turns`` turns. ``lag_p99``: how late the load generator itself was."""
+    """Milliseconds of ``turns`` turns that were answered, beside ``failed`` that were not. ``lag_p99``: how late the
+    load generator itself was.
+    """
 
     turns: int
     failed: int

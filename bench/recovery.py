@@ -93,6 +93,8 @@ class Kills:
         for member in self._house.of("inference"):
             if await member.metric('parley_seats_busy{stage="generate"}'):
                 break
+        else:
+            raise RuntimeError("no process has a seat taken: the answer was over before the kill")
         killed = await self._house.kill(member)
         await _finished(asked)
         found.seconds.append(after_silence(asked, killed))

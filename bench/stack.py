@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import random
 import signal
@@ -162,4 +163,4 @@ def broker_pid(port: int) -> int:
 def quantile(values: Sequence[float], q: float) -> float:
     """The q-quantile by nearest rank."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+    return ordered[max(0, math.ceil(q * len(ordered)) - 1)]

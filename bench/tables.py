@@ -95,12 +95,14 @@ def saturation(found: Saturation) -> str:
             f"{at.first_p99:.1f}",
             f"{at.whole_p50:.1f}",
             f"{at.whole_p99:.1f}",
+            str(at.failed),
             f"{load.busy:.0%}",
             f"{at.lag_p99:.1f}",
         ]
     ]
     names = ["open loop, ms from when a turn was due", "turns/s", "first token p50", "p99", "turn p50", "p99"]
-    return table(head, rows) + "\n\n" + table([*names, "machine busy", "client's own lag p99"], cells)
+    names += ["turns not answered", "machine busy", "client's own lag p99"]
+    return table(head, rows) + "\n\n" + table(names, cells)
 
 
 def recovery(rows: Sequence[Recovery]) -> str:
@@ -150,11 +152,12 @@ def slow(rows: Sequence[Slow]) -> str:
             str(row.closed),
             f"{row.others.first_p50:.1f} / {row.others.first_p99:.1f}",
             f"{row.others.whole_p99:.1f}",
+            str(row.others.failed),
         ]
         for row in rows
     ]
     head = ["MiB before / most / after", *ROLES, "MiB of answers", "sockets closed", "others' first token p50 / p99 ms"]
-    return table([*head, "turn p99"], cells)
+    return table([*head, "turn p99", "not answered"], cells)
 
 
 def _ratio(values: tuple[float, float, float], mark: str = "x") -> str:
