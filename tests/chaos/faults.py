@@ -228,13 +228,15 @@ def queue_deleted(stage: str) -> Act:
 @asynccontextmanager
 async def doubled(scene: Scene) -> AsyncIterator[None]:
     """Every work message of the turns once more, as it was: now, and again when the turns have ended. Where no turns
-    are named: all messages that pass in the meantime.
+    are named: all messages that pass in the meantime. Raises RuntimeError where turns are named and none of their
+    messages was seen.
     """
     assert scene.copies is not None, "this fault needs copies"
     if scene.turns:
         await scene.copies.repeat(scene.turns)
     yield
-    await scene.copies.repeat(scene.turns)
+    if not await scene.copies.repeat(scene.turns) and scene.turns:
+        raise RuntimeError("no work message of the turns was seen, so none was delivered twice")
 
 
 # ---- clients

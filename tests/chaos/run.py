@@ -178,7 +178,7 @@ async def _strike(run: Running, step: Step, stop: asyncio.Event) -> None:
     target = members[int(step.draw * len(members))] if members else None
     clients = [name for name, door in world.balancer.doors.items() if door.lines]
     copies = Copies() if fault.needs_copies else None
-    scene = Scene(world, rng, target, clients=rng.sample(clients, max(1, len(clients) // 3)), copies=copies)
+    scene = Scene(world, rng, target, clients=rng.sample(clients, -(-len(clients) // 3)), copies=copies)
     name = target.name if target is not None else fault.hits
     if copies is not None:
         await copies.open(world.broker.url)

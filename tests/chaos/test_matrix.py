@@ -37,7 +37,7 @@ async def _run(out: Path, volleys: list[Volley], image: str = "") -> Outcome:
 
 
 def _check(outcome: Outcome, volleys: list[Volley]) -> None:
-    """Every fault was injected at every phase, and nothing was broken."""
+    """Every fault was injected at every phase, nothing was broken, and the turns that were hit were answered."""
     assert outcome.problems == []
     assert [f"{cell.fault} {cell.phase}: {cell.missed}" for cell in outcome.missed] == []
     hit = {(one.fault, one.phase) for one in outcome.history.happenings if isinstance(one, Injected)}
@@ -46,6 +46,17 @@ def _check(outcome: Outcome, volleys: list[Volley]) -> None:
     assert outcome.verdict.counts["judged"] > 10 * len(volleys)
     broken = [f"{one.guarantee} {one.rule} {one.client} {one.turn}: {one.what}" for one in outcome.verdict.violations]
     assert broken == []
+    assert _unanswered(outcome) == []
+
+
+def _unanswered(outcome: Outcome) -> list[str]:
+    """Turns of cells that were not `completed`, where the fault takes no job away: the checker alone would let a turn
+    end `failed` because of any fault, and `expired` whenever its deadline has passed.
+    """
+    ends = {told.turn: told.status for told in outcome.verdict.turns if told.client == f"aim-{told.turn}"}
+    cells = [cell for cell in outcome.cells if not CATALOGUE[cell.fault].loses]
+    found = [(cell, ends.get(cell.turn, "never told")) for cell in cells]
+    return [f"{cell.fault} {cell.phase}: {end}" for cell, end in found if end != "completed"]
 
 
 @pytest.mark.e2e
