@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 
 from parley_protocol.events import TurnStatus
-from parley_protocol.routes import Stage
+from parley_protocol.routes import Stage, topology
 from parley_protocol.work import ChatMessage, Generate, Record, Retrieve
 from parley_runtime.errors import StoreAway
+from parley_runtime.ports import Delivery
 from parley_runtime.stage import Run, StageSpec, following
 from parley_runtime.store import StoreOptions, open_store
 from parley_runtime.store.ports import Store
@@ -131,6 +132,31 @@ async def test_a_store_that_reads_but_does_not_write_is_left_alone_for_longer_ea
         store.full = False
         job = await jobs.next()
         assert (job.key, job.tries) == (KEY, 0)
+
+
+@unit
+async def test_a_stage_is_taken_again_after_a_defect_too(house: House, quick: None) -> None:
+    """Nothing but this task would ever consume again."""
+    defects = [RuntimeError("nobody foresaw this")]
+    taken: asyncio.Queue[Delivery] = asyncio.Queue()
+
+    async def answers() -> None:
+        if defects:
+            raise defects.pop()
+
+    [queue] = [queue for queue in topology().queues if queue.name == "parley.retrieve"]
+    stage = consumer.StageConsumer(
+        house.broker.process("w1"), queue, taken.put_nowait, stage="retrieve", prefetch=1, answers=answers
+    )
+    await stage.start()
+    try:
+        await house.gateway.publish(question())
+        assert not (await asyncio.wait_for(taken.get(), 5)).redelivered
+        stage.pause("the store is away", again=False)
+        assert (await asyncio.wait_for(taken.get(), 5)).redelivered
+        assert (stage.consuming, defects) == (True, [])
+    finally:
+        await stage.close()
 
 
 @unit

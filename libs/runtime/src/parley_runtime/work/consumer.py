@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from parley_protocol.routes import QueueSpec
-from parley_runtime.errors import ConfigError, Unavailable
+from parley_runtime.errors import ParleyError
 from parley_runtime.ports import Broker, Link, OnDelivery, Subscription
 from parley_runtime.telemetry.logging import get_logger
 
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 class StageConsumer:
     """Consumes one queue on a link of its own, at most ``prefetch`` unsettled deliveries at a time. ``answers`` raises
-    Unavailable or ConfigError while the store is away.
+    while the store is away, whatever it raises: the stage is taken again when it no longer does.
     """
 
     def __init__(
@@ -95,8 +95,10 @@ class StageConsumer:
                 if self._link is not None:
                     await self._link.close()
                 await self.start()
-            except (Unavailable, ConfigError) as error:
-                self.paused = str(error)
+            except Exception as error:
+                if not isinstance(error, ParleyError):
+                    log.exception("the stage cannot be taken again because of a defect", stage=self.stage)
+                self.paused = str(error) or type(error).__name__
                 self._delay_s = min(BACK_OFF_S[1], self._delay_s * 2)
             else:
                 break
