@@ -9,6 +9,7 @@ from typing import Any
 from parley_protocol.routes import QueueSpec
 from parley_runtime.amqp import meters
 from parley_runtime.amqp.backoff import delay_s
+from parley_runtime.amqp.consuming import consume
 from parley_runtime.amqp.delivery import Lane
 from parley_runtime.amqp.faults import WireError, wire_errors
 from parley_runtime.amqp.leaderless import is_quorum, replace
@@ -138,8 +139,7 @@ class AmqpSubscription:
                 if self._replaces:
                     self._left.append(spec.name)
                 await declare_queue(lane.channel, spec)
-                with wire_errors():
-                    await lane.channel.basic_consume(spec.name, lane.receive)
+                await consume(wire, lane.channel, spec, lane.receive)
         except TimeoutError:
             self._abandon(lane)
             raise SilentQueue(f"queue {spec.name!r} gave no consume-ok within {CONSUME_S:g} s", quick=False) from None

@@ -1,0 +1,82 @@
+"""A queue that is deleted under its consumers, and declared anew before every channel has heard of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from parley_runtime.amqp.consuming import ALWAYS_CANCELS, major_version
+from parley_testkit.contracts import RabbitUnderTest
+from parley_testkit.contracts.lab import Lab, Taken, eventually
+from parley_testkit.rabbit import RealBroker, broker_ids, start_broker
+
+pytestmark = pytest.mark.rabbit
+
+
+@pytest.fixture(scope="module", params=broker_ids())
+def real(request: pytest.FixtureRequest) -> Iterator[RealBroker]:
+    broker = start_broker(request.param)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+async def under_test(real: RealBroker) -> AsyncIterator[RabbitUnderTest]:
+    rabbit = RabbitUnderTest(real)
+    yield rabbit
+    await rabbit.close()
+
+
+def consuming_channels(real: RealBroker) -> set[str]:
+    """Process ids, inside the broker, of the channels that have a consumer."""
+    rows = [line.split("\t") for line in real.ctl("list_channels", "pid", "consumer_count").splitlines()]
+    return {pid for pid, consumers in rows if consumers == "1"}
+
+
+def hold(real: RealBroker, channel: str, verb: str) -> None:
+    """``suspend`` or ``resume`` a channel inside the broker: it is as slow as on a busy machine, for as long."""
+    real.ctl("eval", f'sys:{verb}(rabbit_misc:string_to_pid("{channel}")).')
+
+
+@pytest.mark.parametrize("quorum", [True, False])
+async def test_a_consumer_is_not_left_behind_in_a_queue_that_was_deleted_and_declared_anew(
+    under_test: RabbitUnderTest, real: RealBroker, quorum: bool
+) -> None:
+    lab, slow_taken, quick_taken = Lab(under_test), Taken(), Taken()
+    queue = lab.queue(quorum=quorum)
+    slow_link, quick_link = await lab.link("slow"), await lab.link("quick")
+    slow = await lab.take(slow_link, queue, slow_taken)
+    (channel,) = await asyncio.to_thread(consuming_channels, real)
+    await lab.put(quick_link, "q", "old")
+    (old,) = await slow_taken.until(1)
+    quick = await lab.take(quick_link, queue, quick_taken)
+
+    await asyncio.to_thread(hold, real, channel, "suspend")
+    await under_test.delete_queue(queue.name)
+    await eventually(lambda: quick_link.depth(queue.name), (0, 1))
+    await asyncio.to_thread(hold, real, channel, "resume")
+
+    await eventually(lambda: quick_link.depth(queue.name), (0, 2))
+    await eventually(lambda: old.alive, False)
+    await slow.wait_consuming(2)
+    await quick.wait_consuming(2)
+    assert not await old.ack()
+    wanted = [f"new {number}" for number in range(20)]
+    await lab.put(quick_link, "q", *wanted)
+    await eventually(lambda: len(slow_taken.all) + len(quick_taken.all), 1 + len(wanted))
+    assert sorted(slow_taken.bodies + quick_taken.bodies) == sorted(["old", *wanted])
+    assert len(slow_taken.all) > 1, "the slow one takes its share again"
+
+
+@pytest.mark.parametrize(
+    ("properties", "major"),
+    [
+        ({"version": "3.10.8"}, 3),
+        ({"version": "4.0.2"}, 4),
+        ({"version": "10.1"}, 10),
+        ({"version": "?"}, ALWAYS_CANCELS),
+        ({}, ALWAYS_CANCELS),
+    ],
+)
+def test_the_major_version_of_a_broker(properties: dict[str, object], major: int) -> None:
+    assert major_version(properties) == major
