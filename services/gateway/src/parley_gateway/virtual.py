@@ -125,11 +125,7 @@ async def ask(
             ended = isinstance(frame, Done)
             yield frame
     except ProtocolError as error:
-        wait_ms = None
-        if error.code is FaultCode.OVERLOADED:
-            counter(names.REFUSED).labels("session").inc()
-            wait_ms = int(hub.admission.turn_s() * 1000)
-        raise error_of(error.code, str(error), wait_ms) from error
+        raise _refused(hub, error) from error
     finally:
         if cancel_on_leave and not ended:
             with suppress(ProtocolError):
@@ -137,6 +133,14 @@ async def ask(
         hub.asks.discard(sink)
         held.detach(sink, hub.now())
         hub.registry.release(held)
+
+
+def _refused(hub: Hub, error: ProtocolError) -> ParleyError:
+    wait_ms = None
+    if error.code is FaultCode.OVERLOADED:
+        counter(names.REFUSED).labels("session").inc()
+        wait_ms = int(hub.admission.turn_s() * 1000)
+    return error_of(error.code, str(error), wait_ms)
 
 
 async def _frames(sink: VirtualSink, turn: TurnId) -> AsyncIterator[Frame]:
