@@ -67,6 +67,20 @@ async def test_the_wait_follows_the_rate_at_which_turns_end(house, full):
         assert 0.7 * 250 * place <= wait <= 1.6 * 250 * place, waits
 
 
+async def test_turns_that_ended_elsewhere_are_no_measure_of_the_service(house):
+    """Else a gateway that many clients come back to would call the refused ones back at once."""
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        for turn in ("a", "b", "c"):
+            await first.start(turn)
+            await house.worker.answer(await house.worker.jobs.get(), "fine")
+            await first.until("turn.done", turn)
+    async with house.client(two, greet=False) as second:
+        await second.hello(session=first.session, pending=["a", "b", "c"])
+        await second.until("turn.done", "c")
+    assert (one.hub.admission.rate.ended, two.hub.admission.rate.ended) == (3, 0)
+
+
 async def test_a_full_session_is_told_the_length_of_a_turn(house):
     gateway = await house.gateway(turns=TurnSettings(queued=1))
     gateway.hub.admission.ended(0.0, 7.0)

@@ -90,7 +90,8 @@ class Dispatch:
     def _ended(self, effect: fx.Ended) -> None:
         entry, now = effect.entry, self._clock.monotonic()
         report.ended(entry, taken=effect.taken)
-        if effect.taken:
+        if effect.taken and entry.request is not None:
+            # One begun elsewhere may have ended long ago: returning clients would be taken for a fast service.
             self._admission.ended(now, now - (entry.accepted_at or entry.started_at))
         self._registry.ended(entry, now, taken=effect.taken)
 
