@@ -25,6 +25,7 @@ from .stops import Stops
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = "tests.chaos.probe"
+"""Runs a role with hold points."""
 ROLES = ("rag", "inference", "gateway")
 SETTLE_S = 5.0
 """A quorum queue declared less than this before a broker's SIGKILL may never have a leader again."""
@@ -138,10 +139,6 @@ class World:
         """The member that runs as ``pid``; None where that process is gone."""
         return next((member for member in self.members if member.pid == pid), None)
 
-    def named(self, name: str) -> Member:
-        """Raises StopIteration where there is none."""
-        return next(member for member in self.members if member.name == name)
-
     async def steady(self) -> list[str]:
         """Every link whole, every process running and ready; returns who had ended by itself. Raises AssertionError
         for one that does not come.
@@ -201,7 +198,7 @@ async def open_world(options: WorldOptions) -> AsyncIterator[World]:
         stops = Stops(Path(tempfile.gettempdir()) / f"parley-chaos-{secrets.token_hex(4)}.sock")
         closing.callback(stops.path.unlink, missing_ok=True)
         await stops.start()
-        stack = Stack(folder, broker.url, store, _environ(options, stops.path), launcher=launcher())
+        stack = Stack(folder, broker.url, store, _environ(options, stops.path), launcher=LAUNCHER)
         world = World(options, folder, broker, stack, stops)
         closing.push_async_callback(world.close)
         began = asyncio.get_running_loop().time()
@@ -214,11 +211,6 @@ async def open_world(options: WorldOptions) -> AsyncIterator[World]:
         )
         await asyncio.sleep(max(0.0, SETTLE_S - (asyncio.get_running_loop().time() - began)))
         yield world
-
-
-def launcher() -> str:
-    """The module that runs a role with probes."""
-    return LAUNCHER if (Path(__file__).parent / "probe.py").exists() else ""
 
 
 def _environ(options: WorldOptions, socket: Path) -> dict[str, str]:
