@@ -153,6 +153,20 @@ async def test_a_redelivered_first_stage_without_a_descendant_runs_again(house: 
     assert (job.key, job.base, job.fence) == (KEY, 2, 2)
 
 
+async def test_the_job_of_a_repeated_first_stage_continues_what_the_first_ones_job_had_said(house: House) -> None:
+    """It is a first delivery, certainly, and yet not the turn's first run."""
+    await house.claim()
+    await house.store.claim_first(KEY, submission="sub-1", digest="d1", question="Who?")
+    house.gateway.prefixes[KEY] = "Hello "
+    records = await house.tap(Stage.RECORD)
+    heir = Script("you", resumes=True, permits=9)
+    await house.worker(scripted(heir))
+    await house.gateway.publish(prompt(base=2, fence=2))
+    result = await records.next()
+    assert isinstance(result, Record)
+    assert (result.fence, result.text, heir.prefixes) == (2, "Hello you", ["Hello "])
+
+
 async def test_only_later_stages_say_that_they_run_a_turn(house: House) -> None:
     alive: list[Alive] = []
     asking = house.gateway.control

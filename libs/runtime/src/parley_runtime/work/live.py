@@ -148,6 +148,8 @@ class LiveRun(Generic[J]):
         """The run is ours under ``fence``. Above 1 earlier items may be out: the output starts with a snapshot."""
         self._job = msgspec.structs.replace(self._job, base=base, fence=fence)
         self.claimed = True
+        if base > 1:
+            self.repeated = True  # a first stage before this base may have handed on a job that has spoken since
         self.feed.fence = fence
         if fence > 1:
             self.output = Output(self._job.n, self._job.marks, replaces=True)
