@@ -345,10 +345,10 @@ async def test_a_silent_queue_is_declared_anew_only_while_it_is_young(
     queue = lab.queue()
     consume = Channel.basic_consume
 
-    async def silent(channel: Channel, name: str, receive: Any) -> Any:
+    async def silent(channel: Channel, name: str, receive: Any, *, arguments: Any) -> Any:
         if hushed:
             await asyncio.Event().wait()
-        return await consume(channel, name, receive)
+        return await consume(channel, name, receive, arguments=arguments)
 
     monkeypatch.setattr(Channel, "basic_consume", silent)
     monkeypatch.setattr(subscriber, "CONSUME_S", 0.2)

@@ -7,7 +7,7 @@ import pytest
 
 from parley_gateway.config import LimitSettings, TurnSettings
 from parley_protocol.client import Degraded
-from parley_protocol.control import Attach
+from parley_protocol.control import Attach, Stop
 from parley_protocol.events import Delta, Marks, Snapshot, Status, TurnStatus
 from parley_protocol.work import Record
 from parley_runtime.clock import SystemClock
@@ -218,6 +218,25 @@ async def test_a_forced_record_is_sent_again_until_the_broker_has_it(house):
             await house.worker.close(record)
         done = await client.until("turn.done")
     assert (done["status"], done["text"]) == ("cancelled", "one ")
+
+
+async def test_a_forced_record_that_was_confirmed_and_lost_is_sent_again(house, jump):
+    """A queue can be deleted with what is in it."""
+    gateway = await house.gateway()
+    before = counted("parley_forced_again_total")
+    async with house.client(gateway) as client:
+        await begun(client, house)
+        house.worker.record = False
+        await client.send(type="turn.cancel", turn="a")
+        lost = await house.worker.records.get()
+        await house.worker.heard.get(Stop)  # it is confirmed
+        jump(6.0)
+        again = await house.worker.records.get()
+        assert (again.key, again.status, again.text) == (lost.key, lost.status, lost.text)
+        await house.worker.close(again)
+        done = await client.until("turn.done")
+    assert (done["status"], done["text"]) == ("cancelled", "one ")
+    assert counted("parley_forced_again_total") == before + 1
 
 
 async def test_a_terminal_waits_for_the_last_items_of_its_run(house):

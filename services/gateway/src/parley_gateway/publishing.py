@@ -114,6 +114,9 @@ class Publishing:
 
     async def record(self, entry: Entry, status: TurnStatus) -> None:
         """The forced record, until it is confirmed or the turn has ended; then ``stop`` to all workers."""
+        if entry.recorded:
+            counter(names.FORCED_AGAIN).inc()
+            log.warning("turn still open; its forced record again", turn=entry.turn.key.turn, records=entry.records)
         entry.submission = entry.submission or secrets.token_hex(8)
         for pause in _pauses():
             message = Message(codec.pack(self._forced(entry, status)), report.headers(entry, "record"))
@@ -125,7 +128,7 @@ class Publishing:
                 if not entry.ended:
                     continue
             break
-        entry.recorded = True
+        entry.record_confirmed(self._clock.monotonic())
         self._control.post(Audience.WORKERS.value, Stop(entry.turn.key, 0))
 
     def _forced(self, entry: Entry, status: TurnStatus) -> Record:

@@ -95,6 +95,9 @@ FIRST_TOKEN_SECONDS = _metric(
 TURN_SECONDS = _metric("parley_turn_seconds", "histogram", "Turn taken in to its terminal.", (), SECONDS)
 EVENTS_IN = _metric("parley_events_in_total", "counter", "Events from workers by verdict.", ("verdict",))
 WATCHES = _metric("parley_watches_total", "counter", "Turns watched, by cause.", ("cause",))
+FORCED_AGAIN = _metric(
+    "parley_forced_again_total", "counter", "Forced records published again: confirmed, and the turn stayed open."
+)
 RESUMES = _metric("parley_resumes_total", "counter", "Resumed sessions by verdict.", ("verdict",))
 HTTP_REQUESTS = _metric("parley_http_requests_total", "counter", "HTTP requests.", ("route", "status"))
 LOOP_LAG_SECONDS = _metric("parley_loop_lag_seconds", "gauge", "Longest event loop pause of the last second.")

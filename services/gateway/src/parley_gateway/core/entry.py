@@ -70,6 +70,8 @@ class Entry:
         "left",
         "phase",
         "recorded",
+        "recorded_at",
+        "records",
         "request",
         "row_digest",
         "session",
@@ -113,6 +115,10 @@ class Entry:
         self.forced: TurnStatus | None = None
         self.recorded = False
         """The forced record is confirmed: something durable ends the turn now, and its runs may be stopped."""
+        self.recorded_at = 0.0
+        """When it was confirmed last; 0 while one is on the way."""
+        self.records = 0
+        """Forced records confirmed so far."""
         self.closing = False
         """Its forced record is on the way."""
         self.cancel_by = 0.0
@@ -137,6 +143,12 @@ class Entry:
             if not self.ended and self.phase is not Phase.QUEUED:
                 self.watch.flowed(now)  # a watch that has slowed down begins anew
                 self.watch.start(now, "resume")
+
+    def record_confirmed(self, now: float) -> None:
+        """The broker has the forced record."""
+        self.recorded = True
+        self.recorded_at = now
+        self.records += 1
 
     def latency(self, now: float) -> Latency:
         """Milliseconds since the turn was taken in."""

@@ -1,6 +1,6 @@
 """Events of workers, rows of the store and the passing of time, against one turn of a session."""
 
-from parley_gateway.core.effects import Effect, SendLeave, SendPrefix, SendStop, Touch, Watch
+from parley_gateway.core.effects import Effect, PublishRecord, SendLeave, SendPrefix, SendStop, Touch, Watch
 from parley_gateway.core.entry import Check, Entry, Phase
 from parley_gateway.core.session import Session
 from parley_gateway.core.turn import Verdict
@@ -15,6 +15,10 @@ RECHECK_S = 1.0
 """A turn past its deadline whose row cannot be read is looked at again after this time."""
 LEAVE_AGAIN_S = 10.0
 """A turn that was left and goes on is left again after this time: leaving may be lost, and a new run asks everybody."""
+RECORDED_S = (5.0, 10.0, 20.0, 40.0, 60.0)
+"""A forced record that was confirmed so long ago has closed its row, or has been lost with its queue. Each that follows
+is given longer, the last wait repeats: it may be the recorder that is slow.
+"""
 
 _DELIVERED = frozenset({Verdict.EXTENDED, Verdict.MARKED, Verdict.REPLACED})
 
@@ -103,12 +107,22 @@ def on_row(entry: Entry, row: TurnRow | None, now: float) -> list[Effect]:
         entry.turn.begin(row.fence)
     check, entry.checking = entry.checking, Check.NONE
     if check is Check.NONE:
-        return []
+        return _record_again(entry, now)
     if check is Check.ABANDONED:
         if not _alone(entry) or entry.detached_fence < entry.turn.fence:
             return []  # somebody has come back, or a newer run has begun that may be followed
         entry.abandoned = entry.forced is None
     return session.force(entry, TurnStatus.EXPIRED, now)
+
+
+def _record_again(entry: Entry, now: float) -> list[Effect]:
+    """The row is open. A broker confirms what it put into a queue, and a queue can be deleted with what is in it."""
+    if entry.forced is None or not entry.recorded_at:
+        return []
+    if now < entry.recorded_at + RECORDED_S[min(entry.records, len(RECORDED_S)) - 1]:
+        return []
+    entry.recorded_at = 0.0
+    return [PublishRecord(entry, entry.forced)]
 
 
 def on_row_unread(entry: Entry, now: float) -> list[Effect]:
