@@ -12,10 +12,10 @@ from .turns import own, turn_frame
 
 WINDOW_S: Final = 600.0
 """How long a client may be away and still get exactly what it missed."""
-REFUSALS: Final = frozenset(
-    {"overloaded", "unavailable", "rate_limited", "conflict", "unknown_kb", "unknown_turn", "too_large", "invalid"}
-)
-"""Codes that refuse something a client may well do."""
+REFUSALS: Final = frozenset({"overloaded", "unavailable", "conflict", "unknown_turn"})
+"""Codes that refuse something the clients of a run may well do. They send no frame that is wrong by itself, and no rate
+is set.
+"""
 
 
 def received(state: State, received: Received) -> None:

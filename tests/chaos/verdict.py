@@ -59,7 +59,7 @@ RULES: Final[dict[str, Rule]] = {
     "foreign-turn": Rule("FOREIGN", "foreign", "a client gets frames only of turns of its own session"),
     "foreign-text": Rule("FOREIGN", "foreign", "an answer holds only words of its own turn"),
     "malformed": Rule("PROTOCOL", "other", "every frame has the fields that the protocol names"),
-    "error": Rule("PROTOCOL", "other", "a well-formed frame is not refused as malformed, nor with an internal error"),
+    "error": Rule("PROTOCOL", "other", "refused are only: no room, no broker, a used turn id, an unknown turn"),
 }
 
 
