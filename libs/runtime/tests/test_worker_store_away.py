@@ -176,6 +176,23 @@ async def test_a_later_stage_goes_on_with_first_deliveries(house: House) -> None
 
 
 @unit
+async def test_a_later_stage_that_holds_nothing_does_not_pass_a_job_round_and_round(house: House) -> None:
+    """It goes on consuming, so what it gives up comes straight back."""
+    await house.claim()
+    records = await house.tap(Stage.RECORD)
+    async with away(house) as store:
+        await house.worker(scripted(Script("Hello", permits=99), seats=1), options=WorkerOptions(store_hold_s=0.0))
+        store.away = True
+        handed = metrics.value(names.JOBS, "generate", "handed_over")
+        await house.gateway.publish(prompt(again=True, budget_s=0.6))
+        result = await records.next()
+        assert isinstance(result, Record)
+        assert result.status is TurnStatus.EXPIRED
+        assert metrics.value(names.JOBS, "generate", "handed_over") == handed
+        assert store.refused < 10
+
+
+@unit
 async def test_past_the_deadline_the_turn_expires(house: House) -> None:
     records = await house.tap(Stage.RECORD)
     async with away(house) as store:

@@ -25,7 +25,7 @@ class GaveUp(Exception):
 
 
 class StoreHold:
-    """Holds each delivery for ``hold_s`` at most."""
+    """Holds each delivery for ``hold_s`` at most; where ``on_away`` is not set, for a second at least."""
 
     def __init__(self, stage: str, hold_s: float) -> None:
         self._stage = stage
@@ -65,8 +65,9 @@ class StoreHold:
 
     async def _again(self, run: LiveRun[Any], work: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._hold_s
         delay, longest = BACK_OFF_S
+        # Where nobody stops consuming, a job that is given up at once is here again at once, and so on.
+        until = loop.time() + (self._hold_s if self.on_away is not None else max(self._hold_s, longest))
         while True:
             if run.remaining_s() <= 0:
                 raise Expired(LATE)

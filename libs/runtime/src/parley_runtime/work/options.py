@@ -30,7 +30,7 @@ class WorkerOptions:
         10.0,
         "how long jobs are held for a store that is away before they go back to the broker",
         unit="seconds",
-        zero="they go back at once",
+        zero="they go back at once, those of stages that go on without the store after a second",
         minimum=0,
         maximum=600,
     )
