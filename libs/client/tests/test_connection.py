@@ -328,6 +328,30 @@ async def test_a_hello_refused_for_want_of_room_is_said_again_after_the_time_tha
         assert loop.time() - refused[0] > 1.4
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_socket_refused_for_want_of_room_is_opened_again_after_the_time_that_was_named(status: int) -> None:
+    """Later than any first step of the back-off would be."""
+    loop = asyncio.get_running_loop()
+    refused: list[float] = []
+
+    async def refuse(connection: ServerConnection, request: object) -> object:
+        if refused:
+            return None
+        refused.append(loop.time())
+        response = connection.respond(status, "no room\n")
+        response.headers["Retry-After"] = "1"
+        return response
+
+    async def serve(socket: ServerConnection) -> None:
+        await Peer(socket, 2).greet()
+        await socket.wait_closed()
+
+    async with websockets.serve(serve, "127.0.0.1", 0, process_request=refuse) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        async with asyncio.timeout(10), connect(f"http://127.0.0.1:{port}"):
+            assert loop.time() - refused[0] > 0.95
+
+
 async def test_nothing_there_is_said_at_once_when_asked_to() -> None:
     with pytest.raises(Disconnected, match="task up"):
         async with connect("http://127.0.0.1:1", ClientOptions(wait_first=False)):

@@ -59,6 +59,9 @@ class Observer(Protocol):
         """
 
 
+LONGEST_WAIT_S = 60.0
+"""What a refused connection waits at most, whoever between here and the gateway says more."""
+
 GRACE_S = 60.0
 """How long past its deadline a turn's end is awaited: time for reconnects, and for a broker or store to come back."""
 
@@ -201,6 +204,8 @@ class Chat:
                 await self._one_connection(backoff)
             except (OSError, TimeoutError, WebSocketException, GapFound, ProtocolError) as error:
                 _raise_if_final(error, self._options.max_frame)
+                if (named := _named_wait_s(error)) is not None:
+                    self._wait_s = named
                 if self._welcome.done():
                     lost_at, tell = loop.time(), True
                     self._welcome = loop.create_future()
@@ -325,6 +330,15 @@ def _raise_if_final(error: Exception, max_frame: int) -> None:
         body = bytes(error.response.body or b"").decode(errors="replace").strip()[:300]
         status = error.response.status_code
         raise Disconnected(f"the server refused the connection with HTTP {status}: {body}", code=status) from error
+
+
+def _named_wait_s(error: Exception) -> float | None:
+    """How long a server without room for another socket said to wait, seconds; a minute at most."""
+    if isinstance(error, InvalidStatus) and error.response.status_code in (429, 503):
+        named = error.response.headers.get("Retry-After", "")
+        if named.isdecimal():
+            return min(float(named), LONGEST_WAIT_S)
+    return None
 
 
 def _is_final(code: int) -> bool:
