@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from parley_protocol.routes import CONTROL, DEAD, EVENTS, WORK, topology
 from parley_runtime.amqp.consuming import ALWAYS_CANCELS, major_version
+from parley_runtime.amqp.mending import routes
+from parley_runtime.errors import Unroutable
+from parley_runtime.ports import Message
 from parley_testkit.contracts import RabbitUnderTest
 from parley_testkit.contracts.lab import Lab, Taken, eventually
 from parley_testkit.rabbit import RealBroker, broker_ids, start_broker
@@ -66,6 +70,39 @@ async def test_a_consumer_is_not_left_behind_in_a_queue_that_was_deleted_and_dec
     await eventually(lambda: len(slow_taken.all) + len(quick_taken.all), 1 + len(wanted))
     assert sorted(slow_taken.bodies + quick_taken.bodies) == sorted(["old", *wanted])
     assert len(slow_taken.all) > 1, "the slow one takes its share again"
+
+
+async def test_a_queue_without_a_consumer_is_declared_again_by_who_publishes(under_test: RabbitUnderTest) -> None:
+    """A rung of the retry ladder: nobody else would notice for as long as all connections last."""
+    lab, taken = Lab(under_test), Taken()
+    fan = lab.fanout("rung")
+    work = lab.queue()
+    rung = lab.queue("wait", exchange=fan, message_ttl=1, dead_letter_exchange=lab.exchange)
+    link = await lab.link()
+    await lab.take(link, work, taken)
+    await under_test.delete_queue(rung.name)
+    with pytest.raises(Unroutable):
+        await link.publish(fan, "q", Message(b"nowhere"))
+    await eventually(lambda: link.depth(rung.name), (0, 0))
+    await link.publish(fan, "q", Message(b"kept"))
+    await taken.until(1)
+    assert taken.bodies == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key", "routed"),
+    [
+        (WORK, "retrieve", True),
+        (WORK, "nothing", False),
+        (DEAD, "any", True),
+        ("parley.retry.0", "generate", True),
+        (EVENTS, "gateway-1", False),
+        (CONTROL, "workers", False),
+        ("unknown", "retrieve", False),
+    ],
+)
+def test_what_the_topology_has_a_queue_for(exchange: str, key: str, routed: bool) -> None:
+    assert routes(topology(), exchange, key) is routed
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from parley_protocol.routes import Topology
 from parley_runtime.amqp.address import parse
 from parley_runtime.amqp.faults import WireError, wire_errors
 from parley_runtime.amqp.leaderless import mark_new
+from parley_runtime.amqp.mending import Mender
 from parley_runtime.amqp.publisher import WINDOW, Publisher
 from parley_runtime.amqp.subscriber import AmqpSubscription, OnReady
 from parley_runtime.amqp.supervisor import Supervisor
@@ -22,9 +23,10 @@ DEPTH_S = 5.0
 class AmqpLink:
     """Implements :class:`parley_runtime.ports.Link`."""
 
-    def __init__(self, supervisor: Supervisor, *, window: int) -> None:
+    def __init__(self, supervisor: Supervisor, topology: Topology, *, window: int) -> None:
         self._supervisor = supervisor
-        self._publisher = Publisher(supervisor, window=window)
+        self._mender = Mender(supervisor, topology, partial(_prepare, topology=topology))
+        self._publisher = Publisher(supervisor, self._mender.unroutable, window=window)
         self._subscriptions: list[AmqpSubscription] = []
 
     @property
@@ -79,6 +81,7 @@ class AmqpLink:
         for subscription in self._subscriptions:
             await subscription.stop()
         self._subscriptions.clear()
+        await self._mender.close()
         await self._supervisor.close()
 
 
@@ -99,6 +102,7 @@ class AmqpBroker:
 
     ``name`` is the process's; each link's connection is called ``name:purpose``. ``heartbeat_s`` (whole seconds, >= 1)
     is AMQP's: at 5 a silent peer is noticed within 14 s. ``window`` bounds the publishes in flight on one link.
+    A queue of the topology that is deleted is declared again by its consumers, or when a publish finds it missing.
     """
 
     def __init__(
@@ -117,7 +121,7 @@ class AmqpBroker:
             name=self._name,
             purpose=purpose,
         )
-        link = AmqpLink(supervisor, window=self._window)
+        link = AmqpLink(supervisor, self._topology, window=self._window)
         try:
             await link.start(wait_s)
         except BaseException:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiormq import spec
@@ -21,6 +22,9 @@ from parley_runtime.ports import Message
 WINDOW = 1000
 """Publishes in flight on one link; others wait for their turn within their own deadline."""
 
+OnUnroutable = Callable[[str, str], None]
+"""Called with exchange and key of a message that no queue took."""
+
 MAX_KEY = 255
 FULL_S = 0.001
 """How soon a write is tried again that found the connection's queue full."""
@@ -29,8 +33,9 @@ FULL_S = 0.001
 class Publisher:
     """One confirm channel. A cancelled publish leaves the others' confirms in step; a dead channel is replaced."""
 
-    def __init__(self, supervisor: Supervisor, *, window: int = WINDOW) -> None:
+    def __init__(self, supervisor: Supervisor, on_unroutable: OnUnroutable, *, window: int = WINDOW) -> None:
         self._supervisor = supervisor
+        self._on_unroutable = on_unroutable
         self._window = asyncio.Semaphore(window)
         self._opening = asyncio.Lock()
         self._waiting = 0
@@ -46,6 +51,8 @@ class Publisher:
             outcome = meters.CONFIRMED
         except ParleyError as error:
             outcome = type(error).__name__.lower()
+            if isinstance(error, Unroutable):
+                self._on_unroutable(exchange, key)
             raise
         finally:
             self._meter.count(exchange, outcome, time.perf_counter() - started)
