@@ -35,8 +35,8 @@ _TIMES = frozenset(
 )
 _NAMED = frozenset(
     (
-        *("phase", "request", "row_digest", "submission", "again", "checking", "detached_fence", "abandoned", "left"),
-        *("leave_at", "elsewhere", "forced", "cancel_by", "turn", "views"),
+        *("phase", "request", "row_digest", "submissions", "again", "checking", "detached_fence", "abandoned", "left"),
+        *("leave_at", "elsewhere", "forced", "cancel_by", "turn", "views", "others"),
     )
 )
 ENTRY_REST = tuple(slot for slot in Entry.__slots__ if slot not in _TIMES | _NAMED)
@@ -94,7 +94,7 @@ class EntrySnap(NamedTuple):
     phase: Phase
     asked: bool
     row_digest: str
-    submission: str
+    submissions: tuple[str, ...]
     again: bool
     checking: Check
     detached: int
@@ -111,6 +111,7 @@ class EntrySnap(NamedTuple):
     rest: tuple[Any, ...]
     turn: TurnSnap
     views: tuple[ViewSnap, ...]
+    others: tuple[str, ...]
 
 
 class Gate(NamedTuple):
@@ -186,7 +187,7 @@ class Live:
         key = KEYS[snap.place]
         turn = _thaw_turn(key, snap.turn)
         entry = Entry(self.session, turn, REQUESTS[snap.place] if snap.asked else None, 0.0, BUDGET_S)
-        entry.phase, entry.row_digest, entry.submission = snap.phase, snap.row_digest, snap.submission
+        entry.phase, entry.row_digest, entry.submissions = snap.phase, snap.row_digest, snap.submissions
         entry.again, entry.checking, entry.forced = snap.again, snap.checking, snap.forced
         entry.detached_fence, entry.abandoned = snap.detached, snap.abandoned
         entry.left, entry.elsewhere = snap.left, snap.elsewhere
@@ -200,6 +201,7 @@ class Live:
         watch.due = 0.0 if snap.due else SILENCE_S
         watch.ending_until = LATER_S if snap.ending else 0.0
         entry.views = [_thaw_view(turn, self.socks[view.sink], view) for view in snap.views]
+        entry.others = tuple(self.socks[name] for name in snap.others)
         self.answered[key.turn] = snap.answered
         self.session.entries[key.turn] = entry
 
@@ -305,7 +307,7 @@ def _freeze(entry: Entry, answered: dict[str, int]) -> EntrySnap:
         entry.phase,
         entry.request is not None,
         entry.row_digest,
-        entry.submission,
+        entry.submissions,
         entry.again,
         Check.NONE if over else entry.checking,
         0 if over else entry.detached_fence,
@@ -340,6 +342,7 @@ def _freeze(entry: Entry, answered: dict[str, int]) -> EntrySnap:
             ViewSnap(_name(v.sink), v.seq != 0, v.at, v.rev, v.restarts, v.checked, v.floor, v.done)
             for v in entry.views
         ),
+        tuple(sorted(_name(sink) for sink in entry.others)),
     )
 
 

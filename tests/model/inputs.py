@@ -122,7 +122,7 @@ def on_submitted(
     live = Live(gate)
     entry = live.entry(index)
     if entry is not None:
-        entry.submission = submission
+        entry.submissions += (submission,)
     live.outs.remove(old)
     if new is not None:
         live.outs.append(new)

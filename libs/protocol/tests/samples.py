@@ -63,7 +63,7 @@ ITEMS = (
     events.Transcript(2, "hello", True),
     events.Delta(3, 0, "答"),
     events.Snapshot(4, MARKS, "答", True),
-    events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, MARKS),
+    events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, MARKS, "sub"),
     events.Refusal("sub", FAULT),
 )
 GATEWAY = {

@@ -28,6 +28,7 @@ from parley_runtime.settings import CommonSettings
 from parley_runtime.store import open_store
 from parley_runtime.store.ports import AlreadyClosed, Claimed, Store, Stored
 from parley_runtime.telemetry import metrics
+from parley_runtime.work.envelope import terminal_of
 from parley_testkit.memory import MemoryBroker
 
 LIMIT_S = 10.0
@@ -91,7 +92,7 @@ class Worker:
                 job.key, submission=job.submission, digest=job.digest, question=job.question
             )
             if isinstance(claim, AlreadyClosed):
-                await self.tell(job, claim.row.status, claim.row.text or "", claim.row.n)
+                await self.emit(job, terminal_of(claim.row), fence=claim.row.fence)
             elif isinstance(claim, Claimed):
                 self.jobs.put(msgspec.structs.replace(job, base=claim.base, fence=claim.fence))
         elif isinstance(job, Record):
@@ -105,8 +106,7 @@ class Worker:
         closing = await self.store.close(record)
         assert isinstance(closing, Stored | AlreadyClosed)
         row = closing.row
-        terminal = Terminal(row.n, row.status, row.text, row.sources, row.usage, row.hops, row.fault, row.marks)
-        await self.emit(record, terminal, fence=row.fence)
+        await self.emit(record, terminal_of(row), fence=row.fence)
 
     async def emit(self, job: Job, *events: Event, fence: int | None = None) -> None:
         """One batch to every gateway of the job."""

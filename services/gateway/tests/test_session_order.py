@@ -91,7 +91,7 @@ def test_a_refused_turn_is_forgotten_and_the_next_goes_on(session, socket):
 def test_the_first_stage_may_refuse_a_submission(session, socket):
     session.start(request("a"), socket, 0.0)
     entry = session.entries["a"]
-    entry.submission = "mine"
+    entry.submissions = ("mine",)
     assert flow.on_event(entry, 1, Refusal("other", Fault("conflict", "no")), "w", 0.1)[1] == []
     effects = flow.on_event(entry, 1, Refusal("mine", Fault("conflict", "no")), "w", 0.1)[1]
     assert effects[0].frame.code == "conflict"

@@ -203,6 +203,27 @@ async def test_two_sockets_follow_one_session(house):
             assert (await late.until("turn.done"))["text"] == "for both"
 
 
+async def test_a_socket_that_did_not_ask_is_told_of_new_turns_and_not_of_old_ones(house):
+    """One client follows a session that another one asks in, and comes to the gateway where that one repeats itself."""
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        await first.start("old")
+        await house.worker.answer(await house.worker.jobs.get(), "read ", "elsewhere")
+        await first.until("turn.done")
+    async with house.client(two, greet=False) as follows, house.client(two, greet=False) as asks:
+        await follows.hello(session=first.session, position=first.position)
+        await asks.hello(session=first.session)
+        await asks.start("old")
+        assert (await asks.until("turn.done"))["text"] == "read elsewhere"
+        await asks.start("new")
+        await house.worker.answer(await house.worker.jobs.get(), "for ", "both")
+        assert (await asks.until("turn.done", "new"))["text"] == "for both"
+        assert (await follows.until("turn.done"))["turn"] == "new"
+        told = [frame["type"] for frame in follows.frames if frame.get("turn") == "new"]
+        assert told[:2] == ["turn.accepted", "turn.status"]
+        assert not [frame for frame in follows.frames if frame.get("turn") == "old"]
+
+
 async def test_a_turn_that_never_reached_a_worker_is_published_by_the_next_gateway(house):
     gateway = await house.gateway()
     session = gateway.hub.sessions.make(ANONYMOUS)

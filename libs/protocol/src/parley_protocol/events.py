@@ -126,6 +126,8 @@ class Terminal(msgspec.Struct, frozen=True, array_like=True, tag="T"):
     hops: tuple[Hop, ...] = ()
     fault: Fault | None = None
     marks: Marks = msgspec.field(default_factory=Marks)
+    submission: str = ""
+    """The row's: whose turn it was. Empty: not said."""
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="x"):

@@ -129,7 +129,7 @@ class FanIn:
     def _on_turn(self, entry: Entry, part: TurnEvents, now: float) -> int:
         """Events of one turn; returns how many went the short way: the expected delta of a running turn."""
         turn, fence, extended = entry.turn, part.fence, 0
-        running = entry.phase is not Phase.PUBLISHING
+        running = entry.phase is not Phase.PUBLISHING and not entry.others
         for event in part.events:
             if type(event) is Delta and running and turn.extend(fence, event):
                 extended += 1
@@ -138,7 +138,7 @@ class FanIn:
             verdict, effects = flow.on_event(entry, fence, event, part.sender, now)
             if silent and entry.first_at:
                 report.first(entry)
-            running = entry.phase is not Phase.PUBLISHING
+            running = entry.phase is not Phase.PUBLISHING and not entry.others
             self._verdicts[verdict] += 1
             self._dispatch.apply(effects)
             self._dispatch.promise(entry)

@@ -94,7 +94,7 @@ class Publishing:
         self._apply(session.refuse(entry, code, text, now, retry_after_ms=int(wait_s * 1000)))
 
     def _job(self, entry: Entry, request: Request) -> Message:
-        entry.submission = secrets.token_hex(8)
+        entry.submissions += (secrets.token_hex(8),)
         budget = max(MIN_BUDGET_S, entry.deadline_at - self._clock.monotonic())
         job = Retrieve(
             key=entry.turn.key,
@@ -117,7 +117,7 @@ class Publishing:
         if entry.recorded:
             counter(names.FORCED_AGAIN).inc()
             log.warning("turn still open; its forced record again", turn=entry.turn.key.turn, records=entry.records)
-        entry.submission = entry.submission or secrets.token_hex(8)
+        entry.submissions = entry.submissions or (secrets.token_hex(8),)
         for pause in _pauses():
             message = Message(codec.pack(self._forced(entry, status)), report.headers(entry, "record"))
             try:

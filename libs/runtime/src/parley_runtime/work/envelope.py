@@ -83,6 +83,7 @@ def terminal_of(row: TurnRow) -> Terminal:
         hops=row.hops,
         fault=row.fault,
         marks=row.marks,
+        submission=row.submission,
     )
 
 

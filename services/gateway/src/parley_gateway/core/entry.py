@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from parley_gateway.core.turn import Turn
-from parley_gateway.core.view import View
+from parley_gateway.core.view import Sink, View
 from parley_gateway.core.watch import WatchSchedule
 from parley_protocol.client import Latency
 from parley_protocol.events import TurnStatus
@@ -68,6 +68,7 @@ class Entry:
         "heard",
         "leave_at",
         "left",
+        "others",
         "phase",
         "recorded",
         "recorded_at",
@@ -77,7 +78,7 @@ class Entry:
         "session",
         "span",
         "started_at",
-        "submission",
+        "submissions",
         "turn",
         "views",
         "watch",
@@ -91,8 +92,11 @@ class Entry:
         """Digest of the stored row, where a row is known."""
         self.phase = Phase.QUEUED if request is not None else Phase.FOLLOWED
         self.views: list[View] = []
+        self.others: tuple[Sink, ...] = ()
+        """Sockets that did not ask, but are to be told if the turn is new: it may be known to be over elsewhere."""
         self.watch = WatchSchedule(now)
-        self.submission = ""
+        self.submissions: tuple[str, ...] = ()
+        """Under which it was published here, the latest last."""
         self.again = False
         self.started_at = now
         self.accepted_at = 0.0
@@ -130,6 +134,11 @@ class Entry:
     @property
     def ended(self) -> bool:
         return self.phase is Phase.ENDED
+
+    @property
+    def submission(self) -> str:
+        """The latest one; empty where it was not published here."""
+        return self.submissions[-1] if self.submissions else ""
 
     def alone(self, leave_at: float) -> None:
         """The last socket of the session has gone."""

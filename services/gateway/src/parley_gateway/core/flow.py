@@ -1,9 +1,10 @@
 """Events of workers, rows of the store and the passing of time, against one turn of a session."""
 
-from parley_gateway.core.effects import Effect, PublishRecord, SendLeave, SendPrefix, SendStop, Touch, Watch
+from parley_gateway.core.effects import Effect, PublishRecord, SendLeave, SendPrefix, SendStop, TellOne, Touch, Watch
 from parley_gateway.core.entry import Check, Entry, Phase
 from parley_gateway.core.session import Session
 from parley_gateway.core.turn import Verdict
+from parley_protocol.client import Accepted
 from parley_protocol.control import Begin, Prefix
 from parley_protocol.events import Event, Refusal, Snapshot, Terminal, TurnStatus
 from parley_protocol.faults import FaultCode
@@ -28,7 +29,8 @@ def on_event(entry: Entry, fence: int, event: Event, sender: str, now: float) ->
     session: Session = entry.session
     if isinstance(event, Refusal):
         return Verdict.DUPLICATE, _on_refusal(entry, event, now)
-    effects = session.accept(entry, now)
+    effects = _introduce(entry, fence, event) if entry.others else []
+    effects += session.accept(entry, now)
     verdict = entry.turn.take(fence, event, now)
     if verdict in _DELIVERED:
         effects += _delivered(entry, event, now)
@@ -41,6 +43,28 @@ def on_event(entry: Entry, fence: int, event: Event, sender: str, now: float) ->
     elif not isinstance(event, Terminal):
         effects += _stale(entry, verdict, sender)
     return verdict, effects
+
+
+def _introduce(entry: Entry, fence: int, event: Event) -> list[Effect]:
+    """Whether the session's other sockets are to hear of the turn. Only its own submission, or somebody who has read
+    the row, brings a first run's items here: they are new. A later run asks every gateway, even if its turn is over.
+    """
+    if isinstance(event, Terminal):
+        return _tell_others(entry, new=event.submission in entry.submissions)
+    if isinstance(event, Snapshot):
+        return [Watch(entry, "begun", attach=False)]
+    return _tell_others(entry, new=True) if fence == 1 else []
+
+
+def _tell_others(entry: Entry, *, new: bool) -> list[Effect]:
+    session: Session = entry.session
+    others, entry.others = entry.others, ()
+    joining = [sink for sink in others if new and all(view.sink is not sink for view in entry.views)]
+    for sink in joining:
+        session.view(entry, sink)
+    if not joining or entry.phase not in (Phase.RUNNING, Phase.ENDED):
+        return []  # they hear with the others that the turn is taken
+    return [*(TellOne(sink, Accepted(turn=entry.turn.key.turn)) for sink in joining), Touch(entry)]
 
 
 def _delivered(entry: Entry, event: Event, now: float) -> list[Effect]:
@@ -97,22 +121,25 @@ def on_row(entry: Entry, row: TurnRow | None, now: float) -> list[Effect]:
     session: Session = entry.session
     if entry.ended:
         return []
+    effects: list[Effect] = []
     if row is not None:
         if _conflicts(entry, row):
             return session.refuse(entry, FaultCode.CONFLICT, CONFLICT, now)
         entry.row_digest = row.digest
+        # Nobody has read the end of an open one, and who had begun to read it here has asked for it.
+        effects += _tell_others(entry, new=not row.closed or row.submission in entry.submissions)
         if row.closed:
             entry.turn.close(terminal_of(row))
-            return session.finish(entry, now)
+            return [*effects, *session.finish(entry, now)]
         entry.turn.begin(row.fence)
     check, entry.checking = entry.checking, Check.NONE
     if check is Check.NONE:
-        return _record_again(entry, now)
+        return [*effects, *_record_again(entry, now)]
     if check is Check.ABANDONED:
         if not _alone(entry) or entry.detached_fence < entry.turn.fence:
-            return []  # somebody has come back, or a newer run has begun that may be followed
+            return effects  # somebody has come back, or a newer run has begun that may be followed
         entry.abandoned = entry.forced is None
-    return session.force(entry, TurnStatus.EXPIRED, now)
+    return [*effects, *session.force(entry, TurnStatus.EXPIRED, now)]
 
 
 def _record_again(entry: Entry, now: float) -> list[Effect]:
@@ -157,7 +184,7 @@ def _conflicts(entry: Entry, row: TurnRow) -> bool:
 
 def terminal_of(row: TurnRow) -> Terminal:
     """A closed row as the event that tells of it."""
-    return Terminal(row.n, row.status, row.text, row.sources, row.usage, row.hops, row.fault, row.marks)
+    return Terminal(row.n, row.status, row.text, row.sources, row.usage, row.hops, row.fault, row.marks, row.submission)
 
 
 def on_tick(entry: Entry, now: float) -> list[Effect]:

@@ -3,6 +3,9 @@
 A turn is published only after the one before it has closed (a bounded queue), and its sockets are told nothing of it
 before that end, its own end included: a position names one turn. A second submission of a turn re-attaches to it, and
 another text under its id is a conflict. A socket that goes away changes nothing: that is not a cancel.
+
+A turn is told to whoever asked for it, and to the session's other sockets if it is new: one that was over before it was
+asked for here may have been read by them at another gateway.
 """
 
 from parley_gateway.core.effects import Effect, Ended, Opened, Publish, PublishRecord, Tell, TellOne, Touch
@@ -60,6 +63,7 @@ class Session:
             self.sinks.remove(sink)
         for entry in self.entries.values():
             entry.views = [view for view in entry.views if view.sink is not sink]
+            entry.others = tuple(other for other in entry.others if other is not sink)
         if not self.sinks:
             for entry in self.open:
                 entry.alone(now + self.abandon_s if self.abandon_s else 0.0)
@@ -95,7 +99,8 @@ class Session:
             )
         entry = Entry(self, Turn(self.key(request.turn)), request, now, request.budget_s)
         self._hold(entry)
-        entry.views = [View(entry.turn, each) for each in self.sinks]
+        entry.views = [View(entry.turn, each) for each in self.sinks if each is sink]
+        entry.others = tuple(each for each in self.sinks if each is not sink)
         return [Opened(entry), *effects, *self.advance()]
 
     def cancel(self, turn: TurnId, now: float) -> list[Effect]:
