@@ -123,6 +123,39 @@ def test_a_snapshot_with_another_text_restarts():
     assert (turn.text, turn.restarts) == ("xy", 1)
 
 
+def test_a_later_run_that_says_the_same_again_takes_nothing_back():
+    turn = running("abcd", n=9)
+    turn.take(2, Snapshot(1, Marks(), "a"), 0.0)
+    assert (turn.text, turn.n, turn.fence, turn.restarts) == ("abcd", 1, 2, 0)
+    for n, at, text in ((1, 1, "bc"), (2, 3, "def"), (3, 6, "g")):
+        assert turn.take(2, Delta(n, at, text), 0.0) is Verdict.EXTENDED
+    assert (turn.text, turn.n, turn.restarts) == ("abcdefg", 4, 0)
+
+
+@pytest.mark.parametrize(("text", "whole"), [("x", "abx"), ("cx", "abcx"), ("cdx", "abcdx")])
+def test_a_later_run_that_differs_further_on_restarts_there(text, whole):
+    turn = running("abcd", n=9)
+    turn.take(2, Snapshot(2, Marks(), "ab"), 0.0)
+    assert turn.take(2, Delta(2, 2, text), 0.0) is Verdict.EXTENDED
+    assert (turn.text, turn.n) == (whole, 3)
+    assert turn.restarts == (0 if whole.startswith("abcd") else 1)
+
+
+def test_a_repeated_item_that_came_too_early_is_passed_over_in_its_turn():
+    turn = running("abcd", n=9)
+    turn.take(2, Snapshot(1, Marks(), "a"), 0.0)
+    assert turn.take(2, Delta(2, 2, "cde"), 0.0) is Verdict.HELD
+    assert turn.take(2, Delta(1, 1, "b"), 0.0) is Verdict.EXTENDED
+    assert (turn.text, turn.n, turn.restarts) == ("abcde", 3, 0)
+
+
+def test_a_terminal_that_ends_within_the_text_restarts():
+    turn = running("abcd", n=9)
+    turn.take(2, Snapshot(1, Marks(), "a"), 0.0)
+    assert turn.take(2, Terminal(1, DONE, "a"), 0.0) is Verdict.FINISHED
+    assert (turn.text, turn.restarts) == ("a", 1)
+
+
 def test_a_snapshot_without_text_leaves_it():
     turn = running("ab", n=3)
     turn.take(2, Snapshot(1, Marks(status="routing"), None), 0.0)

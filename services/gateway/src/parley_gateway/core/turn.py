@@ -2,7 +2,8 @@
 
 ``fence`` is the highest run known to have begun, ``n`` the item expected next, ``text`` the answer. Runs are compared
 by fence with ``<`` only. The text grows, or is replaced as a whole with ``restarts`` counted up; views write it to
-sockets by a cursor, so nothing is queued per socket.
+sockets by a cursor, so nothing is queued per socket. A later run that has said a beginning of the text takes none of it
+back: the rest stands until that run says something else, or its terminal does.
 """
 
 import enum
@@ -75,6 +76,7 @@ class Turn:
         "n",
         "restarts",
         "rev",
+        "said",
         "terminal",
         "text",
         "waits",
@@ -85,6 +87,8 @@ class Turn:
         self.fence = fence
         self.n = 0
         self.text = ""
+        self.said: int | None = None
+        """While a later run repeats the text: how many code points of it that run has said. None: all of it."""
         self.known = known
         self.restarts = 0
         self.rev = 0
@@ -109,6 +113,7 @@ class Turn:
             and self.known
             and not self.held
             and self.terminal is None
+            and self.said is None
         ):
             self.n += 1
             # A string that only a local name refers to grows in place; an attribute's is copied for every delta.
@@ -187,7 +192,7 @@ class Turn:
         self._raise(fence, event.n)
         self._mark_all(event.marks, event.n, spoken=bool(event.text))
         if event.text is not None:
-            self._replace(event.text)
+            self._say(event.text)
             self.known = True
         elif fence == 1:
             self.known = True  # nobody has spoken yet: the text is empty, not unknown
@@ -201,14 +206,14 @@ class Turn:
             return Verdict.DUPLICATE
         if item.n > self.n or not self.known:
             return self._hold(item, now)
-        if isinstance(item, Delta) and item.at != len(self.text):
+        if not self._fits(item):
             return Verdict.GAP
         return self._drain(self._deliver(item))
 
     def _deliver(self, item: Item) -> Verdict:
         self.n = item.n + 1
         if isinstance(item, Delta):
-            self.text += item.text
+            self._say(self.text[: item.at] + item.text)
             return Verdict.EXTENDED
         self._mark(item)
         return Verdict.MARKED
@@ -233,8 +238,7 @@ class Turn:
             if first > self.n:
                 break
             item = held.pop(first)
-            fits = not isinstance(item, Delta) or item.at == len(self.text)
-            if first == self.n and fits:
+            if first == self.n and self._fits(item):
                 self._deliver(item)
         if not held:
             self.held = None
@@ -250,9 +254,22 @@ class Turn:
         if fence > self.fence:
             self.fence = fence
             self.n = n
+            self.said = None
             self.held = None
             if self.terminal is None:
                 self.hold_until = 0.0
+
+    def _fits(self, item: Item) -> bool:
+        return not isinstance(item, Delta) or item.at == (len(self.text) if self.said is None else self.said)
+
+    def _say(self, text: str) -> None:
+        """A run has said ``text`` so far. One that was not told in time what had been delivered says it once more:
+        nothing of that is taken back while it repeats it.
+        """
+        repeats = self.known and len(text) < len(self.text) and self.text.startswith(text)
+        self.said = len(text) if repeats else None
+        if not repeats:
+            self._replace(text)
 
     def _replace(self, text: str) -> None:
         """Continue where ``text`` begins with what is known, else start anew. Views check an unknown beginning."""
