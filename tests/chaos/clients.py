@@ -31,7 +31,7 @@ from parley_client import (
 from .history import Asked, Finished, History
 from .plans import BUDGET_S, Choices, Habits, Plan
 from .readers import Stopper, reread, soon
-from .wire import Doors, Note
+from .wire import Door, Doors, Note
 
 PATIENCE_S = 150.0
 """A turn whose end has not come in this time is given up; the checker will call it lost."""
@@ -275,9 +275,11 @@ class Fleet:
             self.trouble(client, error)
             return None
 
-    async def finish(self, budget_s: float) -> None:
+    async def finish(self, budget_s: float, fresh: Callable[[], Awaitable[Door]] | None = None) -> None:
         """No new turns; waits ``budget_s`` at most for the open ones, reads every turn again from its start, ends the
         history with ``Finished``, and only then lets the sockets close. Call when every fault is healed.
+
+        ``fresh``: the door to read again through, of a gateway that knows nothing but what is stored.
         """
         self.closing.set()
         with contextlib.suppress(TimeoutError):
@@ -287,7 +289,7 @@ class Fleet:
         for note in self._notes.values():
             if note.session is not None:
                 sessions.setdefault(note.session, (note.client, {}))[1].update(note.promised)
-        door = await self._doors("reread")
+        door = await (fresh() if fresh is not None else self._doors("reread"))
         gate = asyncio.Semaphore(READERS)
 
         async def one(session: str, client: str, turns: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Everything that can happen to an installation, by name: what it does, whom it hits, how it is taken back.
 
-A fault is an async context manager over a :class:`Scene`: inside it the fault lasts, after it everything runs again
+A fault is an async context manager over an :class:`Aimed`: inside it the fault lasts, after it everything runs again
 (a process that was killed is started and ready). Entering returns when the fault has truly happened.
 """
 
@@ -22,9 +22,10 @@ NO_ALARM = "0.6"
 
 
 @dataclass
-class Scene:
+class Aimed:
     """What a fault may use. ``target``: the process it hits, None where it hits something else. ``clients``: whose
-    doors a client fault uses; ``turns``: the turns it is aimed at.
+    doors a client fault uses; ``turns``: the turns it is aimed at; ``release``: let go the turns that the process of
+    this id holds, for a fault that cannot end while they are held.
     """
 
     world: World
@@ -33,6 +34,7 @@ class Scene:
     clients: Sequence[str] = ()
     turns: Sequence[str] = ()
     copies: Copies | None = None
+    release: Callable[[int], None] = lambda _: None
 
     @property
     def member(self) -> Member:
@@ -40,7 +42,7 @@ class Scene:
         return self.target
 
 
-Act = Callable[[Scene], AbstractAsyncContextManager[None]]
+Act = Callable[[Aimed], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -66,69 +68,63 @@ class Fault:
 
 
 @asynccontextmanager
-async def killed(scene: Scene) -> AsyncIterator[None]:
+async def killed(aimed: Aimed) -> AsyncIterator[None]:
     """SIGKILL."""
-    await scene.member.kill()
+    await aimed.member.kill()
     try:
         yield
     finally:
-        scene.member.start()
-        await scene.member.ready()
+        aimed.member.start()
+        await aimed.member.ready()
 
 
 @asynccontextmanager
-async def paused(scene: Scene) -> AsyncIterator[None]:
+async def paused(aimed: Aimed) -> AsyncIterator[None]:
     """SIGSTOP, then SIGCONT."""
-    scene.member.pause()
+    aimed.member.pause()
     try:
         yield
     finally:
-        scene.member.resume()
+        aimed.member.resume()
 
 
 @asynccontextmanager
-async def restarted(scene: Scene) -> AsyncIterator[None]:
+async def restarted(aimed: Aimed) -> AsyncIterator[None]:
     """SIGTERM, and a new one when it has drained."""
-    drained = asyncio.ensure_future(scene.member.terminate())
-    await asyncio.sleep(0)
+    aimed.member.signal()
     try:
         yield
     finally:
-        await drained
-        scene.member.start()
-        await scene.member.ready()
+        await aimed.member.drained()
+        aimed.member.start()
+        await aimed.member.ready()
 
 
 @asynccontextmanager
-async def rolled(scene: Scene) -> AsyncIterator[None]:
-    """Every process, one after the other, each ready before the next."""
-    members = list(scene.world.members)
-    scene.rng.shuffle(members)
-
-    async def roll() -> None:
-        for member in members:
-            await member.terminate()
-            member.start()
-            await member.ready()
-
-    rolling = asyncio.ensure_future(roll())
-    await asyncio.sleep(0)
-    try:
-        yield
-    finally:
-        await rolling
+async def rolled(aimed: Aimed) -> AsyncIterator[None]:
+    """Every process, one after the other, each ready before the next. Each is told to end while it holds its turns."""
+    members = list(aimed.world.members)
+    aimed.rng.shuffle(members)
+    for member in members:
+        pid = member.pid
+        member.signal()
+        aimed.release(pid)
+        await member.drained()
+        member.start()
+        await member.ready()
+    yield
 
 
 def jumped(offset_s: float) -> Act:
     """The wall clock of one process."""
 
     @asynccontextmanager
-    async def act(scene: Scene) -> AsyncIterator[None]:
-        scene.member.turn_clock(offset_s)
+    async def act(aimed: Aimed) -> AsyncIterator[None]:
+        aimed.member.turn_clock(offset_s)
         try:
             yield
         finally:
-            scene.member.turn_clock(0.0)
+            aimed.member.turn_clock(0.0)
 
     return act
 
@@ -136,46 +132,46 @@ def jumped(offset_s: float) -> Act:
 # ---- links
 
 
-def _links(scene: Scene) -> list[Member]:
-    return [scene.target] if scene.target is not None else scene.world.members
+def _links(aimed: Aimed) -> list[Member]:
+    return [aimed.target] if aimed.target is not None else aimed.world.members
 
 
 @asynccontextmanager
-async def cut(scene: Scene) -> AsyncIterator[None]:
+async def cut(aimed: Aimed) -> AsyncIterator[None]:
     """Reset; new connections are let in."""
-    for member in _links(scene):
+    for member in _links(aimed):
         member.proxy.cut()
     yield
 
 
 @asynccontextmanager
-async def refused(scene: Scene) -> AsyncIterator[None]:
+async def refused(aimed: Aimed) -> AsyncIterator[None]:
     """Reset, and no new ones for a while."""
-    for member in _links(scene):
+    for member in _links(aimed):
         await member.proxy.refuse()
     try:
         yield
     finally:
-        for member in _links(scene):
+        for member in _links(aimed):
             await member.proxy.restore()
 
 
 @asynccontextmanager
-async def silenced(scene: Scene) -> AsyncIterator[None]:
+async def silenced(aimed: Aimed) -> AsyncIterator[None]:
     """Half-open: nothing passes, and no side is told."""
-    for member in _links(scene):
+    for member in _links(aimed):
         member.proxy.blackhole()
     try:
         yield
     finally:
-        for member in _links(scene):
+        for member in _links(aimed):
             await member.proxy.restore()
 
 
 @asynccontextmanager
-async def orphaned(scene: Scene) -> AsyncIterator[None]:
+async def orphaned(aimed: Aimed) -> AsyncIterator[None]:
     """The process is told, the broker is not: it goes on holding what it had delivered."""
-    for member in _links(scene):
+    for member in _links(aimed):
         member.proxy.orphan()
     yield
 
@@ -184,29 +180,29 @@ async def orphaned(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def broker_restarted(scene: Scene) -> AsyncIterator[None]:
+async def broker_restarted(aimed: Aimed) -> AsyncIterator[None]:
     """Gracefully."""
-    await asyncio.to_thread(scene.world.broker.stop)
+    await asyncio.to_thread(aimed.world.broker.stop)
     try:
         yield
     finally:
-        await asyncio.to_thread(scene.world.broker.start)
+        await asyncio.to_thread(aimed.world.broker.start)
 
 
 @asynccontextmanager
-async def broker_killed(scene: Scene) -> AsyncIterator[None]:
+async def broker_killed(aimed: Aimed) -> AsyncIterator[None]:
     """SIGKILL."""
-    await asyncio.to_thread(scene.world.broker.kill)
+    await asyncio.to_thread(aimed.world.broker.kill)
     try:
         yield
     finally:
-        await asyncio.to_thread(scene.world.broker.start)
+        await asyncio.to_thread(aimed.world.broker.start)
 
 
 @asynccontextmanager
-async def alarmed(scene: Scene) -> AsyncIterator[None]:
+async def alarmed(aimed: Aimed) -> AsyncIterator[None]:
     """A memory alarm: every connection that publishes is blocked."""
-    broker = scene.world.broker
+    broker = aimed.world.broker
     await asyncio.to_thread(broker.ctl, "set_vm_memory_high_watermark", "absolute", ALARM)
     try:
         yield
@@ -218,24 +214,24 @@ def queue_deleted(stage: str) -> Act:
     """The queue of a stage, under its consumers, with what waits in it."""
 
     @asynccontextmanager
-    async def act(scene: Scene) -> AsyncIterator[None]:
-        await asyncio.to_thread(scene.world.broker.ctl, "delete_queue", f"parley.{stage}")
+    async def act(aimed: Aimed) -> AsyncIterator[None]:
+        await asyncio.to_thread(aimed.world.broker.ctl, "delete_queue", f"parley.{stage}")
         yield
 
     return act
 
 
 @asynccontextmanager
-async def doubled(scene: Scene) -> AsyncIterator[None]:
+async def doubled(aimed: Aimed) -> AsyncIterator[None]:
     """Every work message of the turns once more, as it was: now, and again when the turns have ended. Where no turns
     are named: all messages that pass in the meantime. Raises RuntimeError where turns are named and none of their
     messages was seen.
     """
-    assert scene.copies is not None, "this fault needs copies"
-    if scene.turns:
-        await scene.copies.repeat(scene.turns)
+    assert aimed.copies is not None, "this fault needs copies"
+    if aimed.turns:
+        await aimed.copies.repeat(aimed.turns)
     yield
-    if not await scene.copies.repeat(scene.turns) and scene.turns:
+    if not await aimed.copies.repeat(aimed.turns) and aimed.turns:
         raise RuntimeError("no work message of the turns was seen, so none was delivered twice")
 
 
@@ -243,25 +239,30 @@ async def doubled(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def dropped(scene: Scene) -> AsyncIterator[None]:
+async def dropped(aimed: Aimed) -> AsyncIterator[None]:
     """Each client once; it comes back to the other gateway."""
-    for client in scene.clients:
-        (await scene.world.balancer.door(client)).drop(elsewhere=True)
+    for client in aimed.clients:
+        (await aimed.world.balancer.door(client)).drop(elsewhere=True)
     yield
 
 
 @asynccontextmanager
-async def flapping(scene: Scene) -> AsyncIterator[None]:
+async def flapping(aimed: Aimed) -> AsyncIterator[None]:
     """Each client again and again, to and fro."""
+
+    doors = [await aimed.world.balancer.door(client) for client in aimed.clients]
+
+    def drop() -> None:
+        for door in doors:
+            door.drop(elsewhere=True)
 
     async def flap() -> None:
         while True:
-            for client in scene.clients:
-                (await scene.world.balancer.door(client)).drop(elsewhere=True)
-            await asyncio.sleep(scene.rng.uniform(0.02, 0.4))
+            await asyncio.sleep(aimed.rng.uniform(0.02, 0.4))
+            drop()
 
+    drop()
     task = asyncio.ensure_future(flap())
-    await asyncio.sleep(0)
     try:
         yield
     finally:
@@ -270,9 +271,9 @@ async def flapping(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def unread(scene: Scene) -> AsyncIterator[None]:
+async def unread(aimed: Aimed) -> AsyncIterator[None]:
     """The clients read nothing."""
-    doors = [await scene.world.balancer.door(client) for client in scene.clients]
+    doors = [await aimed.world.balancer.door(client) for client in aimed.clients]
     for door in doors:
         door.stall()
     try:

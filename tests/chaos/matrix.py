@@ -2,6 +2,7 @@
 
 A volley is one fault and one turn for each phase. Every turn is brought to its phase and held there, in the process
 that the fault will hit where the phase is in a process of that kind; then the fault happens, once, and all are let go.
+A volley of the phase ``waiting`` has one turn, which waits in the broker's queue while no worker is there.
 Meanwhile other sessions ask without pause.
 """
 
@@ -14,10 +15,11 @@ from parley_client import Done
 
 from .clients import Fleet
 from .copies import Copies
-from .faults import CATALOGUE, PROCESSES, Fault, Scene
+from .faults import CATALOGUE, PROCESSES, Aimed, Fault
 from .history import Healed, History, Injected
 from .points import IN_ORDER, POINTS
 from .stops import Reached, Stop
+from .waiting import WAITING, Untaken
 from .world import Member, World
 
 HOLD_S = 15.0
@@ -26,11 +28,24 @@ TRIES = 10
 """Turns asked until one is in the process that the fault is to hit."""
 DONE_S = 60.0
 BUDGET_S = 30.0
+ROLL_BUDGET_S = 55.0
+"""Of turns that are held until it is their process's time to end."""
 LOSING_BUDGET_S = 10.0
 """Of turns whose job the fault may take away: they end at their deadline."""
 ROLE_OF = {point: role for role, points in POINTS.items() for point in points}
 FULL = ("kill", "stop", "cut", "blackhole", "orphan", "restart")
 """Process faults of the matrix for every role; a pause and a refusal are left to the random runs."""
+WHILE_WAITING = (
+    "kill-gateway",
+    "cut-gateway",
+    "kill-rag",
+    "cut-all",
+    "alarm",
+    "delete-retrieve",
+    "broker-restart",
+    "broker-kill",
+)
+"""Faults that can take from a turn what it waits in, or who asked it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,8 @@ class Aim:
     stop: Stop
     task: "asyncio.Task[Done | None]"
     reached: Reached | None = None
+    waits: bool = False
+    """In the broker's queue."""
 
 
 def whole() -> list[Volley]:
@@ -85,6 +102,7 @@ def whole() -> list[Volley]:
         Volley("broker-restart"),
         Volley("broker-kill"),
         Volley("roll"),
+        *(Volley(name, (WAITING,), lasts_s=1.5 if name == "alarm" else 0.3) for name in WHILE_WAITING),
     ]
     return volleys
 
@@ -93,7 +111,7 @@ def telling() -> list[Volley]:
     """A few that say most about a broker."""
     names = ("kill-rag", "kill-inference", "orphan-inference", "delete-generate", "alarm", "broker-kill")
     chosen = [volley for volley in whole() if volley.fault in names]
-    assert len(chosen) == len(names)
+    assert {volley.fault for volley in chosen} == set(names)
     return chosen
 
 
@@ -112,6 +130,7 @@ class Matrix:
 
     def __post_init__(self) -> None:
         self._count = 0
+        self._untaken = Untaken(self.world, self.history)
 
     async def run(self, volleys: Iterable[Volley]) -> list[Cell]:
         """Every volley, each on an installation that is whole; returns one cell for each phase of each."""
@@ -131,7 +150,10 @@ class Matrix:
         target = rng.choice(self.world.of(fault.hits)) if fault.aims_at_process else None
         copies = Copies() if fault.needs_copies else None
         aims: list[Aim] = []
+        self._untaken = Untaken(self.world, self.history)
         try:
+            if WAITING in volley.phases:
+                await self._untaken.begin()
             if copies is not None:
                 await copies.open(self.world.broker.url)
             found = await asyncio.gather(
@@ -142,17 +164,19 @@ class Matrix:
                 for phase, one in zip(volley.phases, found, strict=True)
             ]
             held = self._held(cells, aims)
-            scene = Scene(
+            aimed = Aimed(
                 self.world,
                 rng,
                 target,
                 clients=[aim.client for aim in aims if aim.turn in {cell.turn for cell in held}],
                 turns=[cell.turn for cell in held],
                 copies=copies,
+                release=lambda pid: _release(aims, pid),
             )
-            await self._hit(volley, fault, scene, held, aims)
+            await self._hit(volley, fault, aimed, held, aims)
             await self._ends(aims)
         finally:
+            await self._untaken.end()
             for aim in aims:
                 self.world.stops.forget(aim.turn)
             await _gone(aim.task for aim in aims)
@@ -163,21 +187,22 @@ class Matrix:
 
     def _held(self, cells: list[Cell], aims: list[Aim]) -> list[Cell]:
         """The cells whose turns are at their phases still."""
-        holding = {aim.turn for aim in aims if aim.stop.holds}
+        holding = {aim.turn for aim in aims if aim.stop.holds or aim.waits}
         for cell in cells:
             if not cell.missed and cell.turn not in holding:
                 cell.missed = "the turn went on before the others had come to their phases"
         return [cell for cell in cells if not cell.missed]
 
-    async def _hit(self, volley: Volley, fault: Fault, scene: Scene, held: list[Cell], aims: list[Aim]) -> None:
-        name = scene.target.name if scene.target is not None else fault.hits
+    async def _hit(self, volley: Volley, fault: Fault, aimed: Aimed, held: list[Cell], aims: list[Aim]) -> None:
+        name = aimed.target.name if aimed.target is not None else fault.hits
         at = self.history.now()
         for cell in held:
             cell.target = name
             self.history.add(Injected(at, fault.name, name, cell.phase, cell.turn))
-        async with fault.act(scene):
+        async with fault.act(aimed):
             for aim in aims:
                 aim.stop.release()
+            await self._untaken.end()
             await asyncio.sleep(volley.lasts_s)
             if fault.needs_copies:
                 await self._ends(aims)
@@ -192,6 +217,10 @@ class Matrix:
         for _ in range(TRIES):
             aim = await self._ask(volley, phase, fault, target)
             aims.append(aim)
+            if phase == WAITING:
+                await self._untaken.holds(aim.turn, HOLD_S)
+                aim.waits = True
+                return Cell(volley.fault, phase, aim.turn)
             aim.reached = await aim.stop.reached(HOLD_S)
             if target is None or self._touches(aim, target):
                 return Cell(volley.fault, phase, aim.turn)
@@ -212,7 +241,7 @@ class Matrix:
             every_ms=15.0 if volley.tokens < 100 else 0.0,
             # Half of the answers can be repeated by another run, the others differ with each.
             salt=self._count % 2 == 0,
-            deadline_s=LOSING_BUDGET_S if fault.loses else BUDGET_S,
+            deadline_s=LOSING_BUDGET_S if fault.loses else ROLL_BUDGET_S if fault.hits == "rolling" else BUDGET_S,
         )
         return Aim(client, turn, stop, asyncio.ensure_future(asking))
 
@@ -222,6 +251,13 @@ class Matrix:
         """
         seen = [reached for reached in self.world.stops.passed.get(aim.turn, []) if reached.role == target.role]
         return not seen or seen[-1].pid == target.pid
+
+
+def _release(aims: Iterable[Aim], pid: int) -> None:
+    """What the process of this id holds."""
+    for aim in aims:
+        if aim.reached is not None and aim.reached.pid == pid:
+            aim.stop.release()
 
 
 async def _gone(tasks: Iterable["asyncio.Task[Done | None]"]) -> None:

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from .history import Asked, Closed, Healed, Injected
 from .tracks import End, Frame, Socket, Track
 
-RECOVERY_S = 30.0
-"""A fault explains what happens up to so long after it was taken back."""
+RECOVERY_S = 5.0
+"""A fault explains what happens up to so long after it was taken back: twice what the slowest recovery takes, that of a
+half-open link, which is noticed after 2.5 heartbeats of a second.
+"""
+WORLD = frozenset({"broker", "links", "rolling"})
+"""Targets that are nobody's in particular: such a fault may explain anything in its time."""
 POSITIONS = 4096
 """Positions of a client that are kept; it resumes from one of the last."""
 LEFT = frozenset({1000, 1001})
@@ -120,36 +124,61 @@ class Client:
         return until is not None and last.at >= until
 
 
+@dataclass(slots=True)
+class _Span:
+    fault: str
+    target: str
+    begin: float
+    end: float = math.inf
+
+
 class Faults:
-    """What was injected, and from when to when it may explain things."""
+    """What was injected, and from when to when it may explain things.
+
+    A turn that faults were aimed at is hit by those, to its end, and by faults of the whole world in their time; what
+    else happens to the installation is not aimed at it, and explains nothing of it.
+    """
 
     def __init__(self) -> None:
         self.total = 0
         self.counts: Counter[tuple[str, str]] = Counter()
         """By fault and phase, once for each turn aimed at."""
-        self._spans: list[tuple[str, list[float]]] = []
-        self._open: dict[tuple[str, str], list[float]] = {}
+        self._spans: list[_Span] = []
+        self._open: dict[tuple[str, str], _Span] = {}
+        self._aimed: dict[str, list[_Span]] = {}
 
     def injected(self, fault: Injected) -> None:
         """One fault may be aimed at several turns, with an entry for each of them."""
         self.counts[fault.fault, fault.phase] += 1
-        before = self._open.get((fault.fault, fault.target))
-        if before is None or before[0] != fault.at:
+        span = self._open.get((fault.fault, fault.target))
+        if span is None or span.begin != fault.at:
             self.total += 1
-            span = [fault.at, math.inf]
-            self._spans.append((fault.fault, span))
+            span = _Span(fault.fault, fault.target, fault.at)
+            self._spans.append(span)
             self._open[fault.fault, fault.target] = span
+        if fault.turn:
+            self._aimed.setdefault(fault.turn, []).append(span)
 
     def healed(self, fault: Healed) -> None:
         """It is over; what it caused may still come."""
         span = self._open.pop((fault.fault, fault.target), None)
         if span is not None:
-            span[1] = fault.at
+            span.end = fault.at
 
-    def between(self, since: float, until: float) -> int:
-        """Faults that may have had an effect in this time."""
-        return len(self.names(since, until))
+    def between(self, since: float, until: float, turn: str = "") -> int:
+        """Faults that may have had an effect in this time: on ``turn``, or on anything."""
+        return len(self.names(since, until, turn))
 
-    def names(self, since: float, until: float) -> list[str]:
+    def names(self, since: float, until: float, turn: str = "") -> list[str]:
         """What they are called."""
-        return [name for name, (begin, end) in self._spans if begin <= until and end + RECOVERY_S >= since]
+        aimed = self._aimed.get(turn)
+        found = [one for one in self._spans if one.begin <= until and one.end + RECOVERY_S >= since]
+        if aimed is not None:
+            found = [one for one in found if one.target in WORLD and one not in aimed]
+            found += [one for one in aimed if one.begin <= until]
+        return [one.fault for one in found]
+
+    def aimed_at(self, turn: str) -> float | None:
+        """When a fault was last aimed at ``turn``; None: never."""
+        aimed = self._aimed.get(turn)
+        return aimed[-1].begin if aimed else None

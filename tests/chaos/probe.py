@@ -8,7 +8,7 @@ takes its settings from the environment as always. Beside them:
     PARLEY_CHAOS_PROBE     unix socket of whoever listens at the hold points (``points``); empty: there are none
     PARLEY_CHAOS_MUTATION  the mechanism to switch off (``mutations``), or a file that names it; empty: none
     PARLEY_CHAOS_CLOCK     file with the number of seconds by which this process's wall clock (``time.time``) is wrong.
-                           It may change, or appear, at any time. Monotonic clocks are left alone
+                           It may be replaced, or appear, at any time. Monotonic clocks are left alone
 
 A patch that finds Parley changed ends the process with the name of what is missing.
 """
@@ -26,7 +26,6 @@ ROLES: Final = ("gateway", "rag", "inference")
 PROBE: Final = "PARLEY_CHAOS_PROBE"
 MUTATION: Final = "PARLEY_CHAOS_MUTATION"
 CLOCK: Final = "PARLEY_CHAOS_CLOCK"
-REREAD_S: Final = 0.05
 
 
 def command(role: str) -> list[str]:
@@ -35,29 +34,18 @@ def command(role: str) -> list[str]:
 
 
 class WrongClock:
-    """``time.time`` plus the offset in ``path``, which is looked at every :data:`REREAD_S` at most."""
+    """``time.time`` plus the offset in ``path``, read at every call: a clock that was turned is wrong at once."""
 
     def __init__(self, path: Path, time_s: Callable[[], float] = time.time) -> None:
         self._path = path
         self._time_s = time_s
-        self._looked = float("-inf")
-        self._offset_s = 0.0
 
     def __call__(self) -> float:
         """Seconds since 1970, as this process believes."""
-        now = time.monotonic()
-        if now - self._looked >= REREAD_S:
-            self._looked = now
-            self._offset_s = self._read()
-        return self._time_s() + self._offset_s
-
-    def _read(self) -> float:
         try:
-            return float(self._path.read_text(encoding="ascii"))
+            return self._time_s() + float(self._path.read_bytes())
         except FileNotFoundError:
-            return 0.0
-        except ValueError:
-            return self._offset_s  # being written at this moment
+            return self._time_s()
 
 
 def prepare(role: str) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from .checker import judge
 from .clients import Fleet
 from .copies import Copies
-from .faults import CATALOGUE, Fault, Scene
+from .faults import CATALOGUE, Aimed, Fault
 from .history import Asked, Healed, History, Injected, Received
 from .matrix import Cell, Matrix, Volley
 from .plans import Habits
 from .readers import soon
 from .verdict import Verdict
+from .wire import FixedDoor
 from .world import World, WorldOptions, open_world
 
 FINISH_S = 90.0
@@ -178,14 +179,14 @@ async def _strike(run: Running, step: Step, stop: asyncio.Event) -> None:
     target = members[int(step.draw * len(members))] if members else None
     clients = [name for name, door in world.balancer.doors.items() if door.lines]
     copies = Copies() if fault.needs_copies else None
-    scene = Scene(world, rng, target, clients=rng.sample(clients, -(-len(clients) // 3)), copies=copies)
+    aimed = Aimed(world, rng, target, clients=rng.sample(clients, -(-len(clients) // 3)), copies=copies)
     name = target.name if target is not None else fault.hits
     if copies is not None:
         await copies.open(world.broker.url)
     try:
         began = run.history.now()
         run.history.add(Injected(began, fault.name, name))
-        async with fault.act(scene):
+        async with fault.act(aimed):
             await soon(stop, step.lasts_s)
         run.history.add(Healed(run.history.now(), fault.name, name))
     finally:
@@ -205,7 +206,14 @@ async def _end(run: Running) -> Outcome:
     """Everything healed, every turn ended and read again; then the verdict."""
     run.problems += [f"{name} ended by itself" for name in await run.world.steady()]
     run.say("healed; waiting for the ends of open turns, then every turn is read again")
-    await run.fleet.finish(FINISH_S)
+
+    async def fresh() -> FixedDoor:
+        """A gateway that has served nobody: what it tells is what is stored."""
+        member = await run.world.add("gateway")
+        await member.ready()
+        return FixedDoor(member.service.url, member.name)
+
+    await run.fleet.finish(FINISH_S, fresh)
     run.say(run.line())
     problems = [*run.problems, *(f"{one.client} at {one.at:.1f} s: {one.what}" for one in run.fleet.troubles)]
     verdict = await asyncio.to_thread(judge, run.history.happenings)

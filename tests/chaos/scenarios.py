@@ -10,7 +10,8 @@ from typing import Final
 from .history import Finished, History, Reread
 from .interleavings import INTERLEAVINGS
 from .readers import reread
-from .scene import STEP_S, Act, FixedDoor, Scene, counted
+from .scene import STEP_S, Act, Scene, counted
+from .wire import FixedDoor
 from .world import Member, World
 
 REREAD_S: Final = 2.0

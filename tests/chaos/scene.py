@@ -9,31 +9,13 @@ from typing import Any, Final
 
 from .history import Asked, Healed, History, Injected
 from .stops import Reached, Stop
-from .wire import GONE, Note, Raw
+from .wire import GONE, FixedDoor, Note, Raw
 from .world import Member, World
 
 STEP_S: Final = 10.0
 """Limit of every single step."""
 BUDGET_S: Final = 60.0
 POLL_S: Final = 0.02
-
-
-@dataclass(frozen=True)
-class FixedDoor:
-    """Always the same gateway."""
-
-    url: str
-    gateway: str
-
-    def drop(self, *, elsewhere: bool = False) -> int:
-        """Nothing: sockets end when the scene ends."""
-        return 0
-
-    def stall(self) -> None:
-        """Nothing."""
-
-    def read(self) -> None:
-        """Nothing."""
 
 
 class Person:

@@ -129,3 +129,72 @@ def numbered(client: str, turn: str, type: str, seq: int, **fields: Any) -> dict
 def end(status: str, text: str, **fields: Any) -> dict[str, Any]:
     """The fields of ``turn.done``."""
     return {"status": status, "text": text, "sources": [], "usage": None, "latency": {"total_ms": 1.0}} | fields
+
+
+# ---- histories that tests share
+
+WORDS = ("t1-a.aa.t1 ", "t1-a.aa.t2 ", "t1-a.aa.t3")
+B4 = tuple(f"t1-a.bbbbbb.t{number}" for number in range(1, 5))
+WHOLE = "t1-a.aa.t1 t1-a.aa.t2 t1-a.aa.t3"
+
+
+def begun() -> Script:
+    """One turn asked and accepted."""
+    return Script().open().asked("t1").accepted("t1")
+
+
+def answered(script: Script, turn: str = "t1", *words: str) -> Script:
+    for word in words or WORDS:
+        script.delta(turn, word)
+    return script
+
+
+def clean() -> Script:
+    """Everything that a client may see without a promise being broken."""
+    run = answered(begun()).done("t1", WHOLE)
+    run.asked("t2").accepted("t2").turn("t2", "turn.status", stage="retrieving")
+    run.turn("t2", "retrieval", intent="question", route="kb", sources=[{"id": "s"}]).delta("t2", "t2-a.t1 ")
+    run.closed().resume("t2", "t2").delta("t2", "t2-a.t2").done("t2", "t2-a.t1 t2-a.t2", sources=[{"id": "s"}])
+    run.asked("t3", text="tokens=2").accepted("t3").delta("t3", "t3-a.01.t1 ").fault()
+    run.restarted("t3").delta("t3", "t3-a.02.t1 t3-a.02.t2").done("t3", "t3-a.02.t1 t3-a.02.t2")
+    run.asked("t4").accepted("t4").delta("t4", "t4-a.t1 ").send(type="turn.cancel", turn="t4")
+    run.delta("t4", "t4-a.t2 ").done("t4", "t4-a.t1 t4-a.t2 ", status="cancelled")
+    run.asked("t5").error("overloaded", "t5", retry_after_ms=200).start("t5").accepted("t5")
+    run.told(type="degraded", reason="broker").told(type="restored")
+    run.done("t5", "", status="failed", fault={"code": "failed", "message": "the engine failed"})
+    run.asked("t6", budget_s=0.3).accepted("t6").done("t6", "", status="expired", fault={"message": "too late"})
+    run.asked("t7").error("conflict", "t7")
+    twin = run.other("a+1", "session-a").open(hello={"session": "session-a"}).start("t1", text="t1?").accepted("t1")
+    answered(twin).done("t1", WHOLE).closed(1000, own=True)
+    run.told(type="draining", reconnect_in_ms=10).closed(4001).resume("t6")
+    other = run.other("b", "session-b").open().asked("t1").accepted("t1")
+    answered(other, "t1", "t1-b.t1 ", "t1-b.t2").done("t1", "t1-b.t1 t1-b.t2")
+    return run.reread("t1", *WORDS).reread("t3", "t3-a.02.t1 ", "t3-a.02.t2")
+
+
+def lost() -> Script:
+    return answered(begun())
+
+
+def failed() -> Script:
+    return begun().done("t1", "", status="failed", fault={"code": "failed", "message": "the engine failed"})
+
+
+def missing() -> Script:
+    return begun().delta("t1", WORDS[0]).delta("t1", WORDS[2], seq=2).done("t1", WHOLE)
+
+
+def restart() -> Script:
+    return answered(begun().delta("t1", WORDS[0]).restarted("t1")).done("t1", WHOLE)
+
+
+def cancel_text() -> Script:
+    run = begun().delta("t1", WORDS[0]).delta("t1", WORDS[1]).send(type="turn.cancel", turn="t1")
+    return run.restarted("t1").delta("t1", WORDS[0]).done("t1", WORDS[0], status="cancelled")
+
+
+def cancel_ignored() -> Script:
+    run = begun().delta("t1", WORDS[0]).send(type="turn.cancel", turn="t1")
+    for _ in range(25):
+        run.told(type="pong")
+    return run.delta("t1", WORDS[1]).done("t1", WORDS[0] + WORDS[1], status="cancelled")

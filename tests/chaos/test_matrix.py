@@ -16,8 +16,9 @@ from .faults import CATALOGUE
 from .history import Injected
 from .matrix import Volley, telling, whole
 from .points import IN_ORDER
-from .run import Outcome, RunOptions, injections, matrix, schedule
+from .run import Outcome, RunOptions, matrix, schedule
 from .stops import Stops
+from .waiting import WAITING
 from .world import WorldOptions
 
 SEED = 20
@@ -40,9 +41,10 @@ def _check(outcome: Outcome, volleys: list[Volley]) -> None:
     """Every fault was injected at every phase, nothing was broken, and the turns that were hit were answered."""
     assert outcome.problems == []
     assert [f"{cell.fault} {cell.phase}: {cell.missed}" for cell in outcome.missed] == []
-    hit = {(one.fault, one.phase) for one in outcome.history.happenings if isinstance(one, Injected)}
-    assert hit == {(volley.fault, phase) for volley in volleys for phase in volley.phases}
-    assert len(injections(outcome.history)) == len(volleys)
+    aimed = [one for one in outcome.history.happenings if isinstance(one, Injected) and one.phase]
+    assert {(one.fault, one.phase) for one in aimed} == {(volley.fault, p) for volley in volleys for p in volley.phases}
+    assert len({(one.at, one.fault, one.target) for one in aimed}) == len(volleys)
+    assert outcome.verdict.counts["read again"] > 10 * len(volleys)
     assert outcome.verdict.counts["judged"] > 10 * len(volleys)
     broken = [f"{one.guarantee} {one.rule} {one.client} {one.turn}: {one.what}" for one in outcome.verdict.violations]
     assert broken == []
@@ -83,7 +85,10 @@ def test_the_matrix_has_every_fault_that_the_protocol_names() -> None:
         assert {f"{kind}-{role}" for kind in ("kill", "stop", "cut", "blackhole", "orphan", "restart")} <= named
     assert {"broker-restart", "broker-kill", "alarm", "duplicate", "drop", "flap", "unread", "roll"} <= named
     assert {"clock-ahead-rag", "clock-back-inference", "delete-retrieve", "delete-generate", "delete-record"} <= named
-    assert {volley.phases for volley in whole() if volley.fault != "unread"} == {IN_ORDER}
+    assert {volley.phases for volley in whole() if volley.fault != "unread"} == {IN_ORDER, (WAITING,)}
+    assert {"kill-gateway", "kill-rag", "cut-all", "broker-kill"} <= {
+        volley.fault for volley in whole() if volley.phases == (WAITING,)
+    }
 
 
 @pytest.mark.unit

@@ -106,6 +106,7 @@ class Track:
         self.accepted = 0
         self.refused = ""
         self.first_at: float | None = None
+        self.read_at: float | None = None
         self.done_at: float | None = None
         self.restarts: list[float] = []
         self.end: End | None = None

@@ -18,6 +18,8 @@ SALT: Final = re.compile(r"(?<!\S)salt(?!\S)")
 RUN: Final = re.compile(r"\.([0-9a-f]{6})\.t\d", re.ASCII)
 BEGUN_S: Final = 0.4
 """Two gateways may hear of a new run at times as far apart as this."""
+STILL_S: Final = 10.0
+"""An answer that only killed workers interrupt stands still no longer than this, on a busy machine too."""
 KILLED_WORKERS: Final = frozenset({"kill-rag", "kill-inference"})
 """Faults that leave every gateway, and the links to it, as they are."""
 
@@ -44,6 +46,7 @@ def turn_frame(state: State, client: Client, socket: Socket, frame: Frame, kind:
         state.breach("conflict", client, turn, at, f"{kind} for a question that is not this turn's")
         return
     _order(state, client, track, kind, at)
+    _still(state, client, track, at)
     if not track.take(frame, kind, socket, at):
         return
     if kind == "answer.delta":
@@ -66,11 +69,25 @@ def _order(state: State, client: Client, track: Track, kind: str, at: float) -> 
         del line[first]
 
 
+def _still(state: State, client: Client, track: Track, at: float) -> None:
+    """Another worker takes an answer over at once. A turn is held where a fault is aimed at it, and waits from there;
+    any other from its last frame, once it answers.
+    """
+    before, track.read_at = track.read_at, at
+    aimed = state.faults.aimed_at(track.turn)
+    if client.session.partial or track.end is not None or (aimed is None and track.first_at is None):
+        return
+    before = max(before if before is not None else at, aimed or 0.0)
+    names = set(state.faults.names(before, at, track.turn))
+    if at - before > STILL_S and names and names <= KILLED_WORKERS:
+        state.breach("stalled", client, track.turn, at, f"nothing for {at - before:.1f} s")
+
+
 def _delta(state: State, client: Client, track: Track, at: float) -> None:
     cancelled = client.session.cancels.get(track.turn)
     if cancelled is None or at - cancelled < CANCEL_S or track.end is not None:
         return
-    if not _explained(state, client, cancelled, at):
+    if not _explained(state, client, track.turn, cancelled, at):
         what = f"the answer goes on {at - cancelled:.1f} s after the cancel"
         state.breach("cancel-ignored", client, track.turn, at, what)
 
@@ -99,7 +116,7 @@ def _restarted(state: State, client: Client, track: Track, at: float) -> None:
 
 
 def _explain(state: State, client: Client, track: Track, at: float) -> None:
-    faults = state.faults.between(track.sent_at if track.sent_at is not None else 0.0, at)
+    faults = state.faults.between(track.sent_at if track.sent_at is not None else 0.0, at, track.turn)
     if len(track.restarts) > RUNS_PER_FAULT * faults and not client.session.partial:
         what = f"{len(track.restarts)} restarts, {faults} faults since it was asked"
         state.breach("restart", client, track.turn, at, what)
@@ -109,14 +126,14 @@ def _explain(state: State, client: Client, track: Track, at: float) -> None:
 
 def _seamless(state: State, client: Client, track: Track, at: float) -> None:
     """Every run of this turn says the same, and its gateway could tell the next run what it had delivered."""
-    names = set(state.faults.names(track.sent_at or 0.0, at))
+    names = set(state.faults.names(track.sent_at or 0.0, at, track.turn))
     if names <= KILLED_WORKERS and not client.session.partial:
         state.breach("seamless", client, track.turn, at, f"it starts anew although only {', '.join(sorted(names))}")
 
 
-def _explained(state: State, client: Client, since: float, until: float) -> bool:
+def _explained(state: State, client: Client, turn: str, since: float, until: float) -> bool:
     """Whether a fault, or something before the history, may be the cause."""
-    return client.session.partial or state.faults.between(since, until) > 0
+    return client.session.partial or state.faults.between(since, until, turn) > 0
 
 
 def _done(state: State, client: Client, track: Track, frame: Frame, at: float) -> None:
@@ -145,13 +162,13 @@ def _status(state: State, client: Client, track: Track, frame: Frame, at: float)
     if cancelled is not None and track.restarts and track.restarts[-1] > cancelled:
         if status != "cancelled":
             _explain(state, client, track, at)
-        elif track.turn in client.cancelled and not _explained(state, client, since, at):
+        elif track.turn in client.cancelled and not _explained(state, client, track.turn, since, at):
             state.breach("cancel-text", client, track.turn, at, "the text was taken back after the cancel")
     if status == "failed":
         fault = frame.get("fault") or {}
         if not fault.get("message"):
             state.breach("failed", client, track.turn, at, "no reason is given")
-        elif not _explained(state, client, since, at):
+        elif not _explained(state, client, track.turn, since, at):
             state.breach("failed", client, track.turn, at, f"without any fault: {fault['message']}")
     if status == "expired" and asked is not None and at - asked.at < asked.budget_s - EXPIRY_S:
         what = f"after {at - asked.at:.2f} s of {asked.budget_s:g} s"

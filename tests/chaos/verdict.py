@@ -50,6 +50,7 @@ RULES: Final[dict[str, Rule]] = {
     "fenced": Rule("G5", "other", "what is between two restarts is of one run, and no earlier run comes back"),
     "restart": Rule("G6", "other", "an answer starts anew only where a fault explains it"),
     "seamless": Rule("G6", "other", "an answer that repeats itself goes on where it was when only workers were killed"),
+    "stalled": Rule("G6", "other", "an answer stands still for ten seconds at most when only workers were killed"),
     "uncalled-cancel": Rule("G7", "other", "a turn ends `cancelled` only where its client cancelled it"),
     "cancel-text": Rule("G7", "other", "a cancelled turn keeps exactly the text delivered to who cancelled it"),
     "cancel-ignored": Rule("G7", "other", "after a cancel the answer does not go on"),

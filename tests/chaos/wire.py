@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -38,6 +39,24 @@ class Door(Protocol):
 
     def read(self) -> None:
         """Pass everything again."""
+
+
+@dataclass(frozen=True)
+class FixedDoor:
+    """Always the same gateway."""
+
+    url: str
+    gateway: str
+
+    def drop(self, *, elsewhere: bool = False) -> int:
+        """Nothing: sockets end when their client ends them."""
+        return 0
+
+    def stall(self) -> None:
+        """Nothing."""
+
+    def read(self) -> None:
+        """Nothing."""
 
 
 Doors = Callable[[str], Awaitable[Door]]

@@ -84,11 +84,16 @@ class Member:
         self.paused = False
         await asyncio.to_thread(self.service.end, signal.SIGKILL)
 
-    async def terminate(self) -> int:
-        """SIGTERM; returns its exit code when it has drained. Raises AssertionError where it hangs."""
+    def signal(self) -> None:
+        """SIGTERM, sent when this returns. New clients are sent elsewhere."""
         self.draining = True
+        if self.running:
+            os.kill(self.pid, signal.SIGTERM)
+
+    async def drained(self) -> int:
+        """Its exit code, once it has drained after :meth:`signal`. Raises AssertionError where it hangs."""
         try:
-            return await asyncio.to_thread(self.service.end)
+            return await asyncio.to_thread(self.service.wait)
         finally:
             self.draining = False
 
@@ -114,7 +119,9 @@ class Member:
 
     def turn_clock(self, offset_s: float) -> None:
         """Its wall clock tells ``offset_s`` more than the machine's from now on."""
-        self.clock.write_text(f"{offset_s:g}\n", encoding="ascii")
+        fresh = self.clock.with_suffix(".new")
+        fresh.write_text(f"{offset_s:g}\n", encoding="ascii")
+        fresh.replace(self.clock)  # it is read at every look at the clock, and must be whole
 
 
 @dataclass(eq=False)

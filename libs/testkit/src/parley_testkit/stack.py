@@ -107,11 +107,15 @@ class Service:
 
     def end(self, number: signal.Signals = signal.SIGTERM, limit_s: float = STOP_S) -> int:
         """Signal it and wait; it is killed, and the test fails, where it does not end in time."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.wait(limit_s)
+
+    def wait(self, limit_s: float = STOP_S) -> int:
+        """Until a process that was told to end has ended; as :meth:`end`."""
         process, self.process = self.process, None
         if process is None:
             return 0
-        if process.poll() is None:
-            process.send_signal(number)
         try:
             return process.wait(limit_s)
         except subprocess.TimeoutExpired:
