@@ -79,6 +79,18 @@ def ended(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
         put(m, s, slot, run, None)
 
 
+def put_off(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
+    """``Exits.wait``: the job comes back later. Without a lease it is with somebody else by now."""
+    if not run.lease:
+        put(m, s, slot, run, None)
+        return
+    again = m.put(timeless(repeat(stamped_of(run, m.table[run.job], stage), tries=m.table[run.job].tries)))
+    if not s[FAULTS]:
+        m.enqueue(s, "ladder:" + stage, again)
+    phase = "out" if s[FAULTS] else "sent"
+    put(m, s, slot, run, run._replace(phase=phase, exit=("ladder:" + stage, again), twin=None))
+
+
 def fail(m: Model, s: list[int], slot: int, stage: str, run: Run, *, fatal: bool) -> str:
     """``Exits.fail``: the engine has raised."""
     job: Job = m.table[run.job]

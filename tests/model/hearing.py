@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .gate import KEYS
+from parley_protocol.work import Job
+
+from .gate import INDEX, KEYS
 from .runs import Proc, Run, end_below, follow, leave, stop_all
-from .world import CTL, Model, State, Step
+from .world import CTL, RETRIEVE, Model, State, Step
 
 
 def steps(m: Model, state: State) -> Iterator[Step]:
@@ -20,6 +22,31 @@ def steps(m: Model, state: State) -> Iterator[Step]:
         new[CTL] = m.put(tuple(other for other in m.table[state[CTL]] if other is not message))
         new[slot] = m.put(_hear(m.table[state[slot]], message))
         yield "", ("hear", *message), new
+
+
+def alive(m: Model, state: State, turn: int) -> bool:
+    """Whether a worker would say that it runs the row's base (``Runs.runs_base``)."""
+    row = m.row(state, turn)
+    base = row.base if row is not None else 0
+    return any(
+        run.live and not run.end and run.turn == turn and run.base == base
+        for slot, stage in m.procs
+        if stage != RETRIEVE
+        for run in m.table[state[slot]].runs
+    )
+
+
+def idle(m: Model, state: State, queue: str, job: int) -> bool:
+    """Whether a job on the ladder would only be put off once more. Then it may as well stay there: whatever happens
+    meanwhile to the worker that asks would bring it back to its queue.
+    """
+    asking: Job = m.table[job]
+    turn = INDEX[asking.key.turn]
+    row = m.row(state, turn)
+    if queue != "ladder:" + RETRIEVE or row is None or row.closed or row.submission != asking.submission:
+        return False
+    twins = (run for slot, of in m.procs if of == RETRIEVE for run in m.table[state[slot]].runs if run.turn == turn)
+    return alive(m, state, turn) and not any(run.live and not run.end for run in twins)
 
 
 def _hear(proc: Proc, message: tuple[Any, ...]) -> Proc:

@@ -97,10 +97,10 @@ MUTATIONS = (
     Mutation("submission test", "1", _size("unknown"), rule="submission test"),
     Mutation("session order", "9", Size(faults=0, turns=2), patch=(Session, "advance", _all_at_once)),
     Mutation("expected fence of a claim", "1", _size("channel rag", "channel engine"), rule="expected fence"),
-    Mutation(
-        "later stages alone answer running", "1", _size("channel rag", "channel engine"), rule="first stage answers"
-    ),
     Mutation("no adoption while leaving", "1", _size("channel rag", "channel engine"), rule="adopt while leaving"),
     Mutation("stop only after the record", "1", Size(faults=0, cancels=1), patch=(flow, "_stale", _impatient)),
-    Mutation("a repeated job is no duplicate", "1", _size("engine"), rule="repeated is done"),
+    Mutation("alive is no reason to ack", "1", _size("channel rag", faults=2), rule="alive is acked"),
+    Mutation(
+        "a twin's end is no reason to ack", "1", _size("channel engine", faults=2), rule="a published twin is enough"
+    ),
 )

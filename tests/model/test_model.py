@@ -19,7 +19,7 @@ def test_no_reachable_state_breaks_an_invariant(name: str) -> None:
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_each_mechanism_is_needed(mutation: Mutation) -> None:
     with mutation.applied() as rules:
-        report = search(mutation.where, rules, limit=50_000)
+        report = search(mutation.where, rules, limit=60_000)
     assert report.violation.startswith(mutation.sees), report.violation
 
 

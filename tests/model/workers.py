@@ -21,7 +21,7 @@ from parley_runtime.work.envelope import terminal_of
 from . import hearing
 from . import row as rows
 from .gate import INDEX, KEYS
-from .handlers import ended, work
+from .handlers import ended, put_off, work
 from .runs import (
     Ended,
     OutSnap,
@@ -58,7 +58,7 @@ def _deliveries(m: Model, state: State) -> Iterator[Step]:
             new = list(state)
             m.dequeue(new, message)
             m.enqueue(new, queue.removeprefix("ladder:"), job)
-            yield "", ("the ladder gives back", queue), new
+            yield "time" if hearing.idle(m, state, queue, job) else "", ("the ladder gives back", queue), new
         seen = set()
         for slot, stage in m.procs:
             if stage != queue or state[slot] in seen or len(m.table[state[slot]].runs) >= SEATS:
@@ -211,17 +211,13 @@ def _answers(m: Model, message: tuple[Any, ...]) -> bool:
 
 def _asked(m: Model, state: State, slot: int, stage: str, run: Run) -> Iterator[Step]:
     """``Server._alive``: the answer of the other workers, or none in time."""
-    row = m.row(state, run.turn)
-    base = row.base if row is not None else 0
-    alive = any(
-        other.live and not other.end and other.turn == run.turn and other.base == base
-        for at, of in m.procs
-        if of != RETRIEVE or "first stage answers" in m.mutations
-        for other in m.table[state[at]].runs
-    )
+    alive = hearing.alive(m, state, run.turn)
     new = list(state)
     if alive:
-        _put(m, new, slot, run, run._replace(phase="decline"))
+        if "alive is acked" in m.mutations:
+            _put(m, new, slot, run, run._replace(phase="decline"))
+        else:
+            put_off(m, new, slot, stage, run)
         yield "", ("alive elsewhere", stage, slot), new
     new = list(state)
     _put(m, new, slot, run, run._replace(phase="read", repeated=True))
@@ -339,16 +335,11 @@ def _confirmed(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     proc: Proc = m.table[s[slot]]
     waiting = (m.table[run.job].base, run.fence)
     # A job published once more has not ended anything.
-    twin = (
-        REPEATED
-        if "repeated is done" not in m.mutations
-        and job.again
-        and not isinstance(job, Record)
-        and run.exit[0].endswith(stage)
-        else waiting
-    )
+    twin = REPEATED if job.again and not isinstance(job, Record) and run.exit[0].endswith(stage) else waiting
     runs = tuple(
-        r._replace(phase="waited", twin=twin) if r.phase == "wait" and r.twin == waiting and r.turn == run.turn else r
+        r._replace(phase="waited", twin=twin)
+        if run.live and r.phase == "wait" and r.twin == waiting and r.turn == run.turn
+        else r
         for r in proc.runs
     )
     proc = proc._replace(runs=runs)
@@ -370,8 +361,10 @@ def _waited(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     speaks = row is None or row.closed or (row.base == run.twin[0] if stage == RETRIEVE else row.fence == run.twin[1])
     if run.twin == REPEATED:
         speaks = False
-    if speaks:
+    if speaks and "a published twin is enough" in m.mutations:
         _put(m, s, slot, run, None)
+    elif speaks:
+        put_off(m, s, slot, stage, run)
     else:
         _admit(m, s, slot, stage, run._replace(twin=None), True, run)
 

@@ -57,7 +57,8 @@ def test_only_an_untouched_delivery_is_certainly_first(
     ("job", "first", "redelivered", "count", "step"),
     [
         (question(), True, False, None, Step.CLAIM_FIRST),
-        (question(again=True, tries=2), True, False, None, Step.CLAIM_FIRST),
+        (question(again=True), True, False, None, Step.ASK_THEN_CLAIM_FIRST),
+        (question(tries=2), True, False, None, Step.ASK_THEN_CLAIM_FIRST),
         (question(), True, True, None, Step.ASK_THEN_CLAIM_FIRST),
         (question(), True, False, 2, Step.ASK_THEN_CLAIM_FIRST),
         (prompt(), False, False, None, Step.GO),

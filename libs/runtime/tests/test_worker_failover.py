@@ -1,12 +1,14 @@
 """Runs that take over from another run: prefixes, zombies, followers."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from parley_protocol.control import Alive, Attach, Audience, Begin, Leave, Running, Stop
-from parley_protocol.events import Delta, Snapshot, Status
-from parley_protocol.routes import Stage
+from parley_protocol.events import Delta, Snapshot, Status, Terminal, TurnStatus
+from parley_protocol.routes import RETRY_LADDER_S, Stage, retry_exchange
 from parley_protocol.work import Record
 from parley_runtime.control import ControlPlane
 from parley_runtime.telemetry import metrics, names
@@ -135,15 +137,75 @@ async def redeliver_the_first_stage(house: House) -> None:
     await house.gateway.publish(question(key=other()))
 
 
-async def test_a_redelivered_first_stage_leaves_a_live_descendant_alone(house: House) -> None:
-    jobs = await house.tap(Stage.GENERATE)
+@asynccontextmanager
+async def run_elsewhere(house: House) -> AsyncIterator[None]:
+    """Another process runs every turn."""
     elsewhere = await ControlPlane.open(house.broker.process("w8"), process_id="w8", audience=Audience.WORKERS)
     elsewhere.on(Running, lambda asks: elsewhere.post(asks.worker, Alive(asks.key, asks.base, "w8")))
     await elsewhere.start()
-    await redeliver_the_first_stage(house)
-    assert (await jobs.next()).key == other()
-    assert (await house.store.rows([KEY]))[0].fence == 1
+    yield
     await elsewhere.aclose()
+
+
+async def test_a_redelivered_first_stage_leaves_a_live_descendant_alone_while_it_lives(house: House) -> None:
+    jobs = await house.tap(Stage.GENERATE)
+    waiting = metrics.value(names.JOBS, "retrieve", "waiting")
+    async with run_elsewhere(house):
+        await redeliver_the_first_stage(house)
+        assert (await jobs.next()).key == other()
+        async with asyncio.timeout(5):
+            while metrics.value(names.JOBS, "retrieve", "waiting") == waiting:
+                await house.store.ping()
+        assert (await house.store.rows([KEY]))[0].fence == 1
+    # Its worker is gone, and its job with it: the first stage looks again, and runs the turn itself.
+    job = await jobs.next(2)
+    assert (job.key, job.base, job.fence) == (KEY, 2, 2)
+
+
+async def test_a_first_stage_that_waits_for_another_run_uses_up_no_try(house: House) -> None:
+    await house.claim()
+    rung = await house.tap(retry_exchange(0))
+    door = Door()
+    door.open.set()
+    await house.worker(first_stage(door))
+    async with run_elsewhere(house):
+        await house.gateway.publish(question(again=True, tries=2))
+        job = await rung.next()
+    assert (job.key, job.submission, job.again, job.tries) == (KEY, "sub-1", True, 2)
+    assert 30.0 - 2 * RETRY_LADDER_S[0] < job.budget_s <= 30.0 - RETRY_LADDER_S[0]
+    assert not door.entered.is_set()
+
+
+async def test_a_first_stage_that_waited_tells_the_end_of_the_turn(house: House) -> None:
+    await house.claim()
+    await house.worker(first_stage(Door()))
+    closing = Record(
+        key=KEY, submission="sub-1", base=1, fence=1, budget_s=1, n=1, text="Done.", status=TurnStatus.COMPLETED
+    )
+    waiting = metrics.value(names.JOBS, "retrieve", "waiting")
+    async with run_elsewhere(house):
+        await house.gateway.publish(question(again=True))
+        async with asyncio.timeout(5):
+            while metrics.value(names.JOBS, "retrieve", "waiting") == waiting:
+                await house.store.ping()
+        await house.store.close(closing)
+        await house.gateway.until(lambda: bool(house.gateway.of(KEY, Terminal)))
+    assert house.gateway.of(KEY, Terminal)[0].text == "Done."
+
+
+async def test_a_first_stage_whose_time_is_over_leaves_the_turn_to_its_run(house: House) -> None:
+    await house.claim()
+    records = await house.tap(Stage.RECORD)
+    jobs = await house.tap(Stage.GENERATE)
+    door = Door()
+    door.open.set()
+    await house.worker(first_stage(door))
+    async with run_elsewhere(house):
+        await house.gateway.publish(question(again=True, budget_s=RETRY_LADDER_S[0] / 2))
+        await house.gateway.publish(question(key=other()))
+        assert (await jobs.next()).key == other()
+    assert records.jobs == []
+    assert (await house.store.rows([KEY]))[0].fence == 1
 
 
 async def test_a_redelivered_first_stage_without_a_descendant_runs_again(house: House) -> None:

@@ -44,10 +44,15 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Another run answers for the turn: ack."""
+    """Another message answers for the turn: ack."""
 
 
-Verdict = Go | Emit | Refuse | Drop
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Another run answers for the turn as long as it lives: look again later."""
+
+
+Verdict = Go | Emit | Refuse | Drop | Wait
 
 
 def certainly_first(job: Job, *, redelivered: bool, delivery_count: int | None) -> bool:
@@ -68,10 +73,10 @@ def first_step(
     job: Job, *, first_stage: bool, redelivered: bool, delivery_count: int | None, always: bool = False
 ) -> Step:
     """The question to the store for this delivery; ``always``: later stages, too, claim every one."""
+    certain = certainly_first(job, redelivered=redelivered, delivery_count=delivery_count)
     if not first_stage:
-        certain = certainly_first(job, redelivered=redelivered, delivery_count=delivery_count)
         return Step.GO if certain and not always else Step.CLAIM_LATER
-    return Step.ASK_THEN_CLAIM_FIRST if redelivered or delivery_count else Step.CLAIM_FIRST
+    return Step.CLAIM_FIRST if certain else Step.ASK_THEN_CLAIM_FIRST
 
 
 Answer = Claimed | AlreadyClosed | OtherSubmission | NotMine

@@ -10,7 +10,7 @@ from parley_runtime.stage import StageSpec
 from parley_runtime.store.ports import Claimed, Crossed
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.metrics import counter
-from parley_runtime.work.admission import Answer, Drop, Go, Step, Verdict, expected_fence, first_step, verdict
+from parley_runtime.work.admission import Answer, Go, Step, Verdict, Wait, expected_fence, first_step, verdict
 from parley_runtime.work.exits import Desk
 from parley_runtime.work.hold import StoreHold
 from parley_runtime.work.options import Claim
@@ -48,14 +48,14 @@ class Claims:
             return Go(job.base, job.fence)
         fence = expected_fence(job, first_stage=first, redelivered=redelivered, delivery_count=count)
         if step is Step.ASK_THEN_CLAIM_FIRST and await self._alive(run):
-            return Drop()
+            return Wait()
         claim = await self._reclaim(run) if fence is None else await self._claim(run, fence)
         run.repeated = fence is None
         if isinstance(claim, Crossed):
             # Called the first, and is not: the row has been claimed for this message before.
             run.repeated = True
             if first and await self._alive(run):
-                return Drop()
+                return Wait()
             claim = await self._reclaim(run)
         if claim is None:
             return None

@@ -1,4 +1,6 @@
-"""How a run ends: handed on, recorded, retried, parked, handed over. Each publishes with a confirm before it acks."""
+"""How a run ends: handed on, recorded, retried, parked, handed over, put off. Each publishes with a confirm before it
+acks.
+"""
 
 from dataclasses import dataclass
 
@@ -119,19 +121,44 @@ class Exits:
         await run.lease.ack()
         return End.HANDED_OVER.value
 
+    async def wait(self, run: AnyRun) -> str:
+        """Another run answers for the turn: its job comes back later, ``again``, without a try counted, until it finds
+        the turn closed or nobody at work on it.
+
+        It is not acked away on that run's word. A claim for an earlier delivery of this very message may be on its way
+        to the store still; once it lands, that run speaks for the turn no longer, and the claimer, whose delivery is
+        lost, may die: this message alone would stand for the turn then.
+
+        At the turn's deadline it is acked: whoever is at work ends the turn as expired, and so does its gateway.
+        """
+        run.leaving = True
+        if not run.lease.held():
+            return "lost"
+        log.info("turn is run elsewhere; its job looks again later", stage=run.stage, turn=run.key.turn)
+        try:
+            taken = await self._climb(run, 0, run.job.tries)
+        except Expired:
+            await run.lease.ack()
+            return "duplicate"
+        return "waiting" if taken else "unpublished"
+
     async def _retry(self, run: AnyRun, outcome: Retry) -> str:
-        counter(names.RETRIES).labels(run.stage, str(outcome.rung)).inc()
         if run.pieces:
             count_waste(run, "retried")
-        job = repeat(run, tries=run.job.tries + int(outcome.counted))
         try:
-            taken = await self._desk.courier.climb(job, outcome.rung, run.stage, run.deadline, run.lease.held)
+            taken = await self._climb(run, outcome.rung, run.job.tries + int(outcome.counted))
         except Expired:
             return await self.expire(run)
-        if not taken:
-            return "unpublished"
-        await run.lease.ack()
-        return "retried"
+        return "retried" if taken else "unpublished"
+
+    async def _climb(self, run: AnyRun, rung: int, tries: int) -> bool:
+        """The job ``again`` to a rung of the ladder; False where it could not be published. Raises Expired."""
+        counter(names.RETRIES).labels(run.stage, str(rung)).inc()
+        job = repeat(run, tries=tries)
+        taken = await self._desk.courier.climb(job, rung, run.stage, run.deadline, run.lease.held)
+        if taken:
+            await run.lease.ack()
+        return taken
 
     async def _park(self, run: AnyRun, error: Exception) -> str:
         """The client has its answer; keep the job with its cause for the operator."""

@@ -14,7 +14,7 @@ from parley_runtime.telemetry import names, tracing
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge, histogram
 from parley_runtime.telemetry.recent import Recent
-from parley_runtime.work.admission import Emit, Go, Refuse, Verdict
+from parley_runtime.work.admission import Emit, Go, Refuse, Verdict, Wait
 from parley_runtime.work.claims import Claims
 from parley_runtime.work.envelope import terminal_of
 from parley_runtime.work.exits import Desk, Exits
@@ -120,8 +120,7 @@ class Server:
             return await self._exits.expire(run)
         twin = self._desk.runs.twin(self.spec.stage, run.job, first=self.spec.first)
         if twin is not None and twin.leaving and await self._published(twin, run):
-            await run.lease.ack()
-            return "duplicate"
+            return await self._exits.wait(run)
         decision = await self._claims.decide(run, delivery)
         if decision is None:
             return "lost"
@@ -157,6 +156,8 @@ class Server:
             case Emit(row):
                 self._desk.sink.emit(job.reply_to, job.key, row.fence, terminal_of(row))
                 outcome = "closed"
+            case Wait():
+                return await self._exits.wait(run)
             case Refuse():
                 refusal = Refusal(job.submission, Conflict(CONFLICT).fault())
                 self._desk.sink.emit(job.reply_to, job.key, job.fence, refusal)
