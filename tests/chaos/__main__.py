@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from . import report
-from .faults import CATALOGUE
 from .matrix import whole
+from .report import report
 from .run import Outcome, RunOptions, matrix, storm
-from .world import WorldOptions
+from .world.faults import CATALOGUE
+from .world.world import WorldOptions
 
 ABOUT = """\
 Breaks a real installation in every way it must survive, and judges it by what its clients saw.

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 from parley_client import Done
 
-from .clients import Fleet
-from .copies import Copies
-from .faults import CATALOGUE, PROCESSES, Aimed, Fault
+from .crowd.clients import Fleet
 from .history import Healed, History, Injected
-from .points import IN_ORDER, POINTS
-from .stops import Reached, Stop
-from .waiting import WAITING, Untaken
-from .world import Member, World
+from .inside.points import IN_ORDER, POINTS
+from .world.copies import Copies
+from .world.faults import CATALOGUE, PROCESSES, Aimed, Fault
+from .world.stops import Reached, Stop
+from .world.waiting import WAITING, Untaken
+from .world.world import Member, World
 
 HOLD_S = 15.0
 """Longest way of a turn to its phase."""

@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .checker import judge
-from .clients import Fleet
-from .copies import Copies
-from .faults import CATALOGUE, Aimed, Fault
+from .checker.checker import judge
+from .checker.verdict import Verdict
+from .crowd.clients import Fleet
+from .crowd.plans import Habits
+from .crowd.readers import soon
+from .crowd.wire import FixedDoor
 from .history import Asked, Healed, History, Injected, Received
 from .matrix import Cell, Matrix, Volley
-from .plans import Habits
-from .readers import soon
-from .verdict import Verdict
-from .wire import FixedDoor
-from .world import World, WorldOptions, open_world
+from .world.copies import Copies
+from .world.faults import CATALOGUE, Aimed, Fault
+from .world.world import World, WorldOptions, open_world
 
 FINISH_S = 90.0
 """Longest wait for the ends of open turns, after every fault is healed: more than their longest deadline."""

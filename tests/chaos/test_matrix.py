@@ -11,15 +11,15 @@ import pytest
 from parley_testkit.rabbit import broker_ids, engine_problem, images
 
 from .__main__ import arguments
-from .balancer import Backend, Balancer
-from .faults import CATALOGUE
 from .history import Injected
+from .inside.points import IN_ORDER
 from .matrix import Volley, telling, whole
-from .points import IN_ORDER
 from .run import Outcome, RunOptions, matrix, schedule
-from .stops import Stops
-from .waiting import WAITING
-from .world import WorldOptions
+from .world.balancer import Backend, Balancer
+from .world.faults import CATALOGUE
+from .world.stops import Stops
+from .world.waiting import WAITING
+from .world.world import WorldOptions
 
 SEED = 20
 SESSIONS = 10

@@ -9,7 +9,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from .history import Closed, History, Opened, Received, Sent
+from ..history import Closed, History, Opened, Received, Sent
 
 OPEN_S = 5.0
 """Limit for one attempt to connect."""

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .history import Happening
+from ..checker.verdict import KINDS, RULES, Verdict
+from ..history import Happening
 from .page import page
 from .summary import Summary, as_json, summarize
-from .verdict import KINDS, RULES, Verdict
 
 STATUSES = ("completed", "cancelled", "failed", "expired", "refused", "open")
 SHOWN = 20

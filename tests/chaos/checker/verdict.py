@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from .history import Happening
+from ..history import Happening
 
 KINDS: Final = ("lost", "duplicated", "reordered", "foreign", "other")
 

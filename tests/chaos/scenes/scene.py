@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .history import Asked, Healed, History, Injected
-from .stops import Reached, Stop
-from .wire import GONE, FixedDoor, Note, Raw
-from .world import Member, World
+from ..crowd.wire import GONE, FixedDoor, Note, Raw
+from ..history import Asked, Healed, History, Injected
+from ..world.stops import Reached, Stop
+from ..world.world import Member, World
 
 STEP_S: Final = 10.0
 """Limit of every single step."""

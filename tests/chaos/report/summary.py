@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .history import Closed, Finished, Happening, Healed, Injected, Opened, Received
-from .verdict import KINDS, RULES, Verdict
+from ..checker.verdict import KINDS, RULES, Verdict
+from ..history import Closed, Finished, Happening, Healed, Injected, Opened, Received
 
 ANSWERS = frozenset({"answer.delta", "turn.done"})
 

@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from .history import Finished, History, Reread
+from ..crowd.readers import reread
+from ..crowd.wire import FixedDoor
+from ..history import Finished, History, Reread
+from ..world.world import Member, World
 from .interleavings import INTERLEAVINGS
-from .readers import reread
 from .scene import STEP_S, Act, Scene, counted
-from .wire import FixedDoor
-from .world import Member, World
 
 REREAD_S: Final = 2.0
 RECORDS: Final = "parley_records_total{"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ..history import Happening, Healed, Injected, Received
 from .checker import judge
-from .history import Happening, Healed, Injected, Received
 from .script import (
     WHOLE,
     WORDS,

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from .history import Healed, History, Injected, Received
+from ..history import Healed, History, Injected, Received
 from .world import World
 
 WAITING: Final = "waiting"

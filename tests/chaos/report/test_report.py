@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from .checker import judge
-from .history import Happening, Healed, Injected
+from ..checker.checker import judge
+from ..checker.script import Script
+from ..checker.verdict import Told, Verdict
+from ..history import Happening, Healed, Injected
 from .page import MOST_TURNS, page
 from .report import write
-from .script import Script
 from .summary import Recovery, Summary, summarize
-from .verdict import Told, Verdict
 
 pytestmark = pytest.mark.unit
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from ..history import History
+from ..scenes.scene import STEP_S, Scene
+from ..world.stops import Stop
+from ..world.world import World, WorldOptions, open_world
 from . import mutations, points, probe
-from .history import History
-from .scene import STEP_S, Scene
-from .stops import Stop
-from .world import World, WorldOptions, open_world
 
 pytestmark = pytest.mark.e2e
 
@@ -95,7 +95,7 @@ async def test_another_turn_is_not_held_and_nobody_has_to_listen(tmp_path: Path)
 
 @pytest.mark.parametrize("role", probe.ROLES)
 def test_every_patch_finds_what_it_patches(role: str, tmp_path: Path) -> None:
-    code = f"from tests.chaos import probe; probe.prepare({role!r}); import time; print(time.time())"
+    code = f"from tests.chaos.inside import probe; probe.prepare({role!r}); import time; print(time.time())"
     clock = tmp_path / "clock"
     clock.write_text("3600\n", encoding="ascii")
     settings = {
@@ -126,7 +126,7 @@ def test_the_command_runs_from_any_folder(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, "usage: python -m tests.chaos.probe gateway|rag|inference\n")
+    assert (done.returncode, done.stderr) == (1, "usage: python -m tests.chaos.inside.probe gateway|rag|inference\n")
 
 
 class Shape:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from ..history import Received
 from .frames import TURN_FRAMES, flaw
-from .history import Received
 from .parties import Client, Session
 from .state import State
 from .tracks import Frame, Socket

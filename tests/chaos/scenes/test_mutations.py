@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from .checker import judge
-from .mutations import MUTATIONS
+from ..checker.checker import judge
+from ..inside.mutations import MUTATIONS
+from ..world.world import World, WorldOptions, open_world
 from .scenarios import SCENARIOS, SHOWS, Played, Show, play
-from .world import World, WorldOptions, open_world
 
 pytestmark = pytest.mark.e2e
 

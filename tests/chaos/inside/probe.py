@@ -1,6 +1,6 @@
 """Runs one real service with hold points, a mutation and a wall clock of its own:
 
-    python -m tests.chaos.probe gateway|rag|inference      (or by this file's path, from any folder)
+    python -m tests.chaos.inside.probe gateway|rag|inference      (or by this file's path, from any folder)
 
 Everything is patched in from here before the service's own ``__main__`` runs; Parley itself has no hooks. The service
 takes its settings from the environment as always. Beside them:
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 ROLES: Final = ("gateway", "rag", "inference")
 PROBE: Final = "PARLEY_CHAOS_PROBE"
 MUTATION: Final = "PARLEY_CHAOS_MUTATION"
@@ -50,7 +50,7 @@ class WrongClock:
 
 def prepare(role: str) -> None:
     """Patch this process as its environment says. Raises points.Changed."""
-    from tests.chaos import mutations, points
+    from tests.chaos.inside import mutations, points
 
     if clock := os.environ.get(CLOCK):
         time.time = WrongClock(Path(clock))
@@ -63,7 +63,7 @@ def prepare(role: str) -> None:
 def main(arguments: list[str]) -> None:
     """Never returns, except for a wrong command line."""
     if len(arguments) != 1 or arguments[0] not in ROLES:
-        sys.exit(f"usage: python -m tests.chaos.probe {'|'.join(ROLES)}")
+        sys.exit(f"usage: python -m tests.chaos.inside.probe {'|'.join(ROLES)}")
     (role,) = arguments
     sys.path[:] = [str(ROOT), *(each for each in sys.path if Path(each or ".").resolve() != Path(__file__).parent)]
     prepare(role)

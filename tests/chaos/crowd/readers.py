@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from .history import Asked, History, Reread
+from ..history import Asked, History, Reread
 from .plans import Choices, Habits, Plan
 from .wire import GONE, Door, Note, Raw
 

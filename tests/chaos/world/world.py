@@ -23,8 +23,8 @@ from parley_testkit.stack import Service, Stack
 from .balancer import Backend, Balancer
 from .stops import Stops
 
-ROOT = Path(__file__).parents[2]
-LAUNCHER = "tests.chaos.probe"
+ROOT = Path(__file__).parents[3]
+LAUNCHER = "tests.chaos.inside.probe"
 """Runs a role with hold points."""
 ROLES = ("rag", "inference", "gateway")
 SETTLE_S = 5.0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from .history import (
+from ..history import (
     Asked,
     Closed,
     Finished,

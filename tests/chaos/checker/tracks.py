@@ -7,9 +7,9 @@ or the turn is asked again there, it is told from its start. After ``welcome.gap
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..history import Asked
 from .answers import Reading, read
 from .findings import Findings
-from .history import Asked
 from .numbers import Numbers
 
 Frame = dict[str, Any]

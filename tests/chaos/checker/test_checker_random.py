@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from ..history import Closed, Happening, Received
 from .checker import judge
-from .history import Closed, Happening, Received
 from .script import Script, end, numbered
 
 pytestmark = pytest.mark.unit

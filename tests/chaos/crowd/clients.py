@@ -28,7 +28,7 @@ from parley_client import (
     connect,
 )
 
-from .history import Asked, Finished, History
+from ..history import Asked, Finished, History
 from .plans import BUDGET_S, Choices, Habits, Plan
 from .readers import Stopper, reread, soon
 from .wire import Door, Doors, Note

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
-from .history import Closed, Happening, Opened, Received, Sent
+from ..history import Closed, Happening, Opened, Received, Sent
 from .verdict import RULES, Violation
 
 BEFORE = 8

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from ..checker.checker import judge
+from ..history import Asked, Closed, Finished, Happening, History, Opened, Received, Reread, Sent
 from . import readers
-from .checker import judge
 from .clients import Fleet
-from .history import Asked, Closed, Finished, Happening, History, Opened, Received, Reread, Sent
 from .mimic import Frame, Mimic
 from .plans import Choices, Habits, Plan
 from .wire import GONE, Note, Raw, decode

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .history import Asked, Closed, Healed, Injected
+from ..history import Asked, Closed, Healed, Injected
 from .tracks import End, Frame, Socket, Track
 
 RECOVERY_S = 5.0

@@ -11,9 +11,9 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from .history import Closed, Happening, Opened, Received, Sent
+from ..checker.verdict import KINDS, RULES, Told, Verdict, Violation
+from ..history import Closed, Happening, Opened, Received, Sent
 from .summary import Summary
-from .verdict import KINDS, RULES, Told, Verdict, Violation
 
 MOST_TURNS: Final = 20_000
 """Turns in the timeline. Where there are more, some that were completed and break nothing are left out, all over it."""

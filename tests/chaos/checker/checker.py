@@ -8,8 +8,8 @@ outside it is not held against anyone, and without ``Finished`` nothing is lost.
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from ..history import Asked, Closed, Finished, Happening, Healed, Injected, Opened, Received, Reread, Sent
 from .frames import flaw
-from .history import Asked, Closed, Finished, Happening, Healed, Injected, Opened, Received, Reread, Sent
 from .parties import Client
 from .state import State
 from .told import received
