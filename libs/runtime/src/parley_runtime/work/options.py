@@ -39,7 +39,7 @@ class WorkerOptions:
         0.15,
         "longest wait for a gateway's word on what it has delivered, before a repeated run speaks",
         unit="seconds",
-        zero="do not wait: a repeated run always starts its answer anew",
+        zero="do not wait: a repeated run says its whole answer, and one that differs starts anew",
         minimum=0,
         maximum=5,
     )
