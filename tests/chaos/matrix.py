@@ -24,7 +24,7 @@ from .world.world import Member, World
 
 HOLD_S = 15.0
 """Longest way of a turn to its phase."""
-TRIES = 10
+TRIES = 20
 """Turns asked until one is in the process that the fault is to hit."""
 DONE_S = 60.0
 BUDGET_S = 30.0
