@@ -98,6 +98,30 @@ def _no_begin(on: On) -> None:
     wrap(Asks, "announce", ("self", "key", "fence"), announce)
 
 
+def _no_repetition(on: On) -> None:
+    from parley_gateway.core.turn import Turn
+    from parley_runtime.work.asks import Asks
+
+    def begin(original: Any) -> Any:
+        async def deaf(self: Any, key: Any, fence: int) -> str:
+            told = str(await original(self, key, fence))
+            return "" if on() else told
+
+        return deaf
+
+    def say(original: Any) -> Any:
+        def replaced(self: Any, text: str) -> None:
+            if on():
+                self._replace(text)
+            else:
+                original(self, text)
+
+        return replaced
+
+    wrap(Asks, "begin", ("self", "key", "fence"), begin)
+    wrap(Turn, "_say", ("self", "text"), say)
+
+
 def _no_watch(on: On) -> None:
     from parley_gateway.watcher import Watcher
 
@@ -289,6 +313,9 @@ MUTATIONS: Final = {
     "done-before-stored": Mutation("a terminal is told from a record that was not stored", RAG, _done_before_stored),
     "no-forced-record": Mutation("a cancel only tells the workers to stop", GATEWAY, _no_forced_record),
     "no-freeze": Mutation("output goes on behind a cancel", GATEWAY, _no_freeze),
+    "no-repetition": Mutation(
+        "what a later run says again, because nobody told it in time, is new", (*WORKERS, *GATEWAY), _no_repetition
+    ),
     "no-fence-at-gateway": Mutation("a gateway delivers items of a superseded run", GATEWAY, _no_fence_at_gateway),
 }
 """By name. The first six are the protocol's own list; the others are what is done wrong most easily."""

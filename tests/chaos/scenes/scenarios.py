@@ -318,7 +318,7 @@ SHOWS: Final = (
     Show("no-fence-test", "overtaken-record", "fenced"),
     Show("no-again", "cut-off", "fenced"),
     Show("no-again", "confirm-lost", "fenced"),
-    Show("no-begin", "killed-worker", "seamless"),
+    Show("no-repetition", "killed-worker", "seamless"),
     Show("no-begin", "second-gateway", "fenced"),
     Show("no-watch", "lost-news", "lost"),
     Show("no-submission-test", "resubmission", "restart"),
