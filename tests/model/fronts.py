@@ -203,11 +203,12 @@ def _events(m: Model, state: State, slot: int) -> Iterator[Step]:
         pop(m, new, place, lane)
         turn, stage, fence = lane
         events = m.table[waiting[0]]
+        row = m.row(state, turn)
         if not stage:
-            row = m.row(state, turn)
             fence = row.fence if row is not None else 0
         sender = f"{stage}:{fence}" if stage else ""
-        m.gate_step(new, slot, at.on_events, turn, fence, events, sender, key=(lane, waiting[0], fence))
+        key = (lane, waiting[0], fence, state[ROWS])
+        m.gate_step(new, slot, at.on_events, turn, fence, events, sender, row, key=key)
         yield "", ("events", m.table[state[slot]].name, lane, events), new
 
 

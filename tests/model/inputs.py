@@ -15,10 +15,13 @@ from parley_runtime.store.ports import TurnRow
 from .gate import BUDGET_S, INDEX, KEYS, REQUESTS, Gate, Live, Out, Sock
 
 
-def on_events(gate: Gate, index: int, fence: int, events: tuple[Event, ...], sender: str) -> Out:
-    """A batch's part for one turn arrives."""
+def on_events(gate: Gate, index: int, fence: int, events: tuple[Event, ...], sender: str, row: TurnRow | None) -> Out:
+    """A batch's part for one turn arrives; the row is read at once where that is asked for."""
     live = Live(gate)
     live.events(index, fence, events, sender)
+    entry = live.entry(index)
+    if entry is not None:
+        _read(live, entry, row)
     return live.freeze()
 
 
