@@ -63,6 +63,41 @@ def test_too_many_turns_are_refused(session, socket):
     assert "c" not in session.entries
 
 
+def ask_and_interrupt(session, socket, turn):
+    session.start(request(turn), socket, 0.0, interrupt=True)
+
+
+def ask_and_cancel(session, socket, turn):
+    session.start(request(turn), socket, 0.0)
+    session.cancel(turn, 0.0)
+
+
+@pytest.mark.parametrize("ask", [ask_and_interrupt, ask_and_cancel])
+def test_turns_that_cannot_be_ended_are_bounded_too(session, socket, ask):
+    """Neither store nor broker answers: nothing that is ended by force comes to its end."""
+    taken = []
+    for number in range(50):
+        try:
+            ask(session, socket, str(number))
+            taken.append(str(number))
+        except ProtocolError as error:
+            assert error.code is FaultCode.OVERLOADED
+    assert taken == ["0", "1", "2", "3"], "twice as many as may wait"
+    assert [len(held) for held in (session.open, session.line, session.entries)] == [4, 4, 4]
+
+
+def test_an_interrupt_that_is_refused_ends_nothing(session, socket):
+    for turn in ("a", "b", "c", "d"):
+        ask_and_interrupt(session, socket, turn)
+    with pytest.raises(ProtocolError):
+        ask_and_interrupt(session, socket, "e")
+    assert session.entries["d"].forced is None
+    end = Terminal(0, TurnStatus.CANCELLED, "")
+    flow.on_event(session.entries["a"], 1, end, "", 0.1)
+    ask_and_interrupt(session, socket, "e")
+    assert session.entries["d"].forced is TurnStatus.CANCELLED
+
+
 def test_another_text_under_a_used_id_is_a_conflict(session, socket):
     session.start(request("a", "one"), socket, 0.0)
     with pytest.raises(ProtocolError) as caught:

@@ -83,11 +83,16 @@ class Session:
         """Take a turn in.
 
         Raises:
-            ProtocolError: ``conflict`` (another text under this id) or ``overloaded`` (too many turns wait).
+            ProtocolError: ``conflict`` (another text under this id) or ``overloaded`` (``max_open`` turns wait, or twice
+                as many are open with those that are being ended; then an ``interrupt`` ends nothing either).
         """
         known = self.entries.get(request.turn)
         if known is not None:
             return self._again(known, request, sink, now)
+        if len(self.open) >= 2 * self.max_open:
+            raise ProtocolError(
+                FaultCode.OVERLOADED, f"{len(self.open)} turns of this session have not ended yet; wait for one to end"
+            )
         effects: list[Effect] = []
         if interrupt:
             for entry in tuple(self.open):
