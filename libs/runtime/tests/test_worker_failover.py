@@ -229,6 +229,24 @@ async def test_the_job_of_a_repeated_first_stage_continues_what_the_first_ones_j
     assert (result.fence, result.text, heir.prefixes) == (2, "Hello you", ["Hello "])
 
 
+async def test_a_job_whose_own_process_has_just_answered_it_is_put_off_too(house: House) -> None:
+    """Its confirm was on the way as the broker delivered the job again."""
+    await house.claim()
+    records, rung = await house.tap(Stage.RECORD), await house.tap(retry_exchange(0))
+    script = Script("Hello", permits=1)
+    await house.worker(scripted(script), options=WorkerOptions(publish_s=0.5))
+    await house.gateway.publish(prompt())
+    await house.gateway.until(lambda: house.gateway.text(KEY) == "Hello")
+    house.broker.lose_confirms(1)
+    script.allow()
+    await records.next()
+    house.broker.cut("w1")
+    job = await rung.next()
+    assert (job.key, job.base, job.again, job.tries) == (KEY, 1, True, 0)
+    assert len(script.runs) == 1
+    assert (await house.store.rows([KEY]))[0].fence == 1
+
+
 async def test_only_later_stages_say_that_they_run_a_turn(house: House) -> None:
     alive: list[Alive] = []
     asking = house.gateway.control
