@@ -164,6 +164,26 @@ def test_a_newer_run_is_not_ended_for_the_sake_of_an_older_one(heard):
     assert entry.forced is None
 
 
+def test_a_read_from_before_the_word_of_the_owner_ends_nothing():
+    """It may not know of a run that has begun since, which another gateway follows."""
+    _, entry = left()
+    flow.on_detached(entry, 1)
+    assert flow.on_row(entry, row(), DUE + 5.0, fresh=False) == []
+    assert flow.on_row_unread(entry, DUE + 5.0, fresh=False) == []
+    assert flow.on_row(entry, row(fence=2), DUE + 5.1) == []
+    assert entry.forced is None
+
+
+def test_the_answer_to_a_hello_ends_nothing():
+    """Its rows were read before: the deadline may have come meanwhile."""
+    session, entry = running()
+    flow.on_tick(entry, 1001.0)
+    known = {"a": row()}
+    client = Returning(position=None, pending=["a"], rows=known, after=[], now=1001.1, window_s=600.0, budget_s=100.0)
+    assert fx.PublishRecord not in kinds(resume(session, Socket(), client).effects)
+    assert fx.PublishRecord in kinds(flow.on_row(entry, row(), 1001.2))
+
+
 def test_without_the_row_nothing_is_ended():
     _, entry = left()
     flow.on_detached(entry, 1)

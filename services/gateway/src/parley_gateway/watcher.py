@@ -62,14 +62,16 @@ class Watcher:
         self._spawn(self._read(watches))
 
     async def _read(self, watches: list[fx.Watch]) -> None:
+        checks = [watch.entry.check_id for watch in watches]
         rows = await self.read_rows([watch.entry.turn.key for watch in watches])
         now = self._clock.monotonic()
-        for watch in watches:
+        for watch, check in zip(watches, checks, strict=True):
             entry = watch.entry
+            fresh = entry.check_id == check
             if rows is None:
-                self._apply(flow.on_row_unread(entry, now))
+                self._apply(flow.on_row_unread(entry, now, fresh=fresh))
             else:
-                self._apply(flow.on_row(entry, rows.get(entry.turn.key), now))
+                self._apply(flow.on_row(entry, rows.get(entry.turn.key), now, fresh=fresh))
             self._promise(entry)
         keys = [watch.entry.turn.key for watch in watches if watch.attach and not watch.entry.ended]
         for first in range(0, len(keys), ATTACH_KEYS):

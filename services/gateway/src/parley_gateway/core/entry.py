@@ -56,6 +56,7 @@ class Entry:
         "accepted_at",
         "again",
         "cancel_by",
+        "check_id",
         "checking",
         "closing",
         "deadline_at",
@@ -104,6 +105,8 @@ class Entry:
         self.ended_at = 0.0
         self.deadline_at = now + budget_s
         self.checking = Check.NONE
+        self.check_id = 0
+        """Another one for each check of the session; 0: none. A read answers the check that it was issued under."""
         self.detached_fence = 0
         """The run that nobody follows, while ``checking`` is ABANDONED."""
         self.abandoned = False
@@ -144,6 +147,17 @@ class Entry:
         """The last socket of the session has gone."""
         self.heard = len(self.turn.text)
         self.leave_at = leave_at
+
+    def check(self, why: Check) -> None:
+        """Decide nothing before a read that is issued from now on."""
+        self.checking = why
+        self.session.checks += 1
+        self.check_id = self.session.checks
+
+    def checked(self) -> Check:
+        """What was waited for; nothing is any more."""
+        why, self.checking, self.check_id = self.checking, Check.NONE, 0
+        return why
 
     def rejoin(self, now: float) -> None:
         """Somebody listens here again: what happened meanwhile is asked for."""

@@ -116,11 +116,14 @@ def on_begin(entry: Entry, begin: Begin, gateway: str) -> list[Effect]:
     return [SendStop(turn.key, 0 if turn.closed or turn.frozen else turn.fence, begin.worker)]
 
 
-def on_row(entry: Entry, row: TurnRow | None, now: float) -> list[Effect]:
-    """The turn's row as just read; None where there is none (yet)."""
+def on_row(entry: Entry, row: TurnRow | None, now: float, *, fresh: bool = True) -> list[Effect]:
+    """The turn's row as read; None where there is none (yet). ``fresh``: it was read for what is being checked, or
+    later. An older read tells what has happened, but not that nothing has happened since: it ends no open turn.
+    """
     session: Session = entry.session
     if entry.ended:
         return []
+    check = entry.checked() if fresh else Check.NONE
     effects: list[Effect] = []
     if row is not None:
         if _conflicts(entry, row):
@@ -132,7 +135,6 @@ def on_row(entry: Entry, row: TurnRow | None, now: float) -> list[Effect]:
             entry.turn.close(terminal_of(row))
             return [*effects, *session.finish(entry, now)]
         entry.turn.begin(row.fence)
-    check, entry.checking = entry.checking, Check.NONE
     if check is Check.NONE:
         return [*effects, *_record_again(entry, now)]
     if check is Check.ABANDONED:
@@ -152,11 +154,10 @@ def _record_again(entry: Entry, now: float) -> list[Effect]:
     return [PublishRecord(entry, entry.forced)]
 
 
-def on_row_unread(entry: Entry, now: float) -> list[Effect]:
-    """The store did not answer: nothing is decided without it."""
-    if entry.checking is Check.DEADLINE:
+def on_row_unread(entry: Entry, now: float, *, fresh: bool = True) -> list[Effect]:
+    """The store did not answer: nothing is decided without it. ``fresh`` as for :func:`on_row`."""
+    if fresh and entry.checked() is Check.DEADLINE:
         entry.deadline_at = now + RECHECK_S
-    entry.checking = Check.NONE
     return []
 
 
@@ -167,7 +168,7 @@ def on_detached(entry: Entry, fence: int) -> list[Effect]:
     waits = entry.checking is Check.NONE and entry.forced is None and not entry.ended
     if not waits or fence < entry.turn.fence or not _alone(entry):
         return []
-    entry.checking = Check.ABANDONED
+    entry.check(Check.ABANDONED)
     entry.detached_fence = fence
     return [Watch(entry, "abandoned", attach=False)]
 
@@ -204,7 +205,7 @@ def on_tick(entry: Entry, now: float) -> list[Effect]:
     if entry.leave_at and now >= entry.leave_at:
         effects += _leave(entry, now)
     if now >= entry.deadline_at and entry.checking is Check.NONE and entry.forced is None:
-        entry.checking = Check.DEADLINE
+        entry.check(Check.DEADLINE)
         effects.append(Watch(entry, "deadline", attach=False))
     if now >= entry.watch.due:
         effects += _watch(entry, now)

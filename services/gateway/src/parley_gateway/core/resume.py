@@ -25,7 +25,7 @@ class Resumption:
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """What the client says, what the store says (by turn; ``after``: the turns after the position's), and now."""
+    """What the client says, what the store said (by turn; ``after``: the turns after the position's), and now."""
 
     position: Position | None
     pending: Sequence[TurnId]
@@ -68,7 +68,7 @@ def resume(session: Session, sink: Sink, client: Returning) -> Resumption:
             session.view(entry, sink)
             result.effects.append(Touch(entry))
         if row is not None:
-            result.effects += flow.on_row(entry, row, client.now)
+            result.effects += flow.on_row(entry, row, client.now, fresh=False)
     return result
 
 
@@ -113,7 +113,7 @@ def _follow(
     session.view(entry, sink)
     result.effects.append(Touch(entry))
     if row is not None:
-        result.effects += flow.on_row(entry, row, client.now)
+        result.effects += flow.on_row(entry, row, client.now, fresh=False)
     return entry
 
 

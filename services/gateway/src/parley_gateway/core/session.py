@@ -27,7 +27,19 @@ LEARN_S = 0.5
 class Session:
     """State of one session at this gateway. ``sinks`` are its sockets, real or virtual."""
 
-    __slots__ = ("abandon_s", "entries", "guests", "id", "line", "max_open", "open", "sinks", "tenant", "user")
+    __slots__ = (
+        "abandon_s",
+        "checks",
+        "entries",
+        "guests",
+        "id",
+        "line",
+        "max_open",
+        "open",
+        "sinks",
+        "tenant",
+        "user",
+    )
 
     def __init__(self, id: SessionId, tenant: Tenant, user: str, *, max_open: int, abandon_s: float = 0.0) -> None:
         self.id = id
@@ -43,6 +55,8 @@ class Session:
         self.sinks: list[Sink] = []
         self.guests = 0
         """Sockets that are about to be attached."""
+        self.checks = 0
+        """Made so far, of all its turns."""
 
     def key(self, turn: TurnId) -> TurnKey:
         """The turn's identity everywhere."""
@@ -83,8 +97,8 @@ class Session:
         """Take a turn in.
 
         Raises:
-            ProtocolError: ``conflict`` (another text under this id) or ``overloaded`` (``max_open`` turns wait, or twice
-                as many are open with those that are being ended; then an ``interrupt`` ends nothing either).
+            ProtocolError: ``conflict`` (another text under this id) or ``overloaded`` (``max_open`` turns wait, or
+                twice as many are open, those that are being ended included; then ``interrupt`` ends nothing either).
         """
         known = self.entries.get(request.turn)
         if known is not None:
