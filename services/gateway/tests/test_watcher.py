@@ -151,3 +151,33 @@ async def test_a_check_and_a_watch_of_one_turn_of_the_loop_share_their_read(hous
     await house.settle()
     assert house.published == [TurnStatus.EXPIRED]
     assert [audience for audience, _ in house.control.sent] == ["workers"], "and its owner is asked too"
+
+
+async def test_other_gateways_are_told_of_a_turn_taken_over_once_a_watch(house):
+    """However long it takes until something is heard of it."""
+    house.entry.watch.start(1.0, "resume")
+    for number in range(8):
+        house.tick(max(1.0, house.entry.watch.due))
+        (*_, read) = await house.store.asked(number + 1)
+        read.set_result([house.row(1)])
+        await house.settle()
+    told = [audience for audience, _ in house.control.sent]
+    assert told == ["workers", "gateways"] + 7 * ["workers"]
+
+
+async def test_a_turn_that_runs_here_all_along_is_no_news_to_other_gateways(house):
+    house.entry.watch.start(1.0, "gap")
+    house.tick(1.0)
+    (read,) = await house.store.asked(1)
+    read.set_result([house.row(1)])
+    await house.settle()
+    assert [audience for audience, _ in house.control.sent] == ["workers"]
+
+
+async def test_what_is_asked_in_one_turn_of_the_loop_is_asked_whoever_comes_first(house):
+    for asked in ({"attach": False}, {}, {"taken": True}, {"attach": False}):
+        house.watcher.add(fx.Watch(house.entry, "gap", **asked))
+    (read,) = await house.store.asked(1)
+    read.set_result([house.row(1)])
+    await house.settle()
+    assert [audience for audience, _ in house.control.sent] == ["workers", "gateways"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any
 
 from parley_gateway.core import effects as fx
@@ -54,8 +55,10 @@ class Watcher:
         if not self._watching:
             asyncio.get_running_loop().call_soon(self._due)
         known = self._watching.get(id(watch.entry))
-        if known is None or not known.attach:
-            self._watching[id(watch.entry)] = watch
+        if known is not None:
+            attach, taken = known.attach or watch.attach, known.taken or watch.taken
+            watch = replace(known, attach=attach, taken=taken)
+        self._watching[id(watch.entry)] = watch
 
     def _due(self) -> None:
         watches, self._watching = list(self._watching.values()), {}
@@ -73,15 +76,13 @@ class Watcher:
             else:
                 self._apply(flow.on_row(entry, rows.get(entry.turn.key), now, fresh=fresh))
             self._promise(entry)
-        keys = [watch.entry.turn.key for watch in watches if watch.attach and not watch.entry.ended]
+        unfinished = [watch for watch in watches if not watch.entry.ended]
+        await self._attach(Audience.WORKERS, [watch.entry.turn.key for watch in unfinished if watch.attach])
+        await self._attach(Audience.GATEWAYS, [watch.entry.turn.key for watch in unfinished if watch.taken])
+
+    async def _attach(self, audience: Audience, keys: list[TurnKey]) -> None:
         for first in range(0, len(keys), ATTACH_KEYS):
-            attach = Attach(self.gateway, tuple(keys[first : first + ATTACH_KEYS]))
-            await self._control.broadcast(Audience.WORKERS, attach)
-        taken = [watch.entry.turn.key for watch in watches if watch.cause == "resume" and not watch.entry.ended]
-        for first in range(0, len(taken), ATTACH_KEYS):
-            # Nothing but counting depends on it, so once is enough.
-            attach = Attach(self.gateway, tuple(taken[first : first + ATTACH_KEYS]))
-            await self._control.broadcast(Audience.GATEWAYS, attach)
+            await self._control.broadcast(audience, Attach(self.gateway, tuple(keys[first : first + ATTACH_KEYS])))
 
     async def read_rows(self, keys: list[TurnKey]) -> dict[TurnKey, TurnRow] | None:
         """Rows by key; None where the store did not answer in time."""

@@ -32,11 +32,14 @@ class PublishRecord:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Read the turn's row and, while it is open, broadcast an attach."""
+    """Read the turn's row and, while it is open, broadcast an attach to workers. ``taken``: other gateways are told too
+    that the turn is followed here now. Nothing but counting depends on it, so once a watch is enough.
+    """
 
     entry: Entry
     cause: str
     attach: bool = True
+    taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

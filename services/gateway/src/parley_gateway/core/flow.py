@@ -216,8 +216,9 @@ def _watch(entry: Entry, now: float) -> list[Effect]:
     if entry.phase in (Phase.QUEUED, Phase.PUBLISHING) and entry.forced is None:
         entry.watch.flowed(now)
         return []
-    attach = entry.watch.fire(now)
-    return [Watch(entry, entry.watch.cause, attach=attach and not entry.left)]
+    watch = entry.watch
+    attach = watch.fire(now) and not entry.left
+    return [Watch(entry, watch.cause, attach=attach, taken=attach and watch.first and watch.cause == "resume")]
 
 
 def _leave(entry: Entry, now: float) -> list[Effect]:

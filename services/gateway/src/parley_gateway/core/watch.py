@@ -28,6 +28,11 @@ class WatchSchedule:
         """Whether a watch has begun and nothing has flowed since."""
         return self.step >= 0
 
+    @property
+    def first(self) -> bool:
+        """Whether the watch has made its first step, and no other."""
+        return self.step == 1
+
     def start(self, now: float, cause: str) -> None:
         """Begin, now. One that is on goes on, unless it has slowed down to ``EVERY_S``."""
         if self.on and self.step < len(STEPS_S):
