@@ -90,6 +90,20 @@ async def test_dead_letters_are_forgotten_by_the_time_they_were_parked(store: St
     assert [one.id for one in await store.dead()] == ["new"]
 
 
+async def test_a_dead_letter_of_an_older_process_is_dated_before_it_is_ever_forgotten(store: Store) -> None:
+    """During a rolling upgrade a process of schema version 1 still parks, and names no time."""
+    await store.park(letter("d"))
+    for id in ("a", "b", "c"):
+        info = f"replace(info, '\"d\"', '\"{id}\"')"
+        await aged(store, f"INSERT INTO dead (id, info, body) SELECT '{id}', {info}, body FROM dead WHERE id = 'd'")
+    assert await store.forget_dead(3600, limit=2) == 0
+    assert await store.forget_dead(3600, limit=2) == 0
+    assert [one.id for one in await store.dead()] == ["c", "b", "a", "d"]
+    await aged(store, "UPDATE dead SET parked_at = '2020-01-01T00:00:00.000Z' WHERE id IN ('a', 'b')")
+    assert await store.forget_dead(3600, limit=10) == 2
+    assert await store.forget_dead(NOW, limit=10) == 2
+
+
 async def test_dead_letters_are_read_in_pages_and_dropped(store: Store) -> None:
     for i in range(5):
         await store.park(letter(str(i)))

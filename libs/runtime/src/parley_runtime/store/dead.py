@@ -8,6 +8,9 @@ from parley_protocol.work import DeadInfo
 from parley_runtime.store.database import Database, ago, as_text, now, value
 from parley_runtime.store.schema import dead as table
 
+_UNDATED = sa.literal_column("''")
+"""What a process of schema version 1 leaves, still running beside newer ones. Written out: a partial index asks it."""
+
 _encode = msgspec.json.Encoder()
 _infos = msgspec.json.Decoder(DeadInfo)
 
@@ -34,10 +37,16 @@ class DeadTable:
         self._drop_dead = database.prepare(sa.delete(table).where(table.c.id == value("id")).returning(table.c.id))
         # Letters are numbered as they come, so the oldest are the first: looking at those few needs no index.
         first = sa.select(table.c.seq).order_by(table.c.seq).limit(limit)
+        dated = table.c.parked_at != _UNDATED
+        old = table.c.parked_at < as_text(database.dialect, ago(database.dialect, "age"))
         self._forget_dead = database.prepare(
-            sa.delete(table)
-            .where(table.c.seq.in_(first), table.c.parked_at < as_text(database.dialect, ago(database.dialect, "age")))
-            .returning(table.c.id)
+            sa.delete(table).where(table.c.seq.in_(first), dated, old).returning(table.c.id)
+        )
+        undated = sa.select(table.c.seq).where(table.c.parked_at == _UNDATED).order_by(table.c.seq).limit(limit)
+        self._date_dead = database.prepare(
+            sa.update(table)
+            .where(table.c.seq.in_(undated))
+            .values(parked_at=as_text(database.dialect, now(database.dialect)))
         )
         self._one_dead = database.prepare(sa.select(table.c.info, table.c.body).where(table.c.id == value("id")))
 
@@ -64,4 +73,5 @@ class DeadTable:
 
     async def forget_dead(self, older_than_s: float, *, limit: int) -> int:
         """See ``ports.TurnStore``."""
+        await self._db.write(self._date_dead, {"limit": limit})
         return len(await self._db.write(self._forget_dead, {"age": older_than_s, "limit": limit}))

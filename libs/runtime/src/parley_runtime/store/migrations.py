@@ -65,6 +65,8 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
             "CREATE INDEX documents_removed ON documents (updated_at) WHERE removed = 1",
         ),
     ),
+    # Processes of version 1 may run on while others are upgraded: they park without a time.
+    (3, ("CREATE INDEX dead_undated ON dead (seq) WHERE parked_at = ''",)),
 )
 LATEST = MIGRATIONS[-1][0]
 

@@ -153,7 +153,9 @@ class TurnStore(Protocol):
         ...
 
     async def forget_dead(self, older_than_s: float, *, limit: int) -> int:
-        """Remove dead letters parked more than ``older_than_s`` ago among the ``limit`` oldest; returns how many."""
+        """Remove dead letters parked more than ``older_than_s`` ago among the ``limit`` oldest; returns how many. One
+        that was parked without a time, by a process of an older schema, counts from the first call that finds it.
+        """
         ...
 
 
