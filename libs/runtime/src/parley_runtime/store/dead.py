@@ -8,7 +8,7 @@ from parley_protocol.work import DeadInfo
 from parley_runtime.store.database import Database, ago, as_text, now, value
 from parley_runtime.store.schema import dead as table
 
-_UNDATED = sa.literal_column("''")
+_UNDATED: sa.ColumnElement[str] = sa.literal_column("''", sa.Text())
 """What a process of schema version 1 leaves, still running beside newer ones. Written out: a partial index asks it."""
 
 _encode = msgspec.json.Encoder()
