@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from parley_protocol import client, control, events, work
 from parley_protocol.ids import TurnKey
 
@@ -47,6 +49,7 @@ JOBS = {
         usage=USAGE,
         fault=FAULT,
         forced=True,
+        digest="d",
     ),
 }
 KNOWLEDGE = {
@@ -122,6 +125,16 @@ SERVER = {
     "error": client.ErrorFrame(code="invalid", message="no", retryable=False, retry_after_ms=5, turn="t-1"),
     "pong": client.Pong(),
 }
+_LIST: dict[str, Any] = {**CALL, "limit": 5, "id": "x"}
+_BARE = events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, MARKS)
+FORMER: tuple[tuple[str, Any], ...] = (
+    ("knowledge", work.ListDead(**_LIST, before="")),
+    ("gateway", events.Batch((events.TurnEvents(KEY, 2, (*ITEMS[:5], _BARE, *ITEMS[6:]), "inference-1"),))),
+    ("control", control.Leave(KEY, "gateway-1", False)),
+    ("job", msgspec.structs.replace(JOBS["record"], digest="")),
+)
+"""What the lines of ``golden/v1-read.txt`` mean, in their order: each without the fields that came after it."""
+
 GROUPS = {
     "job": JOBS,
     "knowledge": KNOWLEDGE,

@@ -1,6 +1,11 @@
 """The wire is frozen: bytes of one message per kind, read by today's readers and made by today's writers.
 
-A deliberate change of the wire is made by ``PARLEY_GOLDEN=write uv run pytest libs/protocol`` and reviewed as a diff.
+A field may be added, with a default and, where a type is an array, at its end. That is made by
+``PARLEY_GOLDEN=write uv run pytest libs/protocol`` and reviewed as a diff: ``golden/v1.txt`` gets the new bytes, and
+those that were written before go to the end of ``golden/v1-read.txt``, because processes of both ages run side by side
+in a rolling upgrade. What a line there means is added by hand, last in ``samples.FORMER``. That file only ever grows:
+no line of it is changed or removed while v1 is spoken. New readers read every line of both; that old readers skip what
+is new is held by the two tests at the end.
 """
 
 import os
@@ -16,6 +21,7 @@ from parley_protocol import client, codec, control, events, work
 pytestmark = pytest.mark.unit
 
 GOLDEN = Path(__file__).parent / "golden" / "v1.txt"
+FORMER = GOLDEN.with_name("v1-read.txt")
 WRITE = os.environ.get("PARLEY_GOLDEN") == "write"  # read here: tests run without the shell's settings
 READERS = {
     "job": codec.unpack_job,
@@ -38,6 +44,15 @@ def render() -> str:
     return "\n".join(lines) + "\n"
 
 
+def replaced() -> list[str]:
+    """Frozen lines that today's writers do not write any more."""
+    return [line for line in GOLDEN.read_text(encoding="utf-8").splitlines() if line not in render().splitlines()]
+
+
+def former() -> list[str]:
+    return FORMER.read_text(encoding="utf-8").splitlines()
+
+
 def frozen() -> dict[tuple[str, str, str], str]:
     rows = (line.split(" ", 3) for line in GOLDEN.read_text(encoding="utf-8").splitlines())
     return {(group, name, form): value for group, name, form, value in rows}
@@ -45,6 +60,7 @@ def frozen() -> dict[tuple[str, str, str], str]:
 
 def test_writers_still_write_the_frozen_bytes() -> None:
     if WRITE:
+        FORMER.write_text("".join(f"{line}\n" for line in [*former(), *replaced()]), encoding="utf-8")
         GOLDEN.write_text(render(), encoding="utf-8")
     assert render() == GOLDEN.read_text(encoding="utf-8")
 
@@ -55,6 +71,16 @@ def test_readers_still_read_the_frozen_bytes(group: str, name: str) -> None:
     assert READERS[group](bytes.fromhex(frozen()[group, name, "msgpack"])) == want
     if group in ("client", "server"):
         assert READERS[group](frozen()[group, name, "json"]) == want
+
+
+def test_readers_still_read_what_was_once_written() -> None:
+    """To the defaults of the fields that came after it."""
+    assert len(former()) == len(samples.FORMER), "samples.FORMER says what each line of v1-read.txt means"
+    for line, (group, want) in zip(former(), samples.FORMER, strict=True):
+        of, name, form, value = line.split(" ", 3)
+        assert of == group, name
+        assert READERS[group](bytes.fromhex(value) if form == "msgpack" else value) == want, name
+        assert want != samples.GROUPS[group][name], f"{name}: nothing has changed, so the line is no former one"
 
 
 def test_every_kind_has_a_frozen_sample() -> None:
