@@ -292,6 +292,23 @@ async def test_a_close_code_of_the_4100_range_is_final(code: int) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 4001])
+async def test_a_server_that_closes_otherwise_is_come_back_to(code: int) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        if peer.number == 1:
+            await peer.take()
+            await peer.give(Accepted(turn="t1"))
+            await peer.socket.close(code)
+        else:
+            await peer.give(done(0, ""))
+            await peer.socket.wait_closed()
+
+    async with server(script) as url, connect(url) as chat:
+        turn = await chat.ask("count", turn="t1")
+        assert (await turn.done()).status is TurnStatus.COMPLETED
+
+
 async def test_draining_names_the_time_to_come_back() -> None:
     came_back = asyncio.Event()
 

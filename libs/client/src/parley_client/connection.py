@@ -272,7 +272,8 @@ class Chat:
             await self._write(socket, TurnCancel(turn=turn))
         async for data in socket:
             self._read(data)
-        raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+        protocol = socket.protocol
+        raise ConnectionClosed(protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent)
 
     def _take(self, frame: Any) -> None:
         known = self.session
