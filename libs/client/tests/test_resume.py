@@ -187,16 +187,66 @@ def test_backoff_grows_is_jittered_and_resets() -> None:
     assert backoff.next() <= 0.2
 
 
-def test_frames_of_a_turn_not_asked_here_are_no_position_so_that_asking_it_brings_them_again() -> None:
+def overheard(*frames: AnswerDelta | Done) -> tuple[Memory, Turn]:
+    """A client that was told these before it asked for the turn; it is not accepted yet."""
     memory = Memory(session="s1", position=None, token=None)
+    for frame in frames:
+        memory.take(frame)
+    turn = Turn("t", _no_cancel)
+    memory.begin(TurnStart(turn="t", text="hi"), turn)
+    return memory, turn
+
+
+def test_a_turn_that_was_told_before_it_was_asked_for_goes_on_where_it_is() -> None:
+    memory, turn = overheard(delta(0, "one "))
+    memory.take(delta(1, "two "))
+    assert (turn.text, memory.position, turn.accepted.is_set()) == ("", None, False)
+    memory.take(Accepted(turn="t"))
+    assert (turn.text, memory.position) == ("one two ", "p1")
+    memory.take(delta(2, "three"))
+    memory.take(done(3, "one two three"))
+    assert turn.text == "one two three"
+    assert [type(event).__name__ for event in turn.take()] == 3 * ["AnswerDelta"] + ["Done"]
+
+
+def test_what_was_told_to_its_end_before_it_is_accepted_is_told_anew() -> None:
+    memory, turn = overheard(delta(0, "one "))
+    memory.take(done(1, "one "))
+    memory.take(Accepted(turn="t"))
+    assert (turn.text, memory.position) == ("", None)
     memory.take(delta(0, "one "))
+    memory.take(done(1, "one "))
+    assert turn.text == "one "
+
+
+def test_what_a_connection_told_of_a_turn_not_asked_for_ends_with_it() -> None:
+    """No position: the next one tells it from its start, in frames of another size perhaps."""
+    memory, turn = overheard(delta(0, "one "), delta(1, "two "))
+    assert (memory.hello().position, memory.unsent()[0].turn) == (None, "t")
+    for frame in (delta(0, "one two "), Accepted(turn="t"), done(1, "one two ")):
+        memory.take(frame)
+    assert turn.text == "one two "
+
+
+def test_a_refused_text_leaves_what_was_told_of_the_turn_to_the_next_who_asks() -> None:
+    memory, refused = overheard(delta(0, "one "))
+    memory.take(ErrorFrame(code="conflict", message="no", retryable=False, retry_after_ms=None, turn="t"))
+    assert refused.finished
     turn = Turn("t", _no_cancel)
     memory.begin(TurnStart(turn="t", text="hi"), turn)
     memory.take(Accepted(turn="t"))
+    assert (turn.text, refused.text) == ("one ", "")
+
+
+def test_only_the_turn_that_is_told_at_present_is_kept() -> None:
+    memory, turn = overheard(delta(0, "one "), delta(0, "more", turn="later"))
+    memory.take(Accepted(turn="t"))
+    assert turn.text == ""
+
+
+def test_a_turn_heard_of_from_its_middle_cannot_be_taken_over() -> None:
+    memory, _ = overheard(delta(1, "two "))
+    memory.take(Accepted(turn="t"))
     with pytest.raises(GapFound):
-        memory.take(delta(1, "two"))
-    hello = memory.hello()
-    assert (hello.position, hello.pending) == (None, ("t",))
-    for frame in (delta(0, "one "), delta(1, "two"), done(2, "one two")):
-        memory.take(frame)
-    assert turn.text == "one two"
+        memory.take(delta(2, "three"))
+    assert (memory.hello().position, memory.hello().pending) == (None, ("t",))

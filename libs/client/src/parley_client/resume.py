@@ -21,9 +21,12 @@ class Memory:
         self._turns: dict[str, Turn] = {}
         self._starts: dict[str, TurnStart] = {}
         self._cancels: set[str] = set()
+        self._overheard: Turn | None = None
+        """What this connection was told of a turn before it was asked for here: the server goes on where it is."""
 
     def hello(self) -> Hello:
         """The first frame of the next connection."""
+        self._overheard = None  # the next one is told it from its start
         pending = tuple(turn for turn in self._turns if turn not in self._starts)
         return Hello(session=self.session, position=self.position, pending=pending, token=self.token)
 
@@ -59,15 +62,23 @@ class Memory:
                 elif frame.gap:
                     self._rebase()
             case Accepted():
-                self._starts.pop(frame.turn, None)
-                if (turn := self._turns.get(frame.turn)) is not None:
-                    turn.accepted.set()
+                self._accepted(frame.turn)
             case ErrorFrame():
                 self._refused(frame)
             case _ if isinstance(frame, TurnFrame):
                 self._event(frame)
             case _:
                 pass
+
+    def _accepted(self, id: str) -> None:
+        self._starts.pop(id, None)
+        if (turn := self._turns.get(id)) is None:
+            return
+        if (overheard := self._overheard) is not None and overheard.id == id:
+            self._overheard = None
+            for frame in overheard.take():
+                self._feed(turn, frame)
+        turn.accepted.set()
 
     def _begin_anew(self) -> None:
         """The server gave another session: nothing more will be heard of what it had accepted in the old one."""
@@ -95,8 +106,8 @@ class Memory:
 
     def _event(self, frame: TurnFrame) -> None:
         turn = self._turns.get(frame.turn)
-        if turn is None:
-            # No position: whoever asks for this turn later has read nothing of it and must be told it from its start.
+        if turn is None or (self._overheard is not None and self._overheard.id == frame.turn):
+            self._overhear(frame)
             return
         expected = turn.expects(frame)
         if expected is None:
@@ -104,10 +115,28 @@ class Memory:
         if not expected:
             return
         self._starts.pop(frame.turn, None)
+        self._feed(turn, frame)
+
+    def _feed(self, turn: Turn, frame: TurnFrame) -> None:
         self.position = frame.position
         turn.feed(frame)
         if isinstance(frame, Done):
-            self._forget(frame.turn)
+            self._forget(turn.id)
+
+    def _overhear(self, frame: TurnFrame) -> None:
+        """A frame of a turn that is not accepted here. It is no position: whoever asks for the turn on another
+        connection has read nothing of it. Turns are told one after another, so one is kept at most, and until its end:
+        whoever asks after that is told it anew.
+        """
+        if frame.seq == 0:
+            self._overheard = Turn(frame.turn, _nobody)
+        overheard = self._overheard
+        if overheard is None or overheard.id != frame.turn:
+            return
+        if isinstance(frame, Done) or not overheard.expects(frame):
+            self._overheard = None
+        else:
+            overheard.feed(frame)
 
     def _refused(self, frame: ErrorFrame) -> None:
         if frame.turn is None or frame.turn not in self._turns:
@@ -123,3 +152,7 @@ class Memory:
         self._turns.clear()
         self._starts.clear()
         self._cancels.clear()
+
+
+async def _nobody(turn: str) -> None:
+    """Nobody has asked for the turn here, so nobody cancels it."""

@@ -65,6 +65,12 @@ class Turn:
         else:
             self._events.append(frame)
 
+    def take(self) -> list[TurnFrame]:
+        """The events that nobody has read yet, for another reader."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
     def rebase(self) -> None:
         """The server could not resume everything: take the next frame whatever its number."""
         self._rebased = True
