@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from parley_testkit.rabbit import RabbitNode
 from parley_testkit.stack import Lab, Stack
 
 pytestmark = pytest.mark.e2e
@@ -116,3 +117,17 @@ def test_settings_that_cannot_work(environ: dict[str, str], tmp_path: Path) -> N
         done = ended(process)
         assert done.returncode == 78, (role, changes, done.stderr)
         assert words in done.stderr
+
+
+def test_a_first_start_on_a_new_broker_is_no_error_in_its_log(tmp_path: Path) -> None:
+    """Of every process at once, and a second start likewise."""
+    node = RabbitNode()
+    try:
+        node.start()
+        with Lab(node, tmp_path).stack("first", PARLEY_ENGINE="extractive") as stack:
+            for service in stack.services:
+                service.restart()
+            stack.wait()
+        assert [line for line in node.log().splitlines() if "[error]" in line] == []
+    finally:
+        node.close()

@@ -59,6 +59,10 @@ class RealBroker(Protocol):
         """Run rabbitmqctl; returns its output. Raises RuntimeError."""
         ...
 
+    def log(self) -> str:
+        """What the broker has logged so far."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -114,8 +118,7 @@ class RabbitNode:
         try:
             wait_for_login(self.url)
         except Exception as error:
-            tail = (self._folder / "broker.log").read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"the private RabbitMQ did not start: {error}\n{tail}") from error
+            raise RuntimeError(f"the private RabbitMQ did not start: {error}\n{self.log()[-2000:]}") from error
 
     def stop(self) -> None:
         """Stop gracefully: what is durable is on disk."""
@@ -137,6 +140,10 @@ class RabbitNode:
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout.decode()
+
+    def log(self) -> str:
+        """What the broker has logged so far: warnings and errors."""
+        return (self._folder / "broker.log").read_text(errors="replace")
 
     def close(self) -> None:
         """Stop the node and its port mapper, and remove its folder."""
@@ -238,6 +245,10 @@ class RabbitImage:
         if done.exit_code:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {text.strip()}")
         return text
+
+    def log(self) -> str:
+        """What the broker has logged so far."""
+        return b"".join(self._container.get_logs()).decode(errors="replace")
 
     def close(self) -> None:
         """Stop and remove the container."""

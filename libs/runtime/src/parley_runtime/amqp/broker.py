@@ -6,12 +6,11 @@ from functools import partial
 from parley_protocol.routes import Topology
 from parley_runtime.amqp.address import parse
 from parley_runtime.amqp.faults import WireError, wire_errors
-from parley_runtime.amqp.leaderless import mark_new
+from parley_runtime.amqp.leaderless import prepare
 from parley_runtime.amqp.mending import Mender
 from parley_runtime.amqp.publisher import WINDOW, Publisher
 from parley_runtime.amqp.subscriber import AmqpSubscription, OnReady
 from parley_runtime.amqp.supervisor import Supervisor
-from parley_runtime.amqp.topology import declare
 from parley_runtime.amqp.wire import Wire, dial
 from parley_runtime.errors import Unavailable
 from parley_runtime.ports import LinkState, Message, OnDelivery, OnState, QueueFactory
@@ -25,7 +24,7 @@ class AmqpLink:
 
     def __init__(self, supervisor: Supervisor, topology: Topology, *, window: int) -> None:
         self._supervisor = supervisor
-        self._mender = Mender(supervisor, topology, partial(_prepare, topology=topology))
+        self._mender = Mender(supervisor, topology, partial(prepare, topology=topology))
         self._publisher = Publisher(supervisor, self._mender.unroutable, window=window)
         self._subscriptions: list[AmqpSubscription] = []
 
@@ -85,11 +84,6 @@ class AmqpLink:
         await self._supervisor.close()
 
 
-async def _prepare(wire: Wire, topology: Topology) -> None:
-    await mark_new(wire, topology.queues)
-    await declare(wire, topology)
-
-
 async def _depth(wire: Wire, queue: str) -> tuple[int, int]:
     channel = await wire.open_channel()
     answer = await channel.queue_declare(queue, passive=True)
@@ -117,7 +111,7 @@ class AmqpBroker:
         """As the port says."""
         supervisor = Supervisor(
             partial(dial, self._address, name=f"{self._name}:{purpose}", heartbeat_s=self._heartbeat_s),
-            partial(_prepare, topology=self._topology),
+            partial(prepare, topology=self._topology),
             name=self._name,
             purpose=purpose,
         )

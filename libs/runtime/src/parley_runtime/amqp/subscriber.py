@@ -12,7 +12,7 @@ from parley_runtime.amqp.backoff import delay_s
 from parley_runtime.amqp.consuming import consume
 from parley_runtime.amqp.delivery import Lane
 from parley_runtime.amqp.faults import WireError, wire_errors
-from parley_runtime.amqp.leaderless import is_quorum, replace
+from parley_runtime.amqp.leaderless import Found, is_quorum, replace
 from parley_runtime.amqp.supervisor import Supervisor
 from parley_runtime.amqp.topology import declare_queue
 from parley_runtime.amqp.wire import Wire
@@ -154,15 +154,17 @@ class AmqpSubscription:
         if not is_quorum(spec):
             return
         try:
-            replaced = await replace(wire, spec)
+            found = await replace(wire, spec)
         except WireError as error:
             _log.warning("queue_not_replaced", queue=meters.queue_label(spec), reason=str(error))
             return
         finally:
             # The broker closes the connection of a consumer that it cannot answer a minute later: rather now.
             wire.cut()
-        if replaced:
+        if found is Found.REPLACED:
             _log.warning("queue_replaced", queue=meters.queue_label(spec), reason="it never got a leader")
+        elif found is Found.ANSWERS:
+            _log.warning("queue_silent", queue=meters.queue_label(spec), reason=f"{found.value}: the broker is slow")
         else:
             _log.error(
                 "queue_without_leader",
