@@ -104,7 +104,13 @@ class TurnSettings:
         unit="seconds",
         minimum=0.1,
     )
-    queued: int = setting("PARLEY_QUEUED_TURNS", 8, "Turns of one session that may be open", unit="turns", minimum=1)
+    queued: int = setting(
+        "PARLEY_QUEUED_TURNS",
+        8,
+        "Turns of one session that may be open; twice as many with those being ended",
+        unit="turns",
+        minimum=1,
+    )
     publish_s: float = setting(
         "PARLEY_PUBLISH_S", 5.0, "Time for the broker to confirm a publish", unit="seconds", minimum=0.1
     )
