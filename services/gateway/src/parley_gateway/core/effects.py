@@ -24,7 +24,9 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class PublishRecord:
-    """Publish a forced record with exactly the text delivered, until it is confirmed; then broadcast ``stop``."""
+    """Publish a forced record with exactly the text delivered (none where it is not known here), until it is confirmed
+    or the turn has ended; then broadcast ``stop``.
+    """
 
     entry: Entry
     status: TurnStatus
@@ -60,7 +62,7 @@ class SendLeave:
 
 @dataclass(frozen=True, slots=True)
 class SendPrefix:
-    """Answer a ``begin``; the fence has been raised."""
+    """Answer a ``begin``: nothing of a lower fence is delivered any more."""
 
     to: str
     prefix: Prefix

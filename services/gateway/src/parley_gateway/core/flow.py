@@ -179,7 +179,9 @@ def _alone(entry: Entry) -> bool:
 
 
 def _conflicts(entry: Entry, row: TurnRow) -> bool:
-    """Whether the row is of another text than this client's. A forced row (cancel, expiry) has no digest."""
+    """Whether the row is of another text than this client's. One closed by force where nobody knew its text has
+    no digest.
+    """
     return entry.request is not None and bool(row.digest) and row.digest != entry.request.digest
 
 

@@ -15,8 +15,8 @@ from parley_runtime.store.ports import TurnRow
 
 @dataclass(slots=True)
 class Resumption:
-    """``gap``: something the client asks about is not known here any more, or its window has passed. Then the socket's
-    views begin anew: the first frame of each turn has ``seq`` 0.
+    """``gap``: something the client asks about is known neither here nor to the store, could not be read, or its window
+    has passed. Then the socket's views begin anew: the first frame of each turn has ``seq`` 0.
     """
 
     gap: bool = False

@@ -2,7 +2,7 @@
 
 A turn is published only after the one before it has closed (a bounded queue), and its sockets are told nothing of it
 before that end, its own end included: a position names one turn. A second submission of a turn re-attaches to it, and
-another text under its id is a conflict. A socket that goes away changes nothing: that is not a cancel.
+another text under its id is a conflict. A socket that goes away is no cancel: turns run on, or are left after a time.
 
 A turn is told to whoever asked for it, and to the session's other sockets if it is new: one that was over before it was
 asked for here may have been read by them at another gateway.
@@ -72,7 +72,7 @@ class Session:
             entry.leave_at = 0.0
 
     def detach(self, sink: Sink, now: float) -> None:
-        """The socket is gone. Turns run on."""
+        """The socket is gone. Turns run on; without any socket here, until ``abandon_s`` has passed."""
         if sink in self.sinks:
             self.sinks.remove(sink)
         for entry in self.entries.values():
@@ -94,7 +94,8 @@ class Session:
     # --- what clients ask -------------------------------------------------------------------------------------
 
     def start(self, request: Request, sink: Sink, now: float, *, interrupt: bool = False) -> list[Effect]:
-        """Take a turn in.
+        """Take a turn in, after those that are open; ``interrupt`` cancels them. One that is known here is told to
+        ``sink`` too, and interrupts nothing.
 
         Raises:
             ProtocolError: ``conflict`` (another text under this id) or ``overloaded`` (``max_open`` turns wait, or

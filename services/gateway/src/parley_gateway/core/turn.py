@@ -39,13 +39,13 @@ class Verdict(enum.StrEnum):
     HELD = "held"
     """Kept for a moment: something before it is missing."""
     GAP = "gap"
-    """Dropped; the turn needs a snapshot."""
+    """Dropped, or held for too long: the turn needs a snapshot."""
     SUPERSEDED = "superseded"
     """Of an older run: its sender should stop."""
     CLOSED = "closed"
     """The turn is over: its sender should stop."""
     FROZEN = "frozen"
-    """Output is frozen by a cancel or an expiry."""
+    """Output is frozen by a cancel or an expiry: its sender should stop once the forced record is confirmed."""
     FINISHED = "finished"
 
 
@@ -138,7 +138,7 @@ class Turn:
     def begin(self, fence: int) -> bool:
         """A run with ``fence`` is about to speak. From the return on nothing of a lower fence is delivered.
 
-        False where the run is superseded or the turn over: it is to be stopped, not answered.
+        False where nothing of the run can be delivered: it is superseded, or the turn frozen or over.
         """
         if self.closed or self.frozen or fence < self.fence:
             return False
