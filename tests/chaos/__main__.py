@@ -55,6 +55,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     found = parser.parse_args(argv)
     if unknown := [name for name in found.only.split(",") if name and name not in CATALOGUE]:
         parser.error(f"no such fault: {', '.join(unknown)}; --help lists them")
+    aimed = {volley.fault for volley in whole()}
+    if found.matrix and (stray := [name for name in found.only.split(",") if name and name not in aimed]):
+        parser.error(f"not in the matrix: {', '.join(stray)}; without --matrix a storm has every fault")
     return found
 
 

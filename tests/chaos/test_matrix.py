@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ import pytest
 from parley_testkit.rabbit import broker_ids, engine_problem, images
 
 from .__main__ import arguments
-from .history import Injected
+from .checker.checker import judge
+from .checker.script import Script, end, numbered
+from .checker.verdict import Verdict
+from .history import Asked, Happening, Injected, Received
 from .inside.points import IN_ORDER
 from .matrix import Volley, telling, whole
 from .run import Outcome, RunOptions, matrix, schedule
@@ -23,6 +27,10 @@ from .world.world import WorldOptions
 
 SEED = 20
 SESSIONS = 10
+LONG_S = 10.0
+"""A deadline that is not meant to pass."""
+YOUNG_S = 1.5
+"""Within it a turn is accepted, or has its job at hand, even where others wait for it."""
 FOURS = [one for one in broker_ids() if one.startswith("image-4")]
 
 
@@ -49,6 +57,7 @@ def _check(outcome: Outcome, volleys: list[Volley]) -> None:
     broken = [f"{one.guarantee} {one.rule} {one.client} {one.turn}: {one.what}" for one in outcome.verdict.violations]
     assert broken == []
     assert _unanswered(outcome) == []
+    assert stranded(outcome.history.happenings, outcome.verdict) == []
 
 
 def _unanswered(outcome: Outcome) -> list[str]:
@@ -59,6 +68,23 @@ def _unanswered(outcome: Outcome) -> list[str]:
     cells = [cell for cell in outcome.cells if not CATALOGUE[cell.fault].loses]
     found = [(cell, ends.get(cell.turn, "never told")) for cell in cells]
     return [f"{cell.fault} {cell.phase}: {end}" for cell, end in found if end != "completed"]
+
+
+def stranded(happenings: Iterable[Happening], verdict: Verdict) -> list[str]:
+    """Turns with a long deadline that ended `expired`, though no fault that takes jobs away happened while they were
+    young: nobody worked on them any more.
+    """
+    happenings = list(happenings)
+    asked = {(one.client, one.turn): one for one in happenings if isinstance(one, Asked)}
+    began = [one.at for one in happenings if isinstance(one, Injected) and CATALOGUE[one.fault].loses]
+    expired = [asked.get((told.client, told.turn)) for told in verdict.turns if told.status == "expired"]
+    return [
+        f"{one.client} {one.turn} asked at {one.at:.1f} s"
+        for one in expired
+        if one is not None
+        and one.budget_s >= LONG_S
+        and not any(one.at - YOUNG_S <= at <= one.at + YOUNG_S for at in began)
+    ]
 
 
 @pytest.mark.e2e
@@ -92,6 +118,23 @@ def test_the_matrix_has_every_fault_that_the_protocol_names() -> None:
 
 
 @pytest.mark.unit
+def test_a_turn_that_nobody_works_on_is_found_although_its_deadline_passed() -> None:
+    def expired(fault: str, after_s: float, budget_s: float = 60.0) -> list[str]:
+        run = Script().open().fault(fault)
+        while run.at < after_s:
+            run.told(type="pong")
+        run.asked("t1", budget_s=budget_s).accepted("t1")
+        late = Received(run.at + budget_s, "a", 1, numbered("a", "t1", "turn.done", 0, **end("expired", "")))
+        happenings = run.add(late).finished()
+        return stranded(happenings, judge(happenings))
+
+    assert expired("delete-generate", 5.0) == ["a t1 asked at 5.0 s"]
+    assert expired("broker-kill", 1.0) == ["a t1 asked at 1.0 s"]
+    assert expired("delete-generate", 1.0) == []
+    assert expired("delete-generate", 5.0, budget_s=0.5) == []
+
+
+@pytest.mark.unit
 def test_a_storm_is_repeated_by_its_seed() -> None:
     def first(seed: int) -> list[tuple[str, float]]:
         return [(step.fault.name, step.lasts_s) for step in itertools.islice(schedule(seed), 60)]
@@ -102,11 +145,25 @@ def test_a_storm_is_repeated_by_its_seed() -> None:
 
 
 @pytest.mark.unit
-def test_a_fault_that_does_not_exist_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--only", "kill-rag,kill-cat"], "no such fault: kill-cat"),
+        (["--matrix", "--only", "kill-cat"], "no such fault: kill-cat"),
+        (["--matrix", "--only", "kill-rag,delete-private,pause-rag"], "not in the matrix: delete-private, pause-rag;"),
+    ],
+)
+def test_a_fault_that_does_not_exist_is_said(capsys: pytest.CaptureFixture[str], argv: list[str], said: str) -> None:
     with pytest.raises(SystemExit) as caught:
-        arguments(["--only", "kill-rag,kill-cat"])
+        arguments(argv)
     assert caught.value.code == 2
-    assert re.search("no such fault: kill-cat", capsys.readouterr().err)
+    assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("name", ["dead", "knowledge", "retry", "private"])
+def test_queues_that_only_storms_delete_are_among_their_faults(name: str) -> None:
+    assert arguments(["--only", f"delete-{name}"]).only == f"delete-{name}"
 
 
 @pytest.mark.e2e

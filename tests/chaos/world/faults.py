@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
+from parley_protocol.routes import CONTROL, DEAD_QUEUE, EVENTS, RETRY_LADDER_S, Stage, retry_exchange, stage_queue
+
 from .copies import Copies
 from .world import Member, World
 
@@ -210,15 +212,35 @@ async def alarmed(aimed: Aimed) -> AsyncIterator[None]:
         await asyncio.to_thread(broker.ctl, "set_vm_memory_high_watermark", NO_ALARM)
 
 
-def queue_deleted(stage: str) -> Act:
-    """The queue of a stage, under its consumers, with what waits in it."""
+def queue_deleted(pick: Callable[[random.Random, list[str]], str]) -> Act:
+    """The queue that ``pick`` chooses among the names of those that there are, under its consumers, with what waits in
+    it. One that is not there, since nobody missed it after it was deleted before, stays so.
+    """
 
     @asynccontextmanager
     async def act(aimed: Aimed) -> AsyncIterator[None]:
-        await asyncio.to_thread(aimed.world.broker.ctl, "delete_queue", f"parley.{stage}")
+        listed = await asyncio.to_thread(aimed.world.broker.ctl, "list_queues", "name")
+        try:
+            await asyncio.to_thread(aimed.world.broker.ctl, "delete_queue", pick(aimed.rng, sorted(listed.split())))
+        except RuntimeError as error:
+            if "not found" not in str(error).lower():
+                raise
         yield
 
     return act
+
+
+def _stage(name: str) -> Act:
+    return queue_deleted(lambda _, __: stage_queue(name))
+
+
+def _rung(rng: random.Random, _: list[str]) -> str:
+    return retry_exchange(rng.randrange(len(RETRY_LADDER_S)))
+
+
+def _private(rng: random.Random, there: list[str]) -> str:
+    """One process's; their names are new in every run."""
+    return rng.choice([name for name in there if name.startswith((f"{EVENTS}.", f"{CONTROL}."))])
 
 
 @asynccontextmanager
@@ -312,9 +334,19 @@ CATALOGUE: dict[str, Fault] = {
         Fault("broker-kill", "SIGKILL of the broker, then its start", "broker", broker_killed, (0.0, 2.0)),
         Fault("alarm", "a memory alarm blocks publishing", "broker", alarmed, (1.0, 4.0)),
         *(
-            Fault(f"delete-{stage}", f"the queue of {stage} is deleted", "broker", queue_deleted(stage), loses=True)
+            Fault(f"delete-{stage}", f"the queue of {stage} is deleted", "broker", _stage(stage), loses=True)
             for stage in STAGES
         ),
+        Fault("delete-knowledge", "the queue of commands on knowledge is deleted", "broker", _stage(Stage.KNOWLEDGE)),
+        Fault("delete-retry", "a rung of the retry ladder is deleted", "broker", queue_deleted(_rung), loses=True),
+        Fault(
+            "delete-dead",
+            "the queue of dead letters is deleted",
+            "broker",
+            queue_deleted(lambda _, __: DEAD_QUEUE),
+            loses=True,
+        ),
+        Fault("delete-private", "the queue that one process alone reads is deleted", "broker", queue_deleted(_private)),
         Fault(
             "duplicate",
             "work messages are delivered twice, also after the end of their turns",
