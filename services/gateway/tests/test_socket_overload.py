@@ -9,6 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from parley_gateway.config import LimitSettings, TurnSettings
+from parley_protocol.faults import CloseCode
 from parley_protocol.routes import WORK, Stage
 from parley_runtime.errors import Refused
 
@@ -154,3 +155,25 @@ async def test_a_refusal_does_not_wait(house, full):
         await client.start("a")
         async with asyncio.timeout(1.0):
             await client.until("error")
+
+
+async def test_turns_that_a_client_makes_up_are_held_within_bounds(house):
+    """They are waited for, since their jobs may be on the way; who comes back without any more of them is welcome."""
+    gateway = await house.gateway(turns=TurnSettings(queued=2))
+    async with house.client(gateway) as first:
+        session = gateway.hub.registry.sessions[first.session]
+        for number in range(2):
+            pending = [f"{number}-{each}" for each in range(16)]
+            async with house.client(gateway, greet=False) as client:
+                await client.hello(session=first.session, pending=pending)
+        async with house.client(gateway, greet=False) as client:
+            await client.send(type="hello", session=first.session, pending=["one more"])
+            error = await client.until("error")
+            assert (error["code"], error["retryable"]) == ("overloaded", True)
+            assert error["retry_after_ms"] > 0
+            assert await client.closed() == CloseCode.OVERLOADED
+        assert len(session.open) == len(session.entries) == 32
+        for known in ([], ["0-0"]):
+            async with house.client(gateway, greet=False) as client:
+                assert (await client.hello(session=first.session, pending=known))["resumed"]
+        assert session.guests == 0

@@ -10,12 +10,14 @@ from parley_gateway.turns import check_turn
 from parley_protocol.client import Degraded, Hello, Welcome
 from parley_protocol.faults import CloseCode, FaultCode, ProtocolError
 from parley_protocol.position import Position, decode_position
+from parley_runtime.errors import Overloaded
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
 
 if TYPE_CHECKING:
     from parley_gateway.connection import Connection
+    from parley_gateway.hub import Hub
 
 log = get_logger("parley.socket")
 
@@ -29,7 +31,7 @@ async def hello(connection: Connection, frame: Hello, token: str) -> None:
 
     Raises:
         ProtocolError: ``unauthorized``, ``rate_limited`` (too many sockets of this user) or ``invalid``.
-        Overloaded: this gateway holds as many sessions as it may.
+        Overloaded: this gateway holds as many sessions as it may, or this one as many turns as it may.
     """
     if connection.identity is not None:
         connection.error(FaultCode.BAD_FRAME, "hello was said before; open another socket for another session", None)
@@ -38,7 +40,7 @@ async def hello(connection: Connection, frame: Hello, token: str) -> None:
     hub = connection.hub
     connection.identity = identity = await hub.auth.identify(token)
     _check_identity(connection)
-    most = max(16, 2 * hub.settings.turns.queued)
+    most = _most_pending(hub)
     if len(frame.pending) > most:
         raise ProtocolError(FaultCode.INVALID, f"pending names more than {most} turns")
     if frame.session is not None and hub.sessions.verify(frame.session, identity):
@@ -47,6 +49,25 @@ async def hello(connection: Connection, frame: Hello, token: str) -> None:
     counter(names.RESUMES).labels("new" if frame.session is None else "unknown").inc()
     session = hub.registry.session(hub.sessions.make(identity), identity)
     _welcome(connection, session, resumed=False, gap=frame.session is not None)
+
+
+def _most_pending(hub: Hub) -> int:
+    """A client has no more under way: a session has twice as many open as may wait."""
+    return max(16, 2 * hub.settings.turns.queued)
+
+
+def _check_room(hub: Hub, session: Session, client: resuming.Returning) -> None:
+    """A turn that is known neither here nor to the store is held until its deadline, since its job may be on the way:
+    those of one client, but not whatever a client makes up.
+    """
+    unknown = sum(turn not in session.entries and turn not in client.rows for turn in client.pending)
+    if unknown and len(session.open) + unknown > 2 * _most_pending(hub):
+        counter(names.REFUSED).labels("session").inc()
+        log.warning("hello refused", reason="session", setting="PARLEY_QUEUED_TURNS", turns=len(session.open))
+        raise Overloaded(
+            f"{len(session.open)} turns of this session have not ended yet; come back when one has",
+            retry_after_s=hub.admission.turn_s(),
+        )
 
 
 def _check_identity(connection: Connection) -> None:
@@ -80,6 +101,7 @@ async def _resume(connection: Connection, frame: Hello, session: Session) -> Non
     session.guests += 1
     try:
         client = await _returning(connection, frame, session)
+        _check_room(hub, session, client)
         result = resuming.resume(session, connection.outbox, client)
         _welcome(connection, session, resumed=True, gap=result.gap)
     finally:
