@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from parley_gateway.core.entry import Check, Phase
 from parley_gateway.publishing import Publishing
 from parley_protocol import codec
@@ -15,6 +17,7 @@ from parley_rag.parker import record_for
 from parley_runtime.store.ports import Superseded
 from parley_runtime.work.envelope import terminal_of
 
+from . import hearing
 from . import inputs as at
 from . import row as rows
 from .gate import INDEX, KEYS, REQUESTS, Gate, Live
@@ -273,7 +276,9 @@ def _control(m: Model, state: State) -> Iterator[Step]:
 
 
 def recorder(m: Model, state: State) -> Iterator[Step]:
-    """``recorder.Recorder._record``: commit, event, ack. ``parker.Parker._serve``: record, ack."""
+    """``recorder.Recorder._record``: commit, event, ack. ``parker.Parker._serve``: the question to the gateways and the
+    record in one, ack.
+    """
     for message in dict.fromkeys(m.table[state[QUEUE]]):
         queue, job, flag = message
         new = list(state)
@@ -316,6 +321,7 @@ def _park(m: Model, new: list[int], message: tuple[str, int, Any]) -> Step:
         return "", ("parker acks",), new
     record = record_for(codec.pack(m.table[job]), flag)
     if record is not None:
-        m.enqueue(new, RECORD, m.put(timeless(record)))
+        text = hearing.delivered(m, new, INDEX[record.key.turn], record.fence)
+        m.enqueue(new, RECORD, m.put(timeless(msgspec.structs.replace(record, text=text))))
     m.enqueue(new, DEAD, job, PARKED)
     return "", ("parker records", flag), new

@@ -9,8 +9,9 @@ from parley_protocol.work import Job
 from parley_runtime.errors import EngineError, EngineRejected
 from parley_runtime.retry import Retry, after_failure
 from parley_runtime.stage import following, record
-from parley_runtime.work.stamp import final, repeat, stamp
+from parley_runtime.work.stamp import final, repeat, said, stamp
 
+from .hearing import delivered
 from .runs import Run, freeze, stamped_of, timeless
 from .world import FAULTS, GENERATE, RECORD, RETRIEVE, Model
 
@@ -101,12 +102,16 @@ def fail(m: Model, s: list[int], slot: int, stage: str, run: Run, *, fatal: bool
         again = timeless(repeat(stamped, tries=job.tries + 1))
         put(m, s, slot, run, run._replace(phase="out", exit=("ladder:" + stage, m.put(again))))
     else:
-        _leave(m, s, slot, run, stamped.output, final(stamped, TurnStatus.FAILED, _FAULT, 0.0, forced=False), RECORD)
+        ending = final(stamped, TurnStatus.FAILED, _FAULT, 0.0, text=said(stamped), forced=False)
+        _leave(m, s, slot, run, stamped.output, ending, RECORD)
     return type(outcome).__name__
 
 
 def expire(m: Model, s: list[int], slot: int, stage: str, run: Run) -> None:
     """``Exits.expire``: the worker's own deadline."""
     stamped = stamped_of(run, m.table[run.job], stage)
-    job = final(stamped, TurnStatus.EXPIRED, _LATE, 0.0, forced=True)
+    text: str | None = said(stamped)
+    if run.phase != "work" and run.repeated:
+        text = delivered(m, s, run.turn, run.fence) or ""
+    job = final(stamped, TurnStatus.EXPIRED, _LATE, 0.0, text=text, forced=True)
     put(m, s, slot, run, run._replace(phase="out", exit=(RECORD, m.put(timeless(job)))))

@@ -7,9 +7,13 @@ from typing import Any
 
 from parley_protocol.work import Job
 
+from . import inputs as at
 from .gate import INDEX, KEYS
 from .runs import Proc, Run, end_below, follow, leave, stop_all
 from .world import CTL, RETRIEVE, Model, State, Step
+
+ASKS = "asks:0"
+"""Who asks without a run; no answer is sent there."""
 
 
 def steps(m: Model, state: State) -> Iterator[Step]:
@@ -47,6 +51,22 @@ def idle(m: Model, state: State, queue: str, job: int) -> bool:
         return False
     twins = (run for slot, of in m.procs if of == RETRIEVE for run in m.table[state[slot]].runs if run.turn == turn)
     return alive(m, state, turn) and not any(run.live and not run.end for run in twins)
+
+
+def delivered(m: Model, s: list[int], turn: int, fence: int) -> str | None:
+    """``work.lastword.LastWord`` in one step: a gateway that holds the turn answers in time."""
+    row = m.row(s, turn)
+    if row is not None and row.closed:
+        return row.text
+    fence = fence if row is None else max(fence, row.fence)
+    known: list[str] = []
+    for slot in m.gates:
+        if m.table[s[slot]].entry(turn) is None:
+            continue
+        out = at.on_begin(m.table[s[slot]], turn, fence, ASKS)
+        known += [send[3] for send in out.sends if send[0] == "prefix" and send[3] is not None]
+        m.gate_step(s, slot, at.on_begin, turn, fence, ASKS)
+    return max(known, key=len, default=None)
 
 
 def _hear(proc: Proc, message: tuple[Any, ...]) -> Proc:

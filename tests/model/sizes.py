@@ -28,6 +28,7 @@ PAIRS = (
     ("kill engine", "drop"),
     ("kill engine", "control"),
     ("kill engine", "time"),
+    ("kill engine", "budget"),
     ("engine", "drain"),
     ("epoch", "batch"),
     ("channel engine",),

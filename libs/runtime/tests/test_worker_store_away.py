@@ -181,7 +181,9 @@ async def test_a_later_stage_that_holds_nothing_does_not_pass_a_job_round_and_ro
     await house.claim()
     records = await house.tap(Stage.RECORD)
     async with away(house) as store:
-        await house.worker(scripted(Script("Hello", permits=99), seats=1), options=WorkerOptions(store_hold_s=0.0))
+        await house.worker(
+            scripted(Script("Hello", permits=99), seats=1), options=WorkerOptions(store_hold_s=0.0, end_wait_s=0.0)
+        )
         store.away = True
         handed = metrics.value(names.JOBS, "generate", "handed_over")
         await house.gateway.publish(prompt(again=True, budget_s=0.6))

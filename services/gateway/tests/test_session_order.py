@@ -10,7 +10,7 @@ from parley_gateway.core.entry import Phase, Request
 from parley_gateway.core.session import Session
 from parley_gateway.core.watch import STEPS_S
 from parley_protocol.client import Accepted, ErrorFrame
-from parley_protocol.control import Begin
+from parley_protocol.control import Begin, Prefix
 from parley_protocol.events import Delta, Fault, Marks, Refusal, Snapshot, Terminal, TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_runtime.store.ports import TurnRow
@@ -169,11 +169,27 @@ def test_no_run_is_stopped_before_the_forced_record_is_confirmed(session, socket
     session.cancel("a", 0.1)
     begin = Begin(entry.turn.key, 2, "w")
     assert flow.on_event(entry, 1, Delta(0, 0, "late"), "w", 0.2)[1] == []
-    assert flow.on_begin(entry, begin, "g") == []
+    told = fx.SendPrefix("w", Prefix(entry.turn.key, 2, "g", ""))
+    assert flow.on_begin(entry, begin, "g") == [told]
     entry.recorded = True
     (stop,) = flow.on_event(entry, 1, Delta(0, 0, "late"), "w", 0.3)[1]
     assert (stop.fence, stop.to) == (0, "w")
-    assert flow.on_begin(entry, begin, "g") == [fx.SendStop(entry.turn.key, 0, "w")]
+    assert flow.on_begin(entry, begin, "g") == [told, fx.SendStop(entry.turn.key, 0, "w")]
+
+
+def test_a_turn_that_is_being_ended_says_what_it_has_delivered_whoever_asks(session, socket):
+    """Somebody else may be about to end it, and that record may come first: both must hold the same text."""
+    session.start(request("a"), socket, 0.0)
+    entry = session.entries["a"]
+    session.accept(entry, 0.0)
+    flow.on_event(entry, 3, Snapshot(1, Marks(), "said"), "w", 0.1)
+    session.cancel("a", 0.2)
+    assert entry.turn.frozen
+    for fence in (1, 3, 4):
+        begin = Begin(entry.turn.key, fence, "rag")
+        assert flow.on_begin(entry, begin, "g") == [fx.SendPrefix("rag", Prefix(begin.key, fence, "g", "said"))]
+    flow.on_event(entry, 3, Terminal(1, TurnStatus.CANCELLED, "said"), "w", 0.3)
+    assert flow.on_begin(entry, begin, "g") == [fx.SendStop(entry.turn.key, 0, "rag")]
 
 
 def test_a_cancelled_turn_in_the_queue_is_recorded_in_its_order(session, socket):

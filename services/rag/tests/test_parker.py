@@ -43,11 +43,24 @@ GENERATE = Generate(
 )
 
 
+class Gateways:
+    """What gateways say they have delivered, and the (turn, fence) they were asked for."""
+
+    def __init__(self, text: str | None = None) -> None:
+        self.text = text
+        self.asked: list[tuple[TurnKey, int]] = []
+
+    async def __call__(self, key: TurnKey, fence: int) -> str | None:
+        self.asked.append((key, fence))
+        return self.text
+
+
 class House:
     """One broker, one store, a parker, and readers of the queues beside it."""
 
     def __init__(self, broker: MemoryBroker, store: Store, link: Link) -> None:
         self.broker, self.store, self.link = broker, store, link
+        self.gateways = Gateways()
 
     async def read(self, queue: QueueSpec) -> "asyncio.Queue[Delivery]":
         arrived: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -65,7 +78,8 @@ class House:
         await (await asyncio.wait_for(arrived.get(), LIMIT_S)).reject()
 
     async def parker(self, store: Any = None, **options: Any) -> Parker:
-        made = Parker(self.broker.process("rag"), store or self.store, self.link, IntakeOptions(**options))
+        broker = self.broker.process("rag")
+        made = Parker(broker, store or self.store, self.link, self.gateways, IntakeOptions(**options))
         await made.start()
         return made
 
@@ -113,6 +127,23 @@ async def test_a_turn_that_waited_too_long_expires(house: House) -> None:
     assert isinstance(await house.store.close(record), Stored)
     again = await house.store.claim_first(KEY, submission="sub", digest="d", question="Why?")
     assert isinstance(again, AlreadyClosed)
+
+
+async def test_a_turn_that_had_spoken_ends_with_what_was_delivered(house: House) -> None:
+    """A worker died in mid-answer, and the time ran out before another one took the job: a reread must say the same
+    as the client was told.
+    """
+    house.gateways.text = "Because "
+    records = await house.records()
+    parker = await house.parker()
+    await house.link.publish(WORK, "generate", Message(pack(GENERATE), expires_s=0.01))
+    record = await taken(records)
+    assert (record.status, record.forced, record.text) == (TurnStatus.EXPIRED, True, "Because ")
+    assert house.gateways.asked == [(KEY, 3)]
+    closing = await house.store.close(record)
+    assert isinstance(closing, Stored)
+    assert closing.row.text == "Because "
+    await settled(house, parker)
 
 
 async def test_a_rejected_job_fails_its_turn_and_is_kept(house: House) -> None:
@@ -186,6 +217,7 @@ async def test_a_trip_through_the_ladder_is_no_expiry(house: House) -> None:
 
 
 async def test_a_refused_record_is_answered_once(house: House) -> None:
+    house.gateways.text = "x"  # what no store takes, it may be
     parker = await house.parker()
     refused = Record(key=KEY, submission="s", budget_s=0.0, status=TurnStatus.COMPLETED, text="x", reply_to=("gw",))
     records = await house.records()
@@ -277,7 +309,7 @@ async def test_the_record_waits_for_the_broker(house: House) -> None:
     """The parker holds the letter until its record is confirmed."""
     dead = House(house.broker, house.store, await house.broker.process("shut").open("publish"))
     await dead.link.close()
-    parker = Parker(house.broker.process("rag"), house.store, dead.link)
+    parker = Parker(house.broker.process("rag"), house.store, dead.link, house.gateways)
     await parker.start()
     await house.rejected(Stage.GENERATE, pack(GENERATE))
     await parker.drain(0.2)

@@ -10,7 +10,7 @@ from parley_protocol.events import TurnStatus
 from parley_protocol.ids import TurnKey
 from parley_protocol.routes import Stage, stage_queue, topology
 from parley_protocol.work import Record
-from parley_rag.sweeper import Sweeper, SweeperOptions
+from parley_rag.sweeper import TOGETHER, Sweeper, SweeperOptions
 from parley_runtime.errors import Unavailable
 from parley_runtime.store import open_store
 from parley_runtime.store.ports import AlreadyClosed, Store, Stored
@@ -46,6 +46,10 @@ async def broker() -> AsyncIterator[MemoryBroker]:
     await made.close()
 
 
+async def nobody(_key: TurnKey, _fence: int) -> None:
+    """No gateway knows the turn."""
+
+
 def options(**changes: float) -> SweeperOptions:
     # A negative age takes in rows of this very moment.
     return SweeperOptions(**{"every_s": -1, "budget_s": 100, "grace_s": 60, **changes})  # type: ignore[arg-type]  # numbers of either kind
@@ -59,7 +63,7 @@ async def test_a_row_is_ended_when_it_was_watched_open_for_too_long(store: Store
     await claim(store)
     await store.claim_later(KEY, base=1)
     clock = Watch()
-    sweeper = Sweeper(store, await broker.process("rag").open("publish"), clock, options())
+    sweeper = Sweeper(store, await broker.process("rag").open("publish"), nobody, clock, options())
     assert await sweeper.sweep() == 0
     clock.now += 160
     assert await sweeper.sweep() == 0
@@ -77,11 +81,33 @@ async def test_a_row_is_ended_when_it_was_watched_open_for_too_long(store: Store
     assert await sweeper.sweep() == 0
 
 
+async def test_each_lost_turn_ends_with_what_was_delivered_of_it(store: Store, broker: MemoryBroker) -> None:
+    turns = [f"t{number}" for number in range(TOGETHER + 2)]
+    for turn in turns:
+        await claim(store, turn)
+    await store.claim_later(TurnKey("acme", "s", "t1"), base=1)
+    asked: dict[str, int] = {}
+
+    async def delivered(key: TurnKey, fence: int) -> str | None:
+        asked[key.turn] = fence
+        return None if key.turn == "t2" else f"said in {key.turn}"
+
+    clock = Watch()
+    sweeper = Sweeper(store, await broker.process("rag").open("publish"), delivered, clock, options())
+    await sweeper.sweep()
+    clock.now += 161
+    assert await sweeper.sweep() == len(turns)
+    assert asked == {turn: 2 if turn == "t1" else 1 for turn in turns}
+    records = [unpack_job(body) for body in broker.messages(stage_queue(Stage.RECORD))]
+    found = {record.key.turn: record.text for record in records if isinstance(record, Record)}
+    assert found == {turn: None if turn == "t2" else f"said in {turn}" for turn in turns}
+
+
 async def test_time_before_it_was_seen_does_not_count(store: Store, broker: MemoryBroker) -> None:
     """A fresh process, or one whose wall clock jumped, ends nobody's turn."""
     await claim(store)
     clock = Watch()
-    sweeper = Sweeper(store, await broker.process("rag").open("publish"), clock, options())
+    sweeper = Sweeper(store, await broker.process("rag").open("publish"), nobody, clock, options())
     clock.now += 100_000
     assert await sweeper.sweep() == 0
 
@@ -89,7 +115,7 @@ async def test_time_before_it_was_seen_does_not_count(store: Store, broker: Memo
 async def test_closed_rows_are_forgotten(store: Store, broker: MemoryBroker) -> None:
     await claim(store)
     clock = Watch()
-    sweeper = Sweeper(store, await broker.process("rag").open("publish"), clock, options())
+    sweeper = Sweeper(store, await broker.process("rag").open("publish"), nobody, clock, options())
     assert await sweeper.sweep() == 0
     ended = Record(key=KEY, submission="a", budget_s=0.0, fence=1, status=TurnStatus.COMPLETED, text="x")
     assert isinstance(await store.close(ended), Stored)
@@ -101,7 +127,7 @@ async def test_closed_rows_are_forgotten(store: Store, broker: MemoryBroker) -> 
 async def test_young_rows_are_not_even_looked_at(store: Store, broker: MemoryBroker) -> None:
     await claim(store)
     clock = Watch()
-    sweeper = Sweeper(store, await broker.process("rag").open("publish"), clock, options(every_s=10))
+    sweeper = Sweeper(store, await broker.process("rag").open("publish"), nobody, clock, options(every_s=10))
     assert await sweeper.sweep() == 0
     clock.now += 1000
     assert await sweeper.sweep() == 0
@@ -111,13 +137,15 @@ async def test_a_broker_that_is_away_is_reported_and_tried_again(store: Store, b
     await claim(store)
     clock = Watch()
     link = await broker.process("rag").open("publish")
-    sweeper = Sweeper(store, link, clock, options(budget_s=1, grace_s=0))
+    sweeper = Sweeper(store, link, nobody, clock, options(budget_s=1, grace_s=0))
     assert await sweeper.sweep() == 0
     clock.now += 2
     await link.close()
     with pytest.raises(Unavailable):
         await sweeper.sweep()
-    sweeper_again = Sweeper(store, await broker.process("rag-2").open("publish"), clock, options(budget_s=1, grace_s=0))
+    sweeper_again = Sweeper(
+        store, await broker.process("rag-2").open("publish"), nobody, clock, options(budget_s=1, grace_s=0)
+    )
     assert await sweeper_again.sweep() == 0
     clock.now += 2
     assert await sweeper_again.sweep() == 1

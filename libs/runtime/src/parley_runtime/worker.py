@@ -29,12 +29,13 @@ from parley_runtime.work.consumer import StageConsumer
 from parley_runtime.work.envelope import Courier, job_message, publish_record, terminal_of
 from parley_runtime.work.exits import Desk
 from parley_runtime.work.hold import StoreHold
+from parley_runtime.work.lastword import Delivered, LastWord
 from parley_runtime.work.live import End
 from parley_runtime.work.options import Claim, WorkerOptions
 from parley_runtime.work.runs import Runs
 from parley_runtime.work.serve import Server
 
-__all__ = ["Worker", "WorkerOptions", "job_message", "open_worker", "publish_record", "terminal_of"]
+__all__ = ["Delivered", "Worker", "WorkerOptions", "job_message", "open_worker", "publish_record", "terminal_of"]
 
 _NOBODY = TurnKey("", "", "")
 """A row that nobody has: reading it shows that the store answers."""
@@ -52,7 +53,8 @@ class _Stage:
 class Worker:
     """All stages of one process. Made by :func:`open_worker`.
 
-    ``link`` publishes jobs and ``sink`` events; a service may use both for what it publishes beside its stages.
+    ``link`` publishes jobs and ``sink`` events; a service may use both for what it publishes beside its stages, and
+    ``delivered`` before it ends a turn of which it knows nothing.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Worker:
     ) -> None:
         self.link = desk.courier.link
         self.sink = desk.sink
+        self.delivered = desk.delivered
         self._runs = desk.runs
         self._control = control
         self._options = options
@@ -192,9 +195,10 @@ async def open_worker(
     sink = await EventSink.open(broker, sender=control.process_id, options=options.sink)
     runs = Runs(control, sink, options)
     asks = Asks(control, options, runs.follow)
+    delivered = LastWord(store, asks, options.end_wait_s)
     worker = Worker(
         stages,
-        Desk(store, sink, Courier(link, clock, options.publish_s), runs, asks, clock, options),
+        Desk(store, sink, Courier(link, clock, options.publish_s), runs, asks, delivered, clock, options),
         broker=broker,
         control=control,
         options=options,

@@ -113,9 +113,10 @@ async def assemble(
         desk = KnowledgeDesk(store, retriever, follower, _reader(settings))
         knowledge = KnowledgeService(desk, worker.link, declared)
         recorder = Recorder(broker, store, worker.sink, settings.intake)
-        parker = Parker(broker, store, worker.link, settings.intake)
+        parker = Parker(broker, store, worker.link, worker.delivered, settings.intake)
         await _consume(process, stack, broker, knowledge=knowledge, recorder=recorder, parker=parker)
-        _background(process, stack, "sweeper", Sweeper(store, worker.link, process.clock, settings.sweeper).run())
+        sweeper = Sweeper(store, worker.link, worker.delivered, process.clock, settings.sweeper)
+        _background(process, stack, "sweeper", sweeper.run())
         _background(process, stack, "retention", Retention(store, settings.retention).run())
         hand_over_s = settings.worker.hand_over_s
         yield RagService((worker, knowledge), (recorder, parker), process.clock, hand_over_s=hand_over_s)

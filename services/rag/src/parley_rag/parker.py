@@ -1,8 +1,9 @@
 """The parker answers for messages that nobody else will: it consumes the dead-letter queue.
 
-A turn whose job died ends here: ``expired`` where it waited too long, else ``failed``, by a forced record. A knowledge
-command gets its reply. Everything except what merely expired is kept with its cause for ``parley dead``. Order per
-delivery: record or reply, dead letter in the store, ack; any of it may be repeated, with the same result.
+A turn whose job died ends here: ``expired`` where it waited too long, else ``failed``, by a forced record with what the
+gateways say they have delivered. A knowledge command gets its reply. Everything except what merely expired is kept with
+its cause for ``parley dead``. Order per delivery: record or reply, dead letter in the store, ack; any of it may be
+repeated, with the same result.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from parley_runtime.telemetry import names, tracing
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
 from parley_runtime.work.envelope import CAUSE, QUEUE, REASON
-from parley_runtime.worker import publish_record
+from parley_runtime.worker import Delivered, publish_record
 
 log = get_logger(__name__)
 
@@ -45,10 +46,10 @@ _CAUSES = {
     "maxlen": "its queue was full",
     EXHAUSTED: "it kept failing",
 }
-_LATE = Fault(
+LATE = Fault(
     FaultCode.EXPIRED.value, "It waited in a queue until its time ran out. Ask again, or allow more time.", True
 )
-_FAILED = Fault(
+FAILED = Fault(
     FaultCode.FAILED.value,
     "It could not be worked on and was set aside for the operator (parley dead list). Try again later.",
     True,
@@ -70,14 +71,24 @@ _envelopes = msgspec.msgpack.Decoder(Envelope)
 
 
 class Parker(StoreIntake):
-    """Consumes the dead-letter queue; ``link`` publishes records and replies."""
+    """Consumes the dead-letter queue; ``link`` publishes records and replies, ``delivered`` says what clients have of
+    a turn.
+    """
 
-    def __init__(self, broker: Broker, store: TurnStore, link: Link, options: IntakeOptions | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        store: TurnStore,
+        link: Link,
+        delivered: Delivered,
+        options: IntakeOptions | None = None,
+    ) -> None:
         options = options or IntakeOptions()
         queue = default_topology().queue(DEAD_QUEUE)
         super().__init__(broker, queue, what="dead letters", prefetch=options.dead, hold_s=options.hold_s)
         self._store = store
         self._link = link
+        self._delivered = delivered
 
     async def _serve(self, delivery: Delivery) -> None:
         reason, queue = origin(delivery)
@@ -88,6 +99,9 @@ class Parker(StoreIntake):
                 await self._answer(delivery, reason)
             else:
                 record = record_for(delivery.body, reason)
+                if record is not None and queue != stage_queue(Stage.RECORD):
+                    # (Not where a record was refused: maybe for its very text.) An earlier run may have spoken.
+                    record = msgspec.structs.replace(record, text=await self._delivered(record.key, record.fence))
                 if record is not None and not await self._publish(record, delivery):
                     return
             if reason != EXPIRED:
@@ -114,7 +128,7 @@ class Parker(StoreIntake):
         command = _envelope(delivery.body)
         if command is None or not command.call or not isinstance(command.reply_to, str):
             return
-        reply = Reply(command.call, fault=_LATE if reason == EXPIRED else _FAILED)
+        reply = Reply(command.call, fault=LATE if reason == EXPIRED else FAILED)
         message = Message(codec.pack(reply), REPLY_HEADERS, expires_s=30.0, durable=False)
         try:
             await self._link.publish(EVENTS, command.reply_to, message, timeout_s=REPLY_S)
@@ -172,7 +186,7 @@ def _ending(job: Job, status: TurnStatus) -> Record:
         kb=job.kb,
         status=status,
         sources=marks.retrieval.sources if marks.retrieval is not None else (),
-        fault=_LATE if status is TurnStatus.EXPIRED else _FAILED,
+        fault=LATE if status is TurnStatus.EXPIRED else FAILED,
         forced=True,
         digest=job.digest if isinstance(job, Retrieve) else "",
     )

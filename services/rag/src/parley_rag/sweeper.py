@@ -17,7 +17,10 @@ from parley_runtime.store.ports import TurnRow, TurnStore
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
-from parley_runtime.worker import publish_record
+from parley_runtime.worker import Delivered, publish_record
+
+TOGETHER = 16
+"""Turns whose gateways are asked side by side what they have delivered."""
 
 log = get_logger(__name__)
 
@@ -45,11 +48,19 @@ class SweeperOptions:
 
 
 class Sweeper:
-    """``run`` it as a task of the process; ``link`` publishes its records."""
+    """``run`` it as a task of the process; ``link`` publishes its records, ``delivered`` says what clients have."""
 
-    def __init__(self, store: TurnStore, link: Link, clock: Clock, options: SweeperOptions | None = None) -> None:
+    def __init__(
+        self,
+        store: TurnStore,
+        link: Link,
+        delivered: Delivered,
+        clock: Clock,
+        options: SweeperOptions | None = None,
+    ) -> None:
         self._store = store
         self._link = link
+        self._delivered = delivered
         self._clock = clock
         self._options = options or SweeperOptions()
         self._seen: dict[TurnKey, float] = {}
@@ -70,14 +81,17 @@ class Sweeper:
         self._seen = {row.key: self._seen.get(row.key, now) for row in rows}
         limit = self._options.budget_s + self._options.grace_s
         lost = [row for row in rows if now - self._seen[row.key] > limit]
-        for row in lost:
-            await publish_record(self._link, _ending(row))
-            counter(names.RECORDS).labels("swept").inc()
-            log.warning("turn was lost; ended as expired", turn=row.key.turn, fence=row.fence)
+        for start in range(0, len(lost), TOGETHER):
+            some = lost[start : start + TOGETHER]
+            texts = await asyncio.gather(*(self._delivered(row.key, row.fence) for row in some))
+            for row, text in zip(some, texts, strict=True):
+                await publish_record(self._link, _ending(row, text))
+                counter(names.RECORDS).labels("swept").inc()
+                log.warning("turn was lost; ended as expired", turn=row.key.turn, fence=row.fence)
         return len(lost)
 
 
-def _ending(row: TurnRow) -> Record:
+def _ending(row: TurnRow, text: str | None) -> Record:
     return Record(
         key=row.key,
         submission=row.submission,
@@ -85,6 +99,7 @@ def _ending(row: TurnRow) -> Record:
         base=row.base,
         fence=row.fence,
         status=TurnStatus.EXPIRED,
+        text=text,
         fault=_FAULT,
         forced=True,
     )

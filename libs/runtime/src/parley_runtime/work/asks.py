@@ -15,7 +15,7 @@ from parley_runtime.work.options import WorkerOptions
 class _Answers:
     def __init__(self) -> None:
         self.first = asyncio.Event()
-        self.text = ""
+        self.text: str | None = None
 
 
 class Asks:
@@ -29,16 +29,18 @@ class Asks:
         self._control = control
         self._options = options
         self._on_follower = on_follower
-        self._begins: dict[tuple[TurnKey, int], _Answers] = {}
+        self._begins: dict[tuple[TurnKey, int], list[_Answers]] = {}
         self._running: dict[tuple[TurnKey, int], asyncio.Event] = {}
         control.on(Prefix, self._prefix)
         control.on(Alive, self._alive)
 
-    async def begin(self, key: TurnKey, fence: int) -> str:
+    async def begin(self, key: TurnKey, fence: int) -> str | None:
         """Tell gateways and workers that a run with ``fence`` is about to speak. Returns the longest text that a
-        gateway says it delivered, "" for none in time. Takes ``begin_wait_s`` at most.
+        gateway says it delivered, None where none that knows it has answered in time. Takes ``begin_wait_s`` at most.
         """
-        answers = self._begins[key, fence] = _Answers()
+        answers = _Answers()
+        asking = self._begins.setdefault((key, fence), [])
+        asking.append(answers)
         try:
             self.announce(key, fence)
             async with asyncio.timeout(self._options.begin_wait_s):
@@ -47,7 +49,9 @@ class Asks:
         except TimeoutError:
             pass
         finally:
-            self._begins.pop((key, fence), None)
+            asking.remove(answers)
+            if not asking:
+                del self._begins[key, fence]
         return answers.text
 
     def announce(self, key: TurnKey, fence: int) -> None:
@@ -70,13 +74,12 @@ class Asks:
         return True
 
     def _prefix(self, answer: Prefix) -> None:
-        answers = self._begins.get((answer.key, answer.fence))
-        self._on_follower(answer.key, answer.fence, answer.gateway, answers is None)
-        if answers is None:
-            return
-        if answer.text is not None and len(answer.text) > len(answers.text):
-            answers.text = answer.text
-        answers.first.set()
+        asking = self._begins.get((answer.key, answer.fence), ())
+        self._on_follower(answer.key, answer.fence, answer.gateway, not asking)
+        for answers in asking:
+            if answer.text is not None and len(answer.text) >= len(answers.text or ""):
+                answers.text = answer.text
+            answers.first.set()
 
     def _alive(self, answer: Alive) -> None:
         heard = self._running.get((answer.key, answer.base))

@@ -16,10 +16,11 @@ from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, histogram
 from parley_runtime.work.asks import Asks
 from parley_runtime.work.envelope import Courier
+from parley_runtime.work.lastword import Delivered
 from parley_runtime.work.live import End
 from parley_runtime.work.options import WorkerOptions
 from parley_runtime.work.runs import AnyRun, Runs, count_waste
-from parley_runtime.work.stamp import final, repeat, stamp
+from parley_runtime.work.stamp import final, repeat, said, stamp
 
 EXPIRED = "The turn's time ran out before it was answered. Ask again, or allow more time."
 
@@ -35,6 +36,7 @@ class Desk:
     courier: Courier
     runs: Runs
     asks: Asks
+    delivered: Delivered
     clock: Clock
     options: WorkerOptions
 
@@ -74,7 +76,9 @@ class Exits:
     async def expire(self, run: AnyRun) -> str:
         """Its time is over: a forced record says so."""
         run.leaving = True
-        record = final(run, TurnStatus.EXPIRED, Expired(EXPIRED).fault(), self._desk.clock.monotonic(), forced=True)
+        text = await self._text(run)
+        now = self._desk.clock.monotonic()
+        record = final(run, TurnStatus.EXPIRED, Expired(EXPIRED).fault(), now, text=text, forced=True)
         if not await self._publish(run, record):
             return "unpublished"
         await run.lease.ack()
@@ -95,13 +99,24 @@ class Exits:
         if isinstance(outcome, Retry):
             return await self._retry(run, outcome)
         self._desk.sink.touch(run.feed, urgent=True)
-        record = final(run, TurnStatus.FAILED, fault_of(error), self._desk.clock.monotonic(), forced=False)
+        text = await self._text(run)
+        now = self._desk.clock.monotonic()
+        record = final(run, TurnStatus.FAILED, fault_of(error), now, text=text, forced=False)
         if not await self._publish(run, record):
             return "unpublished"
         if isinstance(outcome, Park):
             return await self._park(run, error)
         await run.lease.ack()
         return "failed"
+
+    async def _text(self, run: AnyRun) -> str | None:
+        """What has been delivered of a turn that ends with ``run``. One that has not come to speak has to ask, unless
+        there was none before it. Where nobody answers, a run with a fence has said nothing, and stands by it.
+        """
+        if run.begun or (run.claimed and not run.repeated):
+            return said(run)
+        text = await self._desk.delivered(run.key, run.fence)
+        return "" if text is None and run.claimed else text
 
     async def _publish(self, run: AnyRun, job: Job) -> bool:
         """What follows the run, which is ``done`` by it. (A job published once more is not: its copy may be here before

@@ -52,6 +52,15 @@ class WorkerOptions:
         minimum=0,
         maximum=5,
     )
+    end_wait_s: float = setting(
+        "PARLEY_END_WAIT_S",
+        3.0,
+        "longest wait for a gateway's word on what it has delivered, before a turn is ended for which no run speaks",
+        unit="seconds",
+        zero="do not ask: what was delivered of such a turn is not stored, unless its gateway stores it first",
+        minimum=0,
+        maximum=60,
+    )
     running_wait_s: float = setting(
         "PARLEY_RUNNING_WAIT_S",
         0.1,

@@ -190,7 +190,7 @@ class Server:
                 if run.fence > 1 and not run.repeated:
                     self._desk.asks.announce(run.key, run.fence)
                 elif run.fence > 1:
-                    run.output.prefix = await self._desk.asks.begin(run.key, run.fence)
+                    run.output.prefix = await self._desk.asks.begin(run.key, run.fence) or ""
                     self._desk.sink.touch(run.feed, urgent=True)
                 run.begun = True
                 result: Generate | Record = await self.spec.handler(run)

@@ -35,11 +35,15 @@ def repeat(run: LiveRun[J], *, tries: int) -> J:
     )
 
 
-def final(run: LiveRun[Any], status: TurnStatus, fault: Fault, now: float, *, forced: bool) -> Record:
-    """A record without a whole answer. Its text is what this run, or the one it repeats, has let out; None where the
-    run never had a fence and cannot know. Such a record is always forced.
+def said(run: LiveRun[Any]) -> str:
+    """What this run, or the one it repeats, has let out."""
+    return run.output.prefix if run.output.comparing else run.output.text
+
+
+def final(run: LiveRun[Any], status: TurnStatus, fault: Fault, now: float, *, text: str | None, forced: bool) -> Record:
+    """A record without a whole answer: ``text`` is what has been delivered, None where nobody knows. That of a run
+    which never had a fence is always forced.
     """
-    text = run.output.prefix if run.output.comparing else run.output.text
     record = Record(
         key=run.key,
         submission=run.job.submission,
@@ -47,7 +51,7 @@ def final(run: LiveRun[Any], status: TurnStatus, fault: Fault, now: float, *, fo
         question=run.job.question,
         kb=run.job.kb,
         status=status,
-        text=text if run.claimed else None,
+        text=text,
         fault=fault,
         forced=forced or not run.claimed,
     )

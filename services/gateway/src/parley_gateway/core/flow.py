@@ -106,14 +106,20 @@ def _code(text: str) -> FaultCode:
 
 
 def on_begin(entry: Entry, begin: Begin, gateway: str) -> list[Effect]:
-    """Raise the fence, then answer with the text delivered; a run that comes too late is stopped instead."""
+    """Raise the fence, then answer with the text delivered; a run that comes too late is stopped.
+
+    A frozen turn answers too: who asks may be about to end it, and that record may come before ours. A run that asks is
+    let be until our record is safe: its job may be the only message that can still end the turn.
+    """
     turn = entry.turn
-    if turn.begin(begin.fence):
+    raised = turn.begin(begin.fence)
+    effects: list[Effect] = []
+    if raised or (turn.frozen and not turn.closed):
         text = turn.text if turn.known else None
-        return [SendPrefix(begin.worker, Prefix(begin.key, begin.fence, gateway, text))]
-    if turn.frozen and not turn.closed and not entry.recorded:
-        return []  # its job may be the only message that can still end the turn: let it run
-    return [SendStop(turn.key, 0 if turn.closed or turn.frozen else turn.fence, begin.worker)]
+        effects.append(SendPrefix(begin.worker, Prefix(begin.key, begin.fence, gateway, text)))
+    if not raised and (turn.closed or not turn.frozen or entry.recorded):
+        effects.append(SendStop(turn.key, 0 if turn.closed or turn.frozen else turn.fence, begin.worker))
+    return effects
 
 
 def on_row(entry: Entry, row: TurnRow | None, now: float, *, fresh: bool = True) -> list[Effect]:
