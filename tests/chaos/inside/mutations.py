@@ -82,8 +82,8 @@ def _no_begin(on: On) -> None:
     from parley_runtime.work.asks import Asks
 
     def begin(original: Any) -> Any:
-        async def silent(self: Any, key: Any, fence: int) -> str:
-            return "" if on() else str(await original(self, key, fence))
+        async def silent(self: Any, key: Any, fence: int) -> Any:
+            return None if on() else await original(self, key, fence)
 
         return silent
 
@@ -103,9 +103,9 @@ def _no_repetition(on: On) -> None:
     from parley_runtime.work.asks import Asks
 
     def begin(original: Any) -> Any:
-        async def deaf(self: Any, key: Any, fence: int) -> str:
-            told = str(await original(self, key, fence))
-            return "" if on() else told
+        async def deaf(self: Any, key: Any, fence: int) -> Any:
+            told = await original(self, key, fence)
+            return None if on() else told
 
         return deaf
 
