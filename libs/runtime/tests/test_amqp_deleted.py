@@ -53,6 +53,7 @@ async def test_a_consumer_is_not_left_behind_in_a_queue_that_was_deleted_and_dec
     (channel,) = await asyncio.to_thread(consuming_channels, real)
     await lab.put(quick_link, "q", "old")
     (old,) = await slow_taken.until(1)
+    assert await old.proven(), "a question to the channel does not undo what makes the broker cancel"
     quick = await lab.take(quick_link, queue, quick_taken)
 
     await asyncio.to_thread(hold, real, channel, "suspend")

@@ -70,8 +70,8 @@ class Lane:
         try:
             async with asyncio.timeout(ANSWER_S):
                 with wire_errors():
-                    # Limits only consumers to come, of which this channel has none.
-                    await self.channel.basic_qos(prefetch_count=1)
+                    # Changes nothing. Not a qos: one for consumers to come lifts the limit that consuming.py sets.
+                    await self.channel.flow(active=True)
         except (TimeoutError, WireError):
             return False
         return self.alive
