@@ -288,6 +288,7 @@ def test_a_turn_that_is_over_is_told_before_one_that_runs(session, socket):
     running = session.follow("b", 1, 0.0, 100.0)
     late = session.follow("a", 1, 0.0, 100.0, over=True)
     assert not late.turn.waits
+    assert list(session.entries) == ["a", "b"]
     row = TurnRow(
         key=late.turn.key, submission="s", digest="", base=1, fence=1, status=TurnStatus.COMPLETED, text="whole"
     )

@@ -73,6 +73,20 @@ def test_restarts_are_told_once_and_the_text_begins_anew():
     assert (delta.text, decode_position(delta.position).check) == ("newer", text_check("newer"))
 
 
+@pytest.mark.parametrize(("again", "texts"), [("old and more", [" and more"]), ("new", [None, "new"])])
+def test_a_text_that_is_told_anew_is_compared_with_what_was_written(again, texts):
+    turn = Turn(KEY)
+    view = View(turn, NoSink())
+    feed(turn, Delta(0, 0, "old"))
+    frames(view)
+    turn.known = False  # another socket has read more of it elsewhere
+    view.doubt()
+    feed(turn, Snapshot(1, Marks(), again), fence=2)
+    told = frames(view)
+    assert [getattr(frame, "text", None) for frame in told] == texts
+    assert decode_position(told[-1].position).check == text_check(again)
+
+
 def test_done_comes_last_and_once():
     turn = Turn(KEY)
     view = View(turn, NoSink())

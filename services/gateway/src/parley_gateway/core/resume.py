@@ -92,7 +92,10 @@ def _position(session: Session, sink: Sink, position: Position, client: Returnin
         return
     entry = _follow(session, sink, position.turn, row, client, result)
     if position.at > len(entry.turn.text) and entry.turn.known and not entry.turn.frozen:
-        entry.turn.known = False  # asked here too, but answered through another gateway: its text is yet to be told
+        # Asked here too, but answered through another gateway: its text is yet to be told.
+        entry.turn.known = False
+        for view in entry.views:
+            view.doubt()
         flow.watch_now(entry, client.now, "resume")
     if row is not None and row.closed and row.closed_ago_s >= client.window_s:
         result.gap = True

@@ -149,7 +149,10 @@ class Session:
 
     def _hold(self, entry: Entry, *, first: bool = False) -> None:
         entry.turn.waits = bool(self.line) and not first
+        # In the session's order: what is still open comes after it.
+        newer = {each.turn.key.turn: self.entries.pop(each.turn.key.turn) for each in self.open} if first else {}
         self.entries[entry.turn.key.turn] = entry
+        self.entries |= newer
         self.open.append(entry)
         self.line.insert(0 if first else len(self.line), entry)
 

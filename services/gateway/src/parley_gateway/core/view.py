@@ -71,6 +71,12 @@ class View:
         self.done = position.done
         self.floor = (position.fence, position.n)
 
+    def doubt(self) -> None:
+        """The turn's text is about to be told anew: what was written of it is compared with that first."""
+        if self.at and self.checked is None:
+            self.checked = self.check.value()
+            self.check = TextCheck()
+
     def next_frame(self) -> TurnFrame | None:
         """The next frame to write, or None where the client has seen everything there is at present."""
         turn = self.turn
