@@ -98,7 +98,7 @@ async def test_a_delivery_called_the_first_that_is_not_asks_for_what_was_deliver
     house.gateway.prefixes[KEY] = "Hello "
     records = await house.tap(Stage.RECORD)
     heir = Script("you", resumes=True, permits=9)
-    await house.worker(scripted(heir), options=ALWAYS)
+    await house.worker(scripted(heir), options=WorkerOptions(claim=Claim.ALWAYS, begin_wait_s=5))
     await house.gateway.publish(prompt())
     result = await records.next()
     assert isinstance(result, Record)
