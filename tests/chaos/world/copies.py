@@ -9,7 +9,8 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 
 from parley_protocol.routes import WORK, Stage
 
-STAGES = (Stage.RETRIEVE, Stage.GENERATE, Stage.RECORD)
+STAGES = (Stage.RETRIEVE, Stage.RECORD)
+"""Not the later stage's: it takes a first delivery at its word unless every stage claims (docs/guarantees, G5)."""
 MOST = 5000
 
 
