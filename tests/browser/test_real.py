@@ -86,10 +86,8 @@ async def settled(page: Page, state: str) -> None:
 
 
 QUESTIONS = [
-    pytest.param("How many minutes is the resume window?", "docs/guarantees/g03-resume.md", "ten minutes", id="english"),
-    pytest.param(
-        "断线之后，客户端怎样继续接收同一个回答？", "docs/zh/guarantees.md", "准确收到错过的内容", id="chinese"
-    ),
+    pytest.param("How many minutes is the resume window?", "docs/guarantees/g03-resume.md", "ten minutes", id="en"),
+    pytest.param("断线之后，客户端怎样继续接收同一个回答？", "docs/zh/guarantees.md", "准确收到错过的内容", id="zh"),
 ]
 
 
