@@ -50,6 +50,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="FAULT,...", help="just these faults, see the list below")
     parser.add_argument("--image", default="", help="RabbitMQ image for Docker (default: the installed RabbitMQ)")
     parser.add_argument("--store", default="", help="SQLAlchemy address of an empty store (default: SQLite)")
+    parser.add_argument("--claim", default="redelivered", choices=("redelivered", "always"), help="see PARLEY_CLAIM")
     parser.add_argument("--mutation", default="", help="switch a mechanism off, to see that it is missed")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="default: .parley/chaos/TIME")
     found = parser.parse_args(argv)
@@ -65,7 +66,12 @@ def options_of(found: argparse.Namespace) -> RunOptions:
     """What the run is told."""
     out = found.out or Path(".parley/chaos") / time.strftime("%Y%m%d-%H%M%S")
     world = WorldOptions(
-        seed=found.seed, image=found.image, store=found.store, mutation=found.mutation, folder=(out / "logs").absolute()
+        seed=found.seed,
+        image=found.image,
+        store=found.store,
+        claim=found.claim,
+        mutation=found.mutation,
+        folder=(out / "logs").absolute(),
     )
     only = tuple(name for name in found.only.split(",") if name)
     return RunOptions(world, out, sessions=found.sessions, stoppers=max(1, found.sessions // 10), only=only)

@@ -16,7 +16,6 @@ from parley_client import Done
 from .crowd.clients import Fleet
 from .history import Healed, History, Injected
 from .inside.points import IN_ORDER, POINTS
-from .world.copies import Copies
 from .world.faults import CATALOGUE, PROCESSES, Aimed, Fault
 from .world.stops import Reached, Stop
 from .world.waiting import WAITING, Untaken
@@ -148,7 +147,7 @@ class Matrix:
         # A draw of its own, so that a volley run alone is the same one.
         rng = random.Random(f"{self.seed}/{volley.fault}")
         target = rng.choice(self.world.of(fault.hits)) if fault.aims_at_process else None
-        copies = Copies() if fault.needs_copies else None
+        copies = self.world.copies() if fault.needs_copies else None
         aims: list[Aim] = []
         self._untaken = Untaken(self.world, self.history)
         try:

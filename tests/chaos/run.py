@@ -17,7 +17,6 @@ from .crowd.readers import soon
 from .crowd.wire import FixedDoor
 from .history import Asked, Healed, History, Injected, Received
 from .matrix import Cell, Matrix, Volley
-from .world.copies import Copies
 from .world.faults import CATALOGUE, Aimed, Fault
 from .world.world import World, WorldOptions, open_world
 
@@ -178,7 +177,7 @@ async def _strike(run: Running, step: Step, stop: asyncio.Event) -> None:
     members = world.of(fault.hits) if fault.aims_at_process else []
     target = members[int(step.draw * len(members))] if members else None
     clients = [name for name, door in world.balancer.doors.items() if door.lines]
-    copies = Copies() if fault.needs_copies else None
+    copies = world.copies() if fault.needs_copies else None
     aimed = Aimed(world, rng, target, clients=rng.sample(clients, -(-len(clients) // 3)), copies=copies)
     name = target.name if target is not None else fault.hits
     if copies is not None:

@@ -40,8 +40,8 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def _run(out: Path, volleys: list[Volley], image: str = "") -> Outcome:
-    world = WorldOptions(seed=SEED, image=image, folder=out / "logs")
+async def _run(out: Path, volleys: list[Volley], image: str = "", claim: str = "redelivered") -> Outcome:
+    world = WorldOptions(seed=SEED, image=image, claim=claim, folder=out / "logs")
     return await matrix(RunOptions(world, out, sessions=SESSIONS), volleys, print)
 
 
@@ -96,6 +96,15 @@ def stranded(happenings: Iterable[Happening], verdict: Verdict) -> list[str]:
 async def test_each_fault_in_each_phase_breaks_no_promise(out: Path) -> None:
     volleys = whole()
     _check(await _run(out, volleys), volleys)
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+async def test_copies_of_every_job_break_no_promise_where_every_stage_claims(out: Path) -> None:
+    volleys = [
+        volley for volley in whole() if volley.fault in ("duplicate", "kill-inference") and volley.phases == IN_ORDER
+    ]
+    _check(await _run(out, volleys, claim="always"), volleys)
 
 
 @pytest.mark.e2e

@@ -152,29 +152,8 @@ def run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Iterat
     match run.phase:
         case "ask":
             yield from _asked(m, state, slot, stage, run)
-        case "read":
-            row = m.row(state, run.turn)
-            # Without a fault to come the proof cannot fail, and nobody else takes part in it.
-            reading: Run | None = run._replace(phase="prove", expects=0 if row is None else row.fence)
-            if not state[FAULTS]:
-                reading = run._replace(phase="claiming", expects=0 if row is None else row.fence) if run.lease else None
-            _put(m, new, slot, run, reading)
-            yield "", ("read the row", *tag), new
-        case "prove":
-            _put(m, new, slot, run, run._replace(phase="claiming") if run.lease else None)
-            yield "", ("the delivery is ours" if run.lease else "the delivery is lost", *tag), new
-        case "claiming":
-            claimed = _claim(m, new, slot, stage, run)
-            if not state[FAULTS] and claimed is not None:
-                # What it says to others travels on its own.
-                _claimed(m, new, slot, stage, claimed)
-            yield "", ("claim", *tag), new
-        case "claimed":
-            _claimed(m, new, slot, stage, run)
-            yield "", ("go on after the claim", *tag), new
-        case "waited":
-            _waited(m, new, slot, stage, run)
-            yield "", ("look at the row after the twin", *tag), new
+        case "read" | "prove" | "claiming" | "claimed" | "waited":
+            yield from _claim_steps(m, state, slot, stage, run)
         case "decline":
             _put(m, new, slot, run, None)
             yield "", ("ack: another one answers", *tag), new
@@ -202,6 +181,36 @@ def run_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Iterat
             yield "", ("confirm and ack", *tag), new
         case _:
             pass
+
+
+def _claim_steps(m: Model, state: State, slot: int, stage: str, run: Run) -> Iterator[Step]:
+    """Read the row, prove the delivery, claim, go on: ``work/claims.py``."""
+    new = list(state)
+    tag = (stage, slot, f"fence {run.fence}")
+    match run.phase:
+        case "read":
+            row = m.row(state, run.turn)
+            # Without a fault to come the proof cannot fail, and nobody else takes part in it.
+            reading: Run | None = run._replace(phase="prove", expects=0 if row is None else row.fence)
+            if not state[FAULTS]:
+                reading = run._replace(phase="claiming", expects=0 if row is None else row.fence) if run.lease else None
+            _put(m, new, slot, run, reading)
+            yield "", ("read the row", *tag), new
+        case "prove":
+            _put(m, new, slot, run, run._replace(phase="claiming") if run.lease else None)
+            yield "", ("the delivery is ours" if run.lease else "the delivery is lost", *tag), new
+        case "claiming":
+            claimed = _claim(m, new, slot, stage, run)
+            if not state[FAULTS] and claimed is not None:
+                # What it says to others travels on its own.
+                _claimed(m, new, slot, stage, claimed)
+            yield "", ("claim", *tag), new
+        case "claimed":
+            _claimed(m, new, slot, stage, run)
+            yield "", ("go on after the claim", *tag), new
+        case "waited":
+            _waited(m, new, slot, stage, run)
+            yield "", ("look at the row after the twin", *tag), new
 
 
 def _answers(m: Model, message: tuple[Any, ...]) -> bool:

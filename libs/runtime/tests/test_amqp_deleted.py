@@ -1,7 +1,6 @@
 """A queue that is deleted under its consumers, and declared anew before every channel has heard of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -12,23 +11,9 @@ from parley_runtime.errors import Unroutable
 from parley_runtime.ports import Message
 from parley_testkit.contracts import RabbitUnderTest
 from parley_testkit.contracts.lab import Lab, Taken, eventually
-from parley_testkit.rabbit import RealBroker, broker_ids, start_broker
+from parley_testkit.rabbit import RealBroker
 
 pytestmark = pytest.mark.rabbit
-
-
-@pytest.fixture(scope="module", params=broker_ids())
-def real(request: pytest.FixtureRequest) -> Iterator[RealBroker]:
-    broker = start_broker(request.param)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-async def under_test(real: RealBroker) -> AsyncIterator[RabbitUnderTest]:
-    rabbit = RabbitUnderTest(real)
-    yield rabbit
-    await rabbit.close()
 
 
 def consuming_channels(real: RealBroker) -> set[str]:

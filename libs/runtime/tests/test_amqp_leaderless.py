@@ -1,7 +1,7 @@
 """Queues that are declared for the first time, that were deleted, and that lost their leader for good."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,23 +13,9 @@ from parley_runtime.amqp.leaderless import Found, replace
 from parley_runtime.amqp.wire import Wire, dial
 from parley_testkit.contracts import RabbitUnderTest
 from parley_testkit.contracts.lab import Lab, Taken
-from parley_testkit.rabbit import RealBroker, broker_ids, start_broker
+from parley_testkit.rabbit import RealBroker
 
 pytestmark = pytest.mark.rabbit
-
-
-@pytest.fixture(scope="module", params=broker_ids())
-def real(request: pytest.FixtureRequest) -> Iterator[RealBroker]:
-    broker = start_broker(request.param)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-async def under_test(real: RealBroker) -> AsyncIterator[RabbitUnderTest]:
-    rabbit = RabbitUnderTest(real)
-    yield rabbit
-    await rabbit.close()
 
 
 @pytest.fixture

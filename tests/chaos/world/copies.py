@@ -9,15 +9,17 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 
 from parley_protocol.routes import WORK, Stage
 
-STAGES = (Stage.RETRIEVE, Stage.RECORD)
-"""Not the later stage's: it takes a first delivery at its word unless every stage claims (docs/guarantees, G5)."""
+ALL = (Stage.RETRIEVE, Stage.GENERATE, Stage.RECORD)
+TOLD_APART = (Stage.RETRIEVE, Stage.RECORD)
+"""Without the later stage's: it takes a first delivery at its word unless every stage claims (docs/guarantees, G5)."""
 MOST = 5000
 
 
 class Copies:
     """A queue of its own beside the stages' queues; sees what is published from :meth:`open` on."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Iterable[str]) -> None:
+        self._stages = tuple(stages)
         self._seen: dict[tuple[str | None, bytes], AbstractIncomingMessage] = {}
         self._connection: AbstractRobustConnection | None = None
         self.repeated = 0
@@ -28,7 +30,7 @@ class Copies:
         self._channel = await self._connection.channel()
         exchange = await self._channel.get_exchange(WORK)
         queue = await self._channel.declare_queue(exclusive=True, auto_delete=True)
-        for stage in STAGES:
+        for stage in self._stages:
             await queue.bind(exchange, stage)
         await queue.consume(self._keep, no_ack=True)
         self._exchange = exchange

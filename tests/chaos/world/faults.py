@@ -147,10 +147,7 @@ async def cut(aimed: Aimed) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def refused(aimed: Aimed) -> AsyncIterator[None]:
-    """Reset, and no new ones for a while."""
-    for member in _links(aimed):
-        await member.proxy.refuse()
+async def _restored(aimed: Aimed) -> AsyncIterator[None]:
     try:
         yield
     finally:
@@ -159,15 +156,21 @@ async def refused(aimed: Aimed) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def refused(aimed: Aimed) -> AsyncIterator[None]:
+    """Reset, and no new ones for a while."""
+    for member in _links(aimed):
+        await member.proxy.refuse()
+    async with _restored(aimed):
+        yield
+
+
+@asynccontextmanager
 async def silenced(aimed: Aimed) -> AsyncIterator[None]:
     """Half-open: nothing passes, and no side is told."""
     for member in _links(aimed):
         member.proxy.blackhole()
-    try:
+    async with _restored(aimed):
         yield
-    finally:
-        for member in _links(aimed):
-            await member.proxy.restore()
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from parley_testkit.rabbit import RabbitImage, RabbitNode, RealBroker
 from parley_testkit.stack import Service, Stack
 
 from .balancer import Backend, Balancer
+from .copies import ALL, TOLD_APART, Copies
 from .stops import Stops
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +46,8 @@ class WorldOptions:
     tokens: int = 24
     interval_ms: float = 15.0
     heartbeat_s: float = 1.0
+    claim: str = "redelivered"
+    """``always``: every stage claims on every delivery."""
     mutation: str = ""
     """A mechanism to switch off, see mutations.py."""
     folder: Path | None = None
@@ -139,6 +142,10 @@ class World:
     def __post_init__(self) -> None:
         self.balancer = Balancer([], self.options.seed)
 
+    def copies(self) -> Copies:
+        """Of the jobs that this installation can tell from their originals."""
+        return Copies(ALL if self.options.claim == "always" else TOLD_APART)
+
     def of(self, role: str) -> list[Member]:
         return [member for member in self.members if member.role == role]
 
@@ -225,6 +232,7 @@ def _environ(options: WorldOptions, socket: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PARLEY_CHAOS_PROBE": str(socket),
         "PARLEY_CHAOS_MUTATION": options.mutation,
+        "PARLEY_CLAIM": options.claim,
         "PARLEY_HEARTBEAT_S": f"{options.heartbeat_s:g}",
         "PARLEY_ENGINE": "scripted",
         "PARLEY_SCRIPT_TOKENS": str(options.tokens),
