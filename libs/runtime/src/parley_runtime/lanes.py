@@ -1,7 +1,6 @@
 """Batches on their way to gateways: one lane for each gateway, a window over all, a back-off for those that fail."""
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from parley_protocol.events import Batch, TurnEvents
 from parley_protocol.routes import EVENTS
 from parley_runtime.errors import ParleyError, Unroutable
 from parley_runtime.feed import Feed, SinkOptions
+from parley_runtime.jitter import spread
 from parley_runtime.ports import Headers, Link, Message
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
@@ -152,7 +152,7 @@ class Lanes:
         lane.delay_s = min(longest, lane.delay_s * 2 or first)
         lane.paused = True
         self.paused += 1
-        self._loop.call_later(lane.delay_s * random.uniform(0.75, 1.25), self._resume, lane)  # noqa: S311 (jitter)
+        self._loop.call_later(spread(lane.delay_s), self._resume, lane)
 
     def _resume(self, lane: Lane) -> None:
         lane.paused = lane.losing = False

@@ -1,7 +1,6 @@
 """What recorder, parker and knowledge commands share: consuming one queue; and waiting while the store is away."""
 
 import asyncio
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TypeVar
 from parley_protocol.routes import QueueSpec
 from parley_runtime.config import setting
 from parley_runtime.errors import ConfigError, Unavailable
+from parley_runtime.jitter import spread
 from parley_runtime.ports import Broker, Delivery, Link, Subscription
 from parley_runtime.telemetry.logging import get_logger
 
@@ -161,7 +161,7 @@ class StoreGate:
         log.info("store is back", away_s=round(loop.time() - since, 1))
 
     async def _answers(self, work: Callable[[], Awaitable[object]], delay: float) -> bool:
-        await asyncio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311 (jitter)
+        await asyncio.sleep(spread(delay))
         try:
             await work()
         except (Unavailable, ConfigError) as error:

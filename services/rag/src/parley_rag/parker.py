@@ -8,7 +8,6 @@ repeated, with the same result.
 
 import asyncio
 import hashlib
-import random
 from datetime import UTC, datetime
 
 import msgspec
@@ -22,6 +21,7 @@ from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import DeadInfo, Job, Record, Retrieve
 from parley_rag.intake import BACK_OFF_S, IntakeOptions, StoreIntake
 from parley_runtime.errors import ParleyError, Retryable
+from parley_runtime.jitter import spread
 from parley_runtime.ports import Broker, Delivery, Headers, Link, Message
 from parley_runtime.store.ports import TurnStore
 from parley_runtime.telemetry import names, tracing
@@ -118,7 +118,7 @@ class Parker(StoreIntake):
                 await publish_record(self._link, record)
             except Retryable as error:
                 log.info("holding a dead letter's record", turn=record.key.turn, reason=type(error).__name__)
-                await asyncio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311 (jitter)
+                await asyncio.sleep(spread(delay))
                 delay = min(longest, delay * 2)
             else:
                 return True

@@ -1,11 +1,11 @@
 """One stage's place at the broker, left while the store is away and taken again when it is back."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 from parley_protocol.routes import QueueSpec
 from parley_runtime.errors import ParleyError
+from parley_runtime.jitter import spread
 from parley_runtime.ports import Broker, Link, OnDelivery, Subscription
 from parley_runtime.telemetry.logging import get_logger
 
@@ -89,7 +89,7 @@ class StageConsumer:
         if self._subscription is not None:
             await self._subscription.cancel()
         while True:
-            await asyncio.sleep(self._delay_s * random.uniform(0.75, 1.25))  # noqa: S311 (jitter)
+            await asyncio.sleep(spread(self._delay_s))
             try:
                 await self._answers()
                 if self._link is not None:

@@ -1,7 +1,6 @@
 """How jobs become messages and back: headers, expiry, trace context, confirmed publishes that do not give up early."""
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from parley_protocol.events import Fault, Terminal
 from parley_protocol.routes import DEAD, RETRY_LADDER_S, WORK, Stage, retry_exchange
 from parley_protocol.work import Generate, Job, Record, Retrieve
 from parley_runtime.errors import Expired, OutcomeUnknown, Refused, Unavailable, Unroutable
+from parley_runtime.jitter import spread
 from parley_runtime.ports import Clock, Link, Message
 from parley_runtime.store.ports import TurnRow
 from parley_runtime.telemetry import names, tracing
@@ -137,7 +137,7 @@ class Courier:
                 job = msgspec.structs.replace(job, again=True)
             except (Refused, Unavailable, Unroutable) as error:
                 log.info("holding a job", stage=key, reason=type(error).__name__)
-                await asyncio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311 (jitter)
+                await asyncio.sleep(spread(delay))
                 delay = min(longest, delay * 2)
             else:
                 return True

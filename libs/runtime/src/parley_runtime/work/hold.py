@@ -1,12 +1,12 @@
 """Store calls of one stage: while the store is away the deliveries that need it wait, and no try is used up."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from parley_runtime.errors import ConfigError, Expired, StoreAway
+from parley_runtime.jitter import spread
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.work.live import LiveRun
 
@@ -76,7 +76,7 @@ class StoreHold:
                 self._give_up()
                 raise GaveUp
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(delay * random.uniform(0.75, 1.25), left, run.remaining_s())):  # noqa: S311 (jitter)
+                async with asyncio.timeout(min(spread(delay), left, run.remaining_s())):
                     await self._hurry.wait()
             delay = min(longest, delay * 2)
             with suppress(StoreAway, ConfigError):
