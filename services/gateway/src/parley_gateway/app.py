@@ -18,11 +18,13 @@ from parley_gateway.api.http import unrouted
 from parley_gateway.auth import Authenticator
 from parley_gateway.calls import Calls
 from parley_gateway.config import GatewaySettings
+from parley_gateway.dialects.registry import DIALECTS
+from parley_gateway.dialects.socket import DialectEndpoint
 from parley_gateway.dispatch import Dispatch
 from parley_gateway.drain import drain
 from parley_gateway.endpoint import Endpoint
 from parley_gateway.fanin import FanIn
-from parley_gateway.front import Counted, Front
+from parley_gateway.front import App, Counted, Front
 from parley_gateway.hearing import Hearing
 from parley_gateway.hub import Hub
 from parley_gateway.identity import SessionIds, install_secret
@@ -111,6 +113,8 @@ async def compose(process: Process, settings: GatewaySettings, broker: Broker, s
         )
         port = listener.getsockname()[1]
         log.info("listening", host=settings.server.host, port=port, tokens=hub.auth.required)
+        if hub.auth.required and settings.access.open_dialects:
+            log.warning("dialects without tokens", open=list(settings.access.open_dialects))
         yield Gateway(hub, port)
 
 
@@ -133,7 +137,8 @@ def front(hub: Hub) -> Front:
     routes = [*_health_routes(hub), *router.routes(hub)]
     http = Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
     counted = Counted(http, hub.requests, hub.left)
-    return Front(counted, {"/v1/connect": Endpoint(hub)}, origins)
+    sockets: dict[str, App] = {dialect.path: DialectEndpoint(hub, dialect) for dialect in DIALECTS}
+    return Front(counted, {"/v1/connect": Endpoint(hub), **sockets}, origins)
 
 
 def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, control: ControlPlane, store: Store) -> Hub:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
 
+SYSTEMS = ("d0", "d1", "d2", "d3", "d4")
+"""The documented dialects by their short names: data assistant, contact, tutor, review, realtime ASR text."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
@@ -45,6 +48,16 @@ class AccessSettings:
         (),
         "Origins of pages that may connect, * for any; empty: loopback pages on a loopback address, else the own host",
     )
+    open_dialects: tuple[str, ...] = setting(
+        "PARLEY_OPEN_DIALECTS",
+        (),
+        f"Documented dialects that need no token though a secret is set, of {', '.join(SYSTEMS)}",
+    )
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.open_dialects if name not in SYSTEMS]
+        if unknown:
+            raise ValueError(f"PARLEY_OPEN_DIALECTS: {', '.join(unknown)} is none of {', '.join(SYSTEMS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

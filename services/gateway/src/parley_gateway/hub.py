@@ -21,7 +21,7 @@ from parley_runtime.ports import Link
 from parley_runtime.process import Process
 
 if TYPE_CHECKING:
-    from parley_gateway.connection import Connection
+    from parley_gateway.sockets import Socket
     from parley_gateway.virtual import VirtualSink
 
 
@@ -45,7 +45,7 @@ class Hub:
     draining: bool = False
     degraded: str = ""
     """Why the broker cannot be reached; empty while it can."""
-    connections: dict[int, Connection] = field(default_factory=dict)
+    connections: dict[int, Socket] = field(default_factory=dict)
     requests: set[object] = field(default_factory=set)
     """HTTP requests that are being answered."""
     asks: set[VirtualSink] = field(default_factory=set)
