@@ -167,6 +167,8 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         dispatch=dispatch,
         calls=calls,
         publisher=publisher,
+        store=store,
+        control=control,
         auth=Authenticator(settings.access),
         sessions=SessionIds(secret),
         flusher=Flusher(),
