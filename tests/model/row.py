@@ -50,9 +50,13 @@ def claim_later(row: TurnRow | None, base: int, expected: int | None = None) -> 
     return msgspec.structs.replace(row, fence=row.fence + 1), Claimed(base, row.fence + 1)
 
 
-def close(row: TurnRow | None, record: Record, *, fenced: bool = True) -> tuple[TurnRow | None, Closing]:
-    """The row afterwards, and what became of the record. ``fenced`` False: the mutation without the fence test."""
-    if row is not None and row.closed:
+def close(
+    row: TurnRow | None, record: Record, *, fenced: bool = True, once: bool = True
+) -> tuple[TurnRow | None, Closing]:
+    """The row afterwards, and what became of the record. ``fenced`` False: the mutation without the fence test;
+    ``once`` False: the one without the test that the row is open.
+    """
+    if row is not None and row.closed and once:
         return row, AlreadyClosed(row)
     if row is None:
         if not record.forced:
