@@ -69,7 +69,12 @@ def close(
             fence=record.fence,
             status=TurnStatus.OPEN,
         )
-    elif fenced and not record.forced and record.fence != row.fence:
+    elif _beside(row, record) if record.forced else (fenced and record.fence != row.fence):
         return row, Superseded()
     row = msgspec.structs.replace(row, status=record.status, n=record.n, text=record.text, marks=record.marks)
     return row, Stored(row)
+
+
+def _beside(row: TurnRow, record: Record) -> bool:
+    """Whether a forced record is for another submission than the one at work."""
+    return record.own and record.submission != row.submission

@@ -77,7 +77,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Superseded(msgspec.Struct, frozen=True):
-    """The row is open with another fence, or there is none: ack, emit nothing."""
+    """The row is open with another fence or for another submission, or there is none: ack, emit nothing."""
 
 
 FirstClaim = Claimed | AlreadyClosed | OtherSubmission | Crossed
@@ -111,8 +111,8 @@ class TurnStore(Protocol):
         ...
 
     async def close(self, record: Record) -> Closing:
-        """Close where open and the fence is the record's. A forced record skips the fence test and inserts a closed
-        row if there is none; its ``text`` None keeps the row's.
+        """Close where open and the fence is the record's. A forced record skips the fence test (one for its ``own``
+        submission tests that instead) and inserts a closed row if there is none; its ``text`` None keeps the row's.
         """
         ...
 
