@@ -13,6 +13,7 @@ import msgspec
 from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo, Record
+from parley_runtime.store.review_ports import ReviewStore
 
 
 class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,7 +223,10 @@ class KnowledgeStore(Protocol):
 
 
 class Store(TurnStore, KnowledgeStore, Protocol):
-    """Both, on one pool."""
+    """All of it, on one pool."""
+
+    @property
+    def reviews(self) -> ReviewStore: ...
 
     async def ping(self) -> None:
         """Raises Unavailable unless a statement ran."""
