@@ -10,6 +10,7 @@ supervisor must not).
 
 import asyncio
 import functools
+import os
 import signal
 import sys
 import traceback
@@ -19,7 +20,7 @@ from typing import NoReturn, Protocol, Self, TypeVar
 
 import uvloop
 
-from parley_runtime import config
+from parley_runtime import config, memory
 from parley_runtime.errors import EX_CONFIG, ConfigError, ParleyError
 from parley_runtime.health import HealthServer
 from parley_runtime.process import Process
@@ -55,7 +56,7 @@ Build = Callable[[Process, S], AbstractAsyncContextManager[Drainable]]
 def main(role: str, settings: type[S], build: Build[S]) -> NoReturn:
     """Run the process until a signal or a failure, then exit with the code described above."""
     try:
-        values = config.read(settings, config.environment())
+        values = config.read(settings, os.environ)
     except ConfigError as error:
         sys.stderr.write(f"parley {role}: {error}\n")
         sys.exit(EX_CONFIG)
@@ -82,6 +83,7 @@ async def serve(
                 _signals(process, steps)
             steps.add("tasks", process.cancel_tasks)
             process.spawn("loop lag", _loop_lag())
+            process.spawn("memory", memory.give_back(), ends=True)
         except Exception as error:
             return _explain_start(process, error)
         # 4. The service: built, ready, running, drained, left, all in one task.
