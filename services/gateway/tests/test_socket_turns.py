@@ -301,6 +301,40 @@ async def test_a_client_that_takes_nothing_is_closed_and_can_resume(house):
     assert again.seen["one"].restarts == 0
 
 
+async def ticks_until(happened):
+    for _ in range(1_000_000):
+        if happened():
+            return
+        await asyncio.sleep(0)
+    pytest.fail("it did not happen")
+
+
+async def test_a_full_socket_is_written_nothing_more_to(house):
+    """What it has not been given is kept once for all, and its end is not even encoded."""
+    gateway = await house.gateway(limits=LimitSettings(connect_rate=0, send_s=60.0))
+    async with house.client(gateway, max_queue=1, max_size=None) as slow:
+        await slow.start("one")
+        job = await house.worker.jobs.get()
+        slow.socket.transport.pause_reading()
+        (connection,) = gateway.hub.connections.values()
+        transport, text = connection.wire._protocol.transport, ""
+        (entry,) = gateway.hub.registry.turns.values()
+        async with asyncio.timeout(20):
+            while not transport.get_write_buffer_size():
+                await house.worker.emit(job, Delta(entry.turn.n, len(text), "x" * 5000))
+                text += "x" * 5000
+                await ticks_until(lambda size=len(text): len(entry.turn.text) == size)
+            await house.worker.finish(job, text + "y" * 1_000_000, entry.turn.n)
+            await ticks_until(lambda: entry.ended)
+            for _ in range(10):  # a flush comes with the next turn of the loop
+                await asyncio.sleep(0)
+        assert 0 < transport.get_write_buffer_size() < 65_536
+        assert not connection.outbox.empty
+        slow.socket.transport.resume_reading()
+        done = await slow.until("turn.done")
+    assert done["text"] == text + "y" * 1_000_000
+
+
 async def test_drain_tells_and_closes_resumably(house):
     gateway = await house.gateway()
     async with house.client(gateway) as client:

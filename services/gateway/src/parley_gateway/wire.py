@@ -16,6 +16,8 @@ from parley_protocol.faults import CloseCode
 
 MAX_FRAGMENTS = 4096
 """Fragments of one message; they are bounded in bytes too."""
+LEAVE_BYTES = 65_536
+"""A socket with more than this unwritten is not waited for when the gateway goes."""
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -50,13 +52,13 @@ class Wire:
 
     def __init__(self, send: Any, *, text: bool) -> None:
         protocol = getattr(send, "__self__", None)
-        if not isinstance(protocol, WebSocketsSansIOProtocol):
-            raise TypeError(
-                "the gateway writes to uvicorn's sockets itself: serve it with python -m parley_gateway, or with "
-                "uvicorn and its default --ws"
-            )
+        if not isinstance(protocol, SocketProtocol):
+            raise TypeError("the gateway serves sockets under its own server only: python -m parley_gateway")
         self._protocol = protocol
         self._text = text
+        # Full as soon as the system takes no more: what has not been encoded yet is kept once for all sockets of a
+        # turn, and is written as one frame later on. What has been is this socket's alone.
+        protocol.transport.set_write_buffer_limits(high=0)
 
     @property
     def lost(self) -> bool:
@@ -66,7 +68,7 @@ class Wire:
 
     @property
     def writable(self) -> bool:
-        """Whether the socket's buffer has room."""
+        """Whether the system has taken everything written so far."""
         return self._protocol.writable.is_set()
 
     def write(self, payloads: Iterable[bytes]) -> None:
@@ -96,11 +98,13 @@ class Wire:
             self.abort()
 
     def leave(self, code: int, reason: str) -> None:
-        """Close with ``code`` without waiting for anything; a socket that is full or closing already is dropped."""
-        if self.lost or not self.writable:
+        """Close with ``code`` without waiting for anything; a socket with much unwritten, or closing already, is
+        dropped.
+        """
+        protocol = self._protocol
+        if self.lost or protocol.transport.get_write_buffer_size() > LEAVE_BYTES:
             self.abort()
             return
-        protocol = self._protocol
         protocol.conn.send_close(code, reason[:120])
         protocol.transport.write(b"".join(protocol.conn.data_to_send()))
         protocol.close_sent = True
