@@ -48,11 +48,7 @@ def successors(m: Model, state: State) -> Iterator[tuple[bool, tuple[Any, ...], 
     if not state[FAULTS]:
         if m.over(state):
             return
-        try:
-            alone = next(settling.steps(m, state), None)
-        except Violation as violation:
-            yield True, ("...",), str(violation)
-            return
+        alone = next(settling.steps(m, state), None)
         if alone is not None:
             yield from _judged(m, True, alone[1], alone[2])
             return

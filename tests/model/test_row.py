@@ -26,7 +26,7 @@ LATER = st.tuples(st.just("later"), FENCES, EXPECTED)
 CLOSE = st.tuples(
     st.just("close"),
     FENCES,
-    st.sampled_from(["fenced", "forced", "own"]),
+    st.booleans(),
     st.sampled_from([TurnStatus.COMPLETED, TurnStatus.CANCELLED, TurnStatus.FAILED]),
     st.sampled_from([None, "", "a"]),
 )
@@ -53,18 +53,9 @@ async def both(store: Store, key: TurnKey, row: TurnRow | None, step: tuple[Any,
         case ("later", base, fence):
             row, mine = rows.claim_later(row, base, fence)
             return row, mine, await store.claim_later(key, base=base, fence=fence)
-    _, fence, how, status, text = step
+    _, fence, forced, status, text = step
     record = Record(
-        key=key,
-        submission="one",
-        budget_s=1,
-        base=2,
-        fence=fence,
-        n=3,
-        status=status,
-        text=text,
-        forced=how != "fenced",
-        own=how == "own",
+        key=key, submission="closer", budget_s=1, base=2, fence=fence, n=3, status=status, text=text, forced=forced
     )
     row, mine = rows.close(row, record)
     return row, mine, await store.close(record)

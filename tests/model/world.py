@@ -339,13 +339,12 @@ def _check_prefix(client: Client, name: str, gate: Gate) -> None:
 
 
 def _closes(job: Any, row: TurnRow | None, queue: str) -> bool:
-    mine = row is None or job.submission == row.submission
     if queue == DEAD:
-        return mine
+        return True
     if hasattr(job, "forced"):
-        return (mine or not job.own) if job.forced else (row is not None and job.fence == row.fence)
+        return bool(job.forced) or (row is not None and job.fence == row.fence)
     if hasattr(job, "digest"):
-        return mine
+        return row is None or job.submission == row.submission
     return row is not None and job.base == row.base
 
 

@@ -11,6 +11,7 @@ from parley_gateway.identity import ANONYMOUS
 from parley_gateway.registry import MAX_ENDED, Registry
 from parley_gateway.ticker import Ticker
 from parley_protocol.events import Terminal, TurnStatus
+from parley_protocol.faults import ProtocolError
 from parley_runtime.errors import Overloaded
 
 pytestmark = pytest.mark.unit
@@ -49,6 +50,26 @@ def test_ended_turns_are_bounded_in_bytes_oldest_first():
     for name in "abc":
         ended_turn(registry, session, name, 0.0, text="x" * 1000)
     assert list(session.entries) == ["b", "c"]
+
+
+def test_a_text_beyond_ascii_counts_with_its_utf8():
+    """1000 characters take 2 KB, and once they have been written to a socket 3 KB more."""
+    registry = Registry(TurnSettings(resume_bytes=11_000))
+    session = registry.session("s", ANONYMOUS)
+    for name in "abc":
+        ended_turn(registry, session, name, 0.0, text="答" * 1000)
+    assert list(session.entries) == ["c"]
+
+
+def test_of_an_ended_turn_the_question_is_let_go():
+    registry = Registry(TurnSettings())
+    session = registry.session("s", ANONYMOUS)
+    entry = ended_turn(registry, session, "a", 0.0)
+    assert (entry.request.text, entry.request.digest) == ("", "d")
+    same = Request(turn="a", text="?", kb="k", budget_s=9.0, digest="d")
+    session.start(same, Socket(), 1.0)
+    with pytest.raises(ProtocolError):
+        session.start(Request(turn="a", text="!", kb="k", budget_s=9.0, digest="other"), Socket(), 1.0)
 
 
 def test_ended_turns_of_one_session_are_bounded():

@@ -2,6 +2,7 @@
 back later is answered from there.
 """
 
+import sys
 from collections import deque
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ log = get_logger(__name__)
 
 MAX_ENDED = 64
 """Ended turns kept for one session."""
+UTF8 = 4
+"""The most bytes of a code point."""
 
 
 class Registry:
@@ -70,7 +73,9 @@ class Registry:
             self.turns.pop(entry.turn.key, None)
             self.release(entry.session)
             return
-        size = len(entry.turn.text) + _source_bytes(entry) + 1000
+        if entry.request is not None:
+            entry.request = entry.request.slim()
+        size = _bytes(entry.turn.text) + _source_bytes(entry) + 1000
         self._ended.append((now, entry, size))
         self._bytes += size
         session: Session = entry.session
@@ -119,4 +124,9 @@ class Registry:
 
 def _source_bytes(entry: Entry) -> int:
     terminal = entry.turn.terminal
-    return sum(len(source.text) for source in terminal.sources) if terminal is not None else 0
+    return sum(_bytes(source.text) for source in terminal.sources) if terminal is not None else 0
+
+
+def _bytes(text: str) -> int:
+    """What a text takes at most: beyond ASCII its UTF-8 is kept beside it, once it has been written to a socket."""
+    return len(text) if text.isascii() else sys.getsizeof(text) + UTF8 * len(text)

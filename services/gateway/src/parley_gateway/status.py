@@ -33,4 +33,5 @@ def watch_broker(hub: Hub, links: Mapping[str, Link]) -> None:
 
 def _tell(hub: Hub, frame: Degraded | Restored) -> None:
     for connection in list(hub.connections.values()):
-        connection.news(frame)
+        if connection.session is not None:
+            connection.outbox.push(frame)

@@ -25,6 +25,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[ChatMessage, ...] = ()
     sampling: Sampling = Sampling()
 
+    def slim(self) -> "Request":
+        """What is still asked of a turn that is over: whether it was this one."""
+        return msgspec.structs.replace(self, text="", context=None, messages=())
+
 
 class Phase(enum.Enum):
     """``QUEUED``: waits for the turns before it. ``PUBLISHING``: its job is on the way. ``RUNNING``: accepted.
