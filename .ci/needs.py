@@ -1,4 +1,4 @@
-"""Brings what the tests need and the machine lacks: `needs.py rabbitmq postgresql chromium images`."""
+"""Brings what the tests need and the machine lacks: `needs.py rabbitmq postgresql nginx chromium images`."""
 
 import asyncio
 import os
@@ -15,6 +15,8 @@ from parley_client.up.report import Report, Step
 IMAGES = "rabbitmq:3.10-management,rabbitmq:4.0-management"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_WITHIN = 900.0
+SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+"""Where daemons are, also for users whose PATH leaves them out."""
 
 
 async def rabbitmq(step: Step) -> str:
@@ -46,6 +48,13 @@ async def chromium(step: Step) -> str:
     if code != 0 or not fonts:
         await packages.install(("fontconfig", "fonts-noto-cjk"), (), step)
     return f"Chromium: {_chromium()}"
+
+
+async def nginx(step: Step) -> str:
+    """nginx's program; tests start their own server of it."""
+    if not shutil.which("nginx", path=SBIN):
+        await packages.install(("nginx",), ("nginx.service",), step)
+    return f"nginx: {shutil.which('nginx', path=SBIN)}"
 
 
 async def images(step: Step) -> str:
@@ -81,6 +90,7 @@ async def main(names: list[str]) -> None:
         "rabbitmq": rabbitmq,
         "postgresql": postgresql,
         "chromium": chromium,
+        "nginx": nginx,
         "images": images,
     }
     for name in names:

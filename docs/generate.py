@@ -62,6 +62,7 @@ def settings_page() -> str:
         for meta, kind, default in rows:
             shown = default_text(default)
             text = meta.help.rstrip(".") + "." + (f" 0: {meta.zero}." if meta.zero else "")
+            text += "".join(f" Also read as `{alias}`." for alias in meta.aliases)
             default_cell = f"`{shown}`" if shown else ""
             lines.append(f"| `{meta.env}` | {kind.replace('|', 'or')} | {meta.unit} | {default_cell} | {text} |")
     return "\n".join(lines) + "\n"

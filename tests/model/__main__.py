@@ -8,7 +8,7 @@ import sys
 
 from . import sizes
 from .explore import Report, search, walk
-from .mutations import MUTATIONS
+from .mutations import LONG, MUTATIONS
 from .world import Size
 
 
@@ -20,7 +20,7 @@ def main() -> int:
         report = search(size, limit=options.limit)
         wrong += _tell(name, report, found=False)
     if options.mutations:
-        for mutation in MUTATIONS:
+        for mutation in (*MUTATIONS, *(LONG if options.long else ())):
             with mutation.applied() as rules:
                 report = search(mutation.where, rules, limit=options.limit)
             wrong += _tell(f"without {mutation.name}", report, found=True)

@@ -48,7 +48,11 @@ def successors(m: Model, state: State) -> Iterator[tuple[bool, tuple[Any, ...], 
     if not state[FAULTS]:
         if m.over(state):
             return
-        alone = next(settling.steps(m, state), None)
+        try:
+            alone = next(settling.steps(m, state), None)
+        except Violation as violation:
+            yield True, ("...",), str(violation)
+            return
         if alone is not None:
             yield from _judged(m, True, alone[1], alone[2])
             return

@@ -300,8 +300,9 @@ def recorder(m: Model, state: State) -> Iterator[Step]:
             m.enqueue(new, RECORD, job, SETTLED)
             yield "", ("recorder tells", record.reply_to), new
         else:
-            row, closing = rows.close(m.row(state, turn), record, fenced="fence test" not in m.mutations)
             before = m.row(state, turn)
+            rules = {"fenced": "fence test" not in m.mutations, "once": "closed is for ever" not in m.mutations}
+            row, closing = rows.close(before, record, **rules)
             if row is not None and row.closed and not (before is not None and before.closed):
                 _stored(m, record, row)
             m.set_row(new, turn, row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parley_gateway.core import flow
 from parley_gateway.core.entry import Entry, Phase
-from parley_gateway.core.resume import Returning, resume, to_read
+from parley_gateway.core.resume import Returning, over, resume, to_read
 from parley_gateway.core.watch import SILENCE_S
 from parley_protocol.control import Begin
 from parley_protocol.events import Event
@@ -205,6 +205,7 @@ def on_hello(
         now=0.0,
         window_s=600.0,
         budget_s=BUDGET_S,
+        over=over(live.session),
     )
     result = resume(live.session, sock, client)
     if result.gap:

@@ -16,7 +16,9 @@ from parley_gateway.core.effects import Publish
 from parley_gateway.core.entry import Phase
 from parley_gateway.core.session import Session
 from parley_gateway.core.turn import Turn
+from parley_gateway.core.view import View
 from parley_protocol.events import Terminal
+from parley_protocol.position import Position
 from parley_runtime.work import admission
 
 from .world import Size
@@ -76,6 +78,24 @@ def _impatient(entry: Any, verdict: Any, sender: str) -> list[Any]:
     return _STALE(entry, verdict, sender)
 
 
+def _silently(turn: Turn, text: str) -> None:
+    """Another text takes the place of the one before, and nobody is told to begin anew."""
+    turn.text = text
+
+
+def _believed(view: View) -> bool:
+    """A resumed client's text is taken to be a beginning of the turn's, whatever its hash says."""
+    view.checked = None
+    view.check.feed(view.turn.text[: view.at])
+    return False
+
+
+def _not_counted(view: View, position: Position) -> None:
+    """A resumed client's frames are numbered from 0 once more."""
+    _RESUME(view, position)
+    view.seq = 0
+
+
 def _all_at_once(session: Session) -> list[Any]:
     """Every turn of a session is published as it comes."""
     effects: list[Any] = []
@@ -86,14 +106,18 @@ def _all_at_once(session: Session) -> list[Any]:
     return effects
 
 
+_RESUME: Callable[[View, Position], None] = View.resume
 _STALE: Callable[[Any, Any, str], list[Any]] = flow._stale
 
 MUTATIONS = (
     Mutation("fence test in the record", "4", _size("channel rag", "channel engine"), rule="fence test"),
     Mutation("again", "3", _size("unknown"), patch=(admission, "certainly_first", _trusting)),
+    Mutation("closed for ever", "2", Size(faults=0, cancels=1), rule="closed is for ever"),
     Mutation("raise in begin", "6", _size("channel rag", "channel engine"), patch=(Turn, "begin", _never_raised)),
     Mutation("row reads", "8", _size("epoch"), rule="row reads"),
     Mutation("reconciliation", "5", _size("epoch"), patch=(Turn, "close", _unreconciled)),
+    Mutation("a position's number", "7", _size("drop"), patch=(View, "resume", _not_counted)),
+    Mutation("restarts are said", "7", _size("engine", engine="differs"), patch=(Turn, "_replace", _silently)),
     Mutation("submission test", "1", _size("unknown"), rule="submission test"),
     Mutation("session order", "9", Size(faults=0, turns=2), patch=(Session, "advance", _all_at_once)),
     Mutation("expected fence of a claim", "1", _size("channel rag", "channel engine"), rule="expected fence"),
@@ -104,3 +128,13 @@ MUTATIONS = (
         "a twin's end is no reason to ack", "1", _size("channel engine", faults=2), rule="a published twin is enough"
     ),
 )
+
+LONG = (
+    Mutation(
+        "a position's hash",
+        "7",
+        _size("engine", "drop", faults=2, engine="differs", gates=1, engines=1),
+        patch=(View, "_diverged", _believed),
+    ),
+)
+"""Those whose search takes longer than a test should."""

@@ -50,9 +50,13 @@ def claim_later(row: TurnRow | None, base: int, expected: int | None = None) -> 
     return msgspec.structs.replace(row, fence=row.fence + 1), Claimed(base, row.fence + 1)
 
 
-def close(row: TurnRow | None, record: Record, *, fenced: bool = True) -> tuple[TurnRow | None, Closing]:
-    """The row afterwards, and what became of the record. ``fenced`` False: the mutation without the fence test."""
-    if row is not None and row.closed:
+def close(
+    row: TurnRow | None, record: Record, *, fenced: bool = True, once: bool = True
+) -> tuple[TurnRow | None, Closing]:
+    """The row afterwards, and what became of the record. ``fenced`` False: the mutation without the fence test;
+    ``once`` False: the one without the test that the row is open.
+    """
+    if row is not None and row.closed and once:
         return row, AlreadyClosed(row)
     if row is None:
         if not record.forced:
@@ -65,7 +69,12 @@ def close(row: TurnRow | None, record: Record, *, fenced: bool = True) -> tuple[
             fence=record.fence,
             status=TurnStatus.OPEN,
         )
-    elif fenced and not record.forced and record.fence != row.fence:
+    elif _beside(row, record) if record.forced else (fenced and record.fence != row.fence):
         return row, Superseded()
     row = msgspec.structs.replace(row, status=record.status, n=record.n, text=record.text, marks=record.marks)
     return row, Stored(row)
+
+
+def _beside(row: TurnRow, record: Record) -> bool:
+    """Whether a forced record is for another submission than the one at work."""
+    return record.own and record.submission != row.submission

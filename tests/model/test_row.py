@@ -26,7 +26,7 @@ LATER = st.tuples(st.just("later"), FENCES, EXPECTED)
 CLOSE = st.tuples(
     st.just("close"),
     FENCES,
-    st.booleans(),
+    st.sampled_from(["fenced", "forced", "own"]),
     st.sampled_from([TurnStatus.COMPLETED, TurnStatus.CANCELLED, TurnStatus.FAILED]),
     st.sampled_from([None, "", "a"]),
 )
@@ -53,9 +53,18 @@ async def both(store: Store, key: TurnKey, row: TurnRow | None, step: tuple[Any,
         case ("later", base, fence):
             row, mine = rows.claim_later(row, base, fence)
             return row, mine, await store.claim_later(key, base=base, fence=fence)
-    _, fence, forced, status, text = step
+    _, fence, how, status, text = step
     record = Record(
-        key=key, submission="closer", budget_s=1, base=2, fence=fence, n=3, status=status, text=text, forced=forced
+        key=key,
+        submission="one",
+        budget_s=1,
+        base=2,
+        fence=fence,
+        n=3,
+        status=status,
+        text=text,
+        forced=how != "fenced",
+        own=how == "own",
     )
     row, mine = rows.close(row, record)
     return row, mine, await store.close(record)

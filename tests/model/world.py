@@ -339,12 +339,13 @@ def _check_prefix(client: Client, name: str, gate: Gate) -> None:
 
 
 def _closes(job: Any, row: TurnRow | None, queue: str) -> bool:
+    mine = row is None or job.submission == row.submission
     if queue == DEAD:
-        return True
+        return mine
     if hasattr(job, "forced"):
-        return bool(job.forced) or (row is not None and job.fence == row.fence)
+        return (mine or not job.own) if job.forced else (row is not None and job.fence == row.fence)
     if hasattr(job, "digest"):
-        return row is None or job.submission == row.submission
+        return mine
     return row is not None and job.base == row.base
 
 

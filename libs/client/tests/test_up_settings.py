@@ -124,3 +124,15 @@ def test_down_says_when_nothing_runs(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["down", "--data", str(tmp_path)])
     assert result.exit_code == 0
     assert "nothing runs from" in result.output
+
+
+def test_gateways_with_tls_are_asked_on_a_health_port_of_their_own(tmp_path: Path) -> None:
+    env = {"PARLEY_TLS_CERT": "/some/chain.pem", "PARLEY_EXTRA_PORTS": "9100"}
+    counts = {"gateway": 2, "rag": 1, "inference": 1}
+    settings = UpSettings(root=tmp_path, data=tmp_path, host="127.0.0.1", port=9000, counts=counts, env=env)
+    assert settings.address == "https://127.0.0.1:9000"
+    found = plan.services(settings, "amqp://x/")
+    for index, service in enumerate(found[:2]):
+        assert service.command.env["PARLEY_PORT"] == str(9000 + index)
+        assert service.health == f"http://127.0.0.1:{service.command.env['PARLEY_HEALTH_PORT']}"
+    assert [service.command.env["PARLEY_EXTRA_PORTS"] for service in found[:2]] == ["9100", ""]

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from parley_protocol import client, control, events, work
+from parley_protocol import client, control, events, reviews, work
 from parley_protocol.ids import TurnKey
 
 KEY = TurnKey("acme", "s-1", "t-1")
@@ -60,6 +60,10 @@ KNOWLEDGE = {
     "dead": work.ListDead(**CALL, limit=5, id="x", before="w"),
     "drop": work.DropDead(**CALL, id="x"),
 }
+REVIEW = {
+    "read": reviews.ReadReview(tenant="acme", task=123, tries=1),
+    "assess": reviews.AssessClauses(tenant="acme", task=123, first=8, count=4, tries=1),
+}
 ITEMS = (
     events.Status(0, "retrieving"),
     RETRIEVAL,
@@ -83,6 +87,7 @@ CONTROL = {
     "running": control.Running(KEY, 2, "rag-1"),
     "alive": control.Alive(KEY, 2, "rag-2"),
     "hail": control.Hail("c1", "gateway-1"),
+    "review": control.ReviewMoved("acme", 123, reviews.ReviewStatus.PROCESSING, 9, 4),
 }
 CLIENT = {
     "hello": client.Hello(session="s", position="p", pending=("t-1",), token="x"),
@@ -140,6 +145,7 @@ GROUPS = {
     "knowledge": KNOWLEDGE,
     "gateway": GATEWAY,
     "control": CONTROL,
+    "review": REVIEW,
     "client": CLIENT,
     "server": SERVER,
 }

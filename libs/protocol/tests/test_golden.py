@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import samples
 
-from parley_protocol import client, codec, control, events, work
+from parley_protocol import client, codec, control, events, reviews, work
 
 pytestmark = pytest.mark.unit
 
@@ -28,6 +28,7 @@ READERS = {
     "knowledge": codec.unpack_knowledge,
     "gateway": codec.unpack_gateway,
     "control": codec.unpack_control,
+    "review": codec.unpack_review,
     "client": codec.decode_client,
     "server": codec.decode_server,
 }
@@ -89,6 +90,7 @@ def test_every_kind_has_a_frozen_sample() -> None:
         "knowledge": work.KnowledgeCommand,
         "gateway": events.GatewayMessage,
         "control": control.Control,
+        "review": reviews.ReviewJob,
         "client": client.ClientFrame,
         "server": client.ServerFrame,
     }

@@ -2,6 +2,7 @@
 
 import enum
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,27 @@ def test_an_unsupported_type_is_a_programming_error() -> None:
 
     with pytest.raises(TypeError, match="not supported"):
         config.read(Wrong, {"T_ODD": "x"})
+
+
+def test_an_alias_is_read_where_the_key_is_absent() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Aliased:
+        port: int = setting("T_PORT", 1, "a port", aliases=("T_OLD_PORT",))
+
+    assert read(Aliased, {"T_OLD_PORT": "2"}).port == 2
+    assert read(Aliased, {"T_OLD_PORT": "2", "T_PORT": "3"}).port == 3
+    assert read(Aliased, {"T_OLD_PORT": "2", "T_PORT": " "}).port == 2
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("# a comment\nT_ONE=file\nT_TWO='a $PATH # b'\nexport T_THREE=3 # three\n")
+    monkeypatch.setenv("T_ONE", "environment")
+    found = config.environment(tmp_path)
+    assert (found["T_ONE"], found["T_TWO"], found["T_THREE"]) == ("environment", "a $PATH # b", "3")
+    assert "T_TWO" not in config.environment(tmp_path / "elsewhere")
+
+
+def test_a_dotenv_file_that_is_no_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe\x00A=1")
+    with pytest.raises(ConfigError, match=r"\.env cannot be read"):
+        config.environment(tmp_path)

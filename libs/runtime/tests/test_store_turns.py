@@ -200,6 +200,33 @@ async def test_a_forced_record_skips_the_fence_and_keeps_the_claims_question(sto
     assert stored.row.status is TurnStatus.CANCELLED
 
 
+async def test_a_forced_record_for_its_own_submission_ends_no_other_one(store: Store) -> None:
+    await claim(store)
+    await store.claim_later(KEY, base=1)
+    late = record(submission="second", fence=2, text=None, status=TurnStatus.EXPIRED, forced=True, own=True)
+    assert await store.close(late) == Superseded()
+    [row] = await store.rows([KEY])
+    assert (row.status, row.submission, row.fence) == (TurnStatus.OPEN, "sub", 2)
+    mine = await store.close(replace(late, submission="sub", base=0, fence=1))
+    assert isinstance(mine, Stored)
+    assert (mine.row.status, mine.row.fence) == (TurnStatus.EXPIRED, 2)
+    assert then(await store.close(late)) == AlreadyClosed(then(mine.row))
+
+
+async def test_a_forced_record_for_its_own_submission_makes_a_row_where_there_is_none(store: Store) -> None:
+    stored = await store.close(record(text=None, status=TurnStatus.EXPIRED, forced=True, own=True))
+    assert isinstance(stored, Stored)
+    assert then(await claim(store, submission="second")) == AlreadyClosed(then(stored.row))
+
+
+async def test_whoever_ends_the_turn_itself_ends_it_whatever_its_submission(store: Store) -> None:
+    """A gateway that only follows the turn, asked to cancel it."""
+    await claim(store)
+    stored = await store.close(record(submission="none of these", status=TurnStatus.CANCELLED, forced=True))
+    assert isinstance(stored, Stored)
+    assert (stored.row.status, stored.row.submission) == (TurnStatus.CANCELLED, "sub")
+
+
 async def test_a_turn_that_was_ended_before_its_first_claim_keeps_its_digest(store: Store) -> None:
     stored = await store.close(record(text="", status=TurnStatus.CANCELLED, digest="d", forced=True))
     assert isinstance(stored, Stored)
@@ -318,6 +345,23 @@ async def test_only_one_of_many_closings_wins(store: Store, store_url: str) -> N
     [winner] = [one for one in results if isinstance(one, Stored)]
     assert [then(one) for one in results if not isinstance(one, Stored)] == [AlreadyClosed(winner.row)] * 29
     assert then(await store.rows([KEY])) == [winner.row]
+
+
+async def test_the_end_of_one_submission_races_with_the_claim_of_another(store: Store, store_url: str) -> None:
+    other = await open_store(store_url)
+    keys = [TurnKey("acme", "s1", f"race{i}") for i in range(20)]
+    try:
+        for key in keys:
+            late = record(key=key, submission="dead", text=None, status=TurnStatus.EXPIRED, forced=True, own=True)
+            claimed, closed = await asyncio.gather(claim(store, key), other.close(late))
+            [row] = await store.rows([key])
+            if isinstance(claimed, Claimed):
+                assert (closed, row.status, row.submission) == (Superseded(), TurnStatus.OPEN, "sub")
+            else:
+                assert isinstance(closed, Stored)
+                assert (row.status, row.submission) == (TurnStatus.EXPIRED, "dead")
+    finally:
+        await other.aclose()
 
 
 async def test_claims_race_with_closings(store: Store, store_url: str) -> None:

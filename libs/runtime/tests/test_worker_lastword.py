@@ -15,10 +15,10 @@ from parley_protocol.work import Generate, Job, Record
 from parley_runtime.errors import EngineRejected, Unavailable
 from parley_runtime.ports import Message
 from parley_runtime.stage import Run, StageSpec
-from parley_runtime.store.ports import Stored
+from parley_runtime.store.ports import Stored, Superseded
 from parley_runtime.work.lastword import LastWord
 from parley_runtime.work.options import WorkerOptions
-from parley_testkit.house import KEY, House, Script, prompt, scripted
+from parley_testkit.house import KEY, Door, House, Script, first_stage, prompt, question, scripted
 
 pytestmark = pytest.mark.unit
 
@@ -48,6 +48,20 @@ async def test_a_redelivered_job_whose_time_is_over_is_recorded_with_what_was_de
     closing = await house.store.close(record)
     assert isinstance(closing, Stored)
     assert closing.row.text == "Hello "
+
+
+async def test_a_submission_whose_time_is_over_does_not_end_the_one_at_work(house: House) -> None:
+    await house.claim("sub-2")
+    records = await house.tap(Stage.RECORD)
+    await house.worker(scripted(Script("never")), first_stage(Door()))
+    link = await house.broker.process("gw").open("raw")
+    await link.publish(WORK, Stage.RETRIEVE, Message(pack(question(budget_s=0.0))))
+    record = await records.next()
+    assert isinstance(record, Record)
+    assert (record.submission, record.status, record.forced) == ("sub-1", TurnStatus.EXPIRED, True)
+    assert await house.store.close(record) == Superseded()
+    [row] = await house.store.rows([KEY])
+    assert (row.status, row.submission) == (TurnStatus.OPEN, "sub-2")
 
 
 async def test_gateways_that_come_back_in_time_are_asked_once_more(house: House) -> None:

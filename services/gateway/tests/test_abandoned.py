@@ -138,9 +138,12 @@ def test_somebody_who_comes_back_keeps_the_turn(returns):
     assert entry.forced is None
 
 
+def asks(rows, now):
+    return Returning(None, ["a"], rows, [], now=now, window_s=600.0, budget_s=100.0, over=frozenset())
+
+
 def come_back(session, socket):
-    client = Returning(position=None, pending=["a"], rows={}, after=[], now=DUE + 4.0, window_s=600.0, budget_s=100.0)
-    resume(session, socket, client)
+    resume(session, socket, asks({}, DUE + 4.0))
     session.attach(socket)
 
 
@@ -178,8 +181,7 @@ def test_the_answer_to_a_hello_ends_nothing():
     """Its rows were read before: the deadline may have come meanwhile."""
     session, entry = running()
     flow.on_tick(entry, 1001.0)
-    known = {"a": row()}
-    client = Returning(position=None, pending=["a"], rows=known, after=[], now=1001.1, window_s=600.0, budget_s=100.0)
+    client = asks({"a": row()}, 1001.1)
     assert fx.PublishRecord not in kinds(resume(session, Socket(), client).effects)
     assert fx.PublishRecord in kinds(flow.on_row(entry, row(), 1001.2))
 

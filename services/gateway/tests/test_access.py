@@ -150,7 +150,7 @@ def test_a_public_address_needs_a_secret(host):
 
 
 def test_a_port_in_use_is_named():
-    listener = bind(ServerSettings(port=0))
+    (listener,) = bind(ServerSettings(port=0))
     listener.listen()
     with listener, pytest.raises(ConfigError, match="PARLEY_PORT"):
         bind(ServerSettings(port=listener.getsockname()[1]))

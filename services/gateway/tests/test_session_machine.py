@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from parley_gateway.core import effects as fx
 from parley_gateway.core import flow
 from parley_gateway.core.entry import Phase, Request
-from parley_gateway.core.resume import Returning, resume
+from parley_gateway.core.resume import Returning, over, resume
 from parley_gateway.core.session import Session
 from parley_protocol.client import Accepted, AnswerDelta, Done, ErrorFrame, Restarted
 from parley_protocol.control import Begin
@@ -240,6 +240,7 @@ class OneTurn(RuleBasedStateMachine):
             now=self.now,
             window_s=600.0,
             budget_s=100.0,
+            over=over(self.session),
         )
         result = resume(self.session, socket, client)
         assert not result.gap

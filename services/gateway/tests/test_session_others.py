@@ -5,7 +5,7 @@ import pytest
 from parley_gateway.core import effects as fx
 from parley_gateway.core import flow
 from parley_gateway.core.entry import Request
-from parley_gateway.core.resume import Returning, resume
+from parley_gateway.core.resume import Returning, over, resume
 from parley_gateway.core.session import Session
 from parley_protocol.client import Accepted
 from parley_protocol.events import Delta, Marks, Snapshot, Status, Terminal, TurnStatus
@@ -158,5 +158,49 @@ def test_a_window_is_counted_by_the_stores_clock(ago_s, gap):
         closed_ago_s=ago_s,
     )
     position = Position("a", 3, 1, 2, 0, 0)
-    client = Returning(position, ["a"], {"a": row}, [], now=1.0, window_s=600.0, budget_s=100.0)
+    client = back(session, position, ["a"], {"a": row})
     assert resume(session, socket, client).gap is gap
+
+
+def back(session, position, pending=(), rows=None, after=()):
+    return Returning(position, pending, rows or {}, after, now=1.0, window_s=600.0, budget_s=100.0, over=over(session))
+
+
+def ended(session, turn):
+    """The row of a turn that is over."""
+    return TurnRow(
+        key=session.key(turn), submission="s", digest="", base=1, fence=1, status=TurnStatus.COMPLETED, text="whole"
+    )
+
+
+def had_elsewhere(session, *turns):
+    """Somebody else asks here for turns that have ended at another gateway, in this order."""
+    for turn in turns:
+        entry = session.follow(turn, 1, 0.0, 100.0, over=True)
+        flow.on_row(entry, ended(session, turn), 0.0)
+
+
+def test_an_end_that_was_read_is_not_told_again_though_it_came_to_be_held_here_late():
+    session, socket = Session("s", "t", "u", max_open=4), Reader()
+    had_elsewhere(session, "newer", "older")
+    result = resume(session, socket, back(session, Position("newer", 3, 1, 2, 0, 0, done=True)))
+    assert (result.gap, result.effects) == (False, [])
+    assert [view.sink for entry in session.entries.values() for view in entry.views] == []
+
+
+def test_an_end_that_was_not_read_is_told_from_the_start_though_it_came_to_be_held_here_early():
+    session, socket = Session("s", "t", "u", max_open=4), Reader()
+    had_elsewhere(session, "newer", "older")
+    asks = back(session, Position("older", 3, 1, 2, 0, 0, done=True), after=[ended(session, "newer")])
+    for effect in resume(session, socket, asks).effects:
+        socket.touch(effect.entry.views[0])
+    assert socket.read == ["AnswerDelta", "Done"]
+
+
+def test_a_turn_that_ends_while_the_store_is_asked_is_told():
+    pair = Pair()
+    late = Reader()
+    asks = back(pair.session, None)
+    flow.on_row(pair.entry, ended(pair.session, "a"), 0.5)
+    pair.do(resume(pair.session, late, asks).effects)
+    assert late.read == ["AnswerDelta", "Done"]

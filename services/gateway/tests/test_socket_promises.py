@@ -10,8 +10,8 @@ import pytest
 
 from parley_client.resume import Memory
 from parley_client.turn import Turn as LibraryTurn
+from parley_gateway import endpoint
 from parley_gateway.config import TurnSettings
-from parley_gateway.endpoint import Endpoint
 from parley_gateway.identity import ANONYMOUS
 from parley_protocol.codec import decode_server
 from parley_protocol.control import Attach, Audience, Begin, Leave, Stop
@@ -294,7 +294,7 @@ async def test_a_socket_that_is_let_in_just_before_a_drain_is_sent_on(house, mon
         await busy.until("turn.accepted")
         drain = asyncio.create_task(gateway.drain(10))
         await busy.until("draining")
-        monkeypatch.setattr(Endpoint, "_refusal", lambda *_: None)  # its request was looked at just before
+        monkeypatch.setattr(endpoint, "refusal", lambda *_: None)  # its request was looked at just before
         async with house.client(gateway, greet=False) as late:
             await late.until("draining")
             assert await late.closed() == 4001

@@ -18,7 +18,7 @@ from parley_rag.parker import Parker
 from parley_runtime.errors import Unavailable
 from parley_runtime.ports import Delivery, Link, Message
 from parley_runtime.store import open_store
-from parley_runtime.store.ports import AlreadyClosed, Store, Stored
+from parley_runtime.store.ports import AlreadyClosed, Store, Stored, Superseded
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.metrics import value
 from parley_testkit.memory import MemoryBroker
@@ -175,6 +175,60 @@ async def test_what_cannot_be_decoded_still_ends_its_turn(house: House) -> None:
     await settled(house, parker)
     [kept] = await house.store.dead()
     assert (kept.turn, kept.session, kept.reason) == ("t", "s", "rejected")
+
+
+async def other_at_work(house: House) -> None:
+    """The turn came to two gateways: another submission holds the row, and its job is alive."""
+    await house.store.claim_first(KEY, submission="other", digest="d", question="Why?")
+
+
+async def test_a_submission_that_waited_too_long_does_not_end_the_one_at_work(house: House) -> None:
+    await other_at_work(house)
+    records = await house.records()
+    parker = await house.parker()
+    await house.link.publish(WORK, "retrieve", Message(pack(RETRIEVE), expires_s=0.01))
+    assert await house.store.close(await taken(records)) == Superseded()
+    await settled(house, parker)
+    [row] = await house.store.rows([KEY])
+    assert (row.status, row.submission) == (TurnStatus.OPEN, "other")
+
+
+@pytest.mark.parametrize("stage", [Stage.RETRIEVE, Stage.GENERATE])
+async def test_a_poisoned_submission_is_kept_and_the_one_at_work_goes_on(house: House, stage: Stage) -> None:
+    await other_at_work(house)
+    records = await house.records()
+    parker = await house.parker()
+    await house.rejected(stage, pack(RETRIEVE if stage is Stage.RETRIEVE else GENERATE))
+    assert await house.store.close(await taken(records)) == Superseded()
+    await settled(house, parker)
+    [kept] = await house.store.dead()
+    assert (kept.reason, kept.turn) == ("rejected", "t")
+    assert [row.status for row in await house.store.rows([KEY])] == [TurnStatus.OPEN]
+
+
+async def test_a_dead_copy_of_the_submission_at_work_ends_its_turn(house: House) -> None:
+    """Whatever its base: once its time is over, it may be all that stands for the turn."""
+    for _ in range(3):
+        await house.store.claim_first(KEY, submission="sub", digest="d", question="Why?")
+    records = await house.records()
+    parker = await house.parker()
+    await house.link.publish(WORK, "generate", Message(pack(GENERATE), expires_s=0.01))
+    closing = await house.store.close(await taken(records))
+    assert isinstance(closing, Stored)
+    assert (closing.row.status, closing.row.base, closing.row.fence) == (TurnStatus.EXPIRED, 3, 3)
+    await settled(house, parker)
+
+
+@pytest.mark.parametrize(("named", "ends"), [({"submission": "sub"}, False), ({}, True)])
+async def test_what_cannot_be_decoded_ends_another_submission_only_where_its_own_is_unknown(
+    house: House, named: dict[str, str], ends: bool
+) -> None:
+    await other_at_work(house)
+    records = await house.records()
+    parker = await house.parker()
+    await house.rejected(Stage.RETRIEVE, msgspec.msgpack.encode({"kind": "dream", "key": ["acme", "s", "t"], **named}))
+    assert isinstance(await house.store.close(await taken(records)), Stored) is ends
+    await settled(house, parker)
 
 
 async def test_garbage_is_kept_with_its_cause(house: House) -> None:

@@ -195,6 +195,21 @@ async def test_a_superseded_record_is_dropped_without_a_word(house: House) -> No
     assert house.broker.messages(QUEUE) == ()
 
 
+async def test_the_end_of_another_submission_is_dropped_without_a_word(house: House) -> None:
+    """It spoke for nothing that is at work, so nothing was wasted either."""
+    await house.claim()
+    await house.claim("next")
+    recorder = await house.recorder("rag-1")
+    wasted = value(names.WASTED, "record", "record")
+    late = record(submission="second", status=TurnStatus.EXPIRED, text=None, hops=(), forced=True, own=True)
+    await house.put(late, record("next"))
+    turn, _ = await house.gateway.next()
+    assert turn.key == key("next")
+    await recorder.drain(LIMIT_S)
+    assert (await house.store.rows([key("t")]))[0].status is TurnStatus.OPEN
+    assert value(names.WASTED, "record", "record") == wasted
+
+
 @pytest.mark.parametrize(
     "body",
     [b"\xc1 not a record", pack(Generate(key=key("t"), submission="s", budget_s=1.0, prompt=()))],

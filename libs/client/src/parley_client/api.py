@@ -14,6 +14,8 @@ from parley_protocol.events import Source
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx  # takes longer to import than all the rest of the command: only a call needs it
 
 T = TypeVar("T")
@@ -57,14 +59,20 @@ class Api:
         token: str | None = None,
         timeout_s: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        trusted: ssl.SSLContext | None = None,
     ) -> None:
-        """Raises ClientError where ``url`` is no address."""
+        """``trusted``: certificates other than the well-known ones. Raises ClientError where ``url`` is no address."""
         import httpx
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = http_url(url)
         self._http = httpx.AsyncClient(
-            base_url=self._url, headers=headers, timeout=timeout_s, trust_env=False, transport=transport
+            base_url=self._url,
+            headers=headers,
+            timeout=timeout_s,
+            trust_env=False,
+            transport=transport,
+            verify=trusted or True,
         )
 
     async def __aenter__(self) -> Self:

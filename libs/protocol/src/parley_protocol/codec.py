@@ -12,6 +12,7 @@ from parley_protocol.client import ClientFrame, ServerFrame
 from parley_protocol.control import Control
 from parley_protocol.events import GatewayMessage
 from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.reviews import ReviewJob
 from parley_protocol.work import AnyJob, KnowledgeCommand
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ _jobs: msgspec.msgpack.Decoder[AnyJob] = msgspec.msgpack.Decoder(AnyJob)
 _gateway: msgspec.msgpack.Decoder[GatewayMessage] = msgspec.msgpack.Decoder(GatewayMessage)
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 _knowledge: msgspec.msgpack.Decoder[KnowledgeCommand] = msgspec.msgpack.Decoder(KnowledgeCommand)
+_reviews: msgspec.msgpack.Decoder[ReviewJob] = msgspec.msgpack.Decoder(ReviewJob)
 _client_json: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _client_pack: msgspec.msgpack.Decoder[ClientFrame] = msgspec.msgpack.Decoder(ClientFrame)
 _server_json: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
@@ -74,6 +76,11 @@ def unpack_control(data: bytes) -> Control:
 def unpack_knowledge(data: bytes) -> KnowledgeCommand:
     """A knowledge-base command. Raises ProtocolError."""
     return _decode(_knowledge.decode, data)
+
+
+def unpack_review(data: bytes) -> ReviewJob:
+    """A job of a review stage. Raises ProtocolError."""
+    return _decode(_reviews.decode, data)
 
 
 def unpack(data: bytes, kind: type[T]) -> T:

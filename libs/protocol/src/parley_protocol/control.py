@@ -8,6 +8,7 @@ import enum
 import msgspec
 
 from parley_protocol.ids import TurnKey
+from parley_protocol.reviews import ReviewStatus
 
 
 class Audience(enum.StrEnum):
@@ -123,4 +124,14 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Milliseconds by name, for instance ``first_token_p50``; over the last minutes."""
 
 
-Control = Begin | Prefix | Stop | Leave | Attach | Running | Alive | Hail | Detached
+class ReviewMoved(msgspec.Struct, frozen=True, array_like=True, tag="review"):
+    """Worker to gateways: a review has come this far. Whoever watches it reads its row for the rest."""
+
+    tenant: str
+    task: int
+    status: ReviewStatus
+    clauses: int = 0
+    done: int = 0
+
+
+Control = Begin | Prefix | Stop | Leave | Attach | Running | Alive | Hail | Detached | ReviewMoved

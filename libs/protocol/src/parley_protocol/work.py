@@ -87,6 +87,10 @@ class Record(Job, frozen=True, kw_only=True, omit_defaults=True, tag="record"):
     usage: Usage | None = None
     fault: Fault | None = None
     forced: bool = False
+    own: bool = False
+    """Of a forced one: it ends the turn only for its own submission. While the row is open under another one, that
+    one's messages stand for the turn. (A gateway's ends the turn whoever runs it.)
+    """
     digest: str = ""
     """Of a turn that may have no row yet: what its row would have had; "" where it is not known."""
 

@@ -10,10 +10,14 @@
 import dataclasses
 import enum
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
+
+from dotenv import dotenv_values
 
 from parley_runtime.errors import ConfigError
 
@@ -25,7 +29,9 @@ _FALSE = frozenset({"0", "false", "no", "off", ""})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """Documentation and bounds of one key. ``zero`` says what 0 means where that is special."""
+    """Documentation and bounds of one key. ``zero`` says what 0 means where that is special; ``aliases`` are older
+    names of the key, read where it is absent.
+    """
 
     env: str
     help: str
@@ -34,6 +40,7 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     secret: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 def setting(
@@ -46,12 +53,27 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     secret: bool = False,
+    aliases: tuple[str, ...] = (),
 ) -> Any:
     """A field read from ``env``. ``default`` is used when the key is absent or empty; ``...`` makes it required."""
-    meta = {"setting": Setting(env, help, unit, zero, minimum, maximum, secret)}
+    meta = {"setting": Setting(env, help, unit, zero, minimum, maximum, secret, aliases)}
     if default is ...:
         return dataclasses.field(metadata=meta)
     return dataclasses.field(default=default, metadata=meta)
+
+
+def environment(folder: Path | None = None) -> dict[str, str]:
+    """What settings are read from: ``.env`` of ``folder`` (the working folder), over which the environment wins.
+
+    Raises:
+        ConfigError: the file exists and cannot be read as text.
+    """
+    path = (folder or Path.cwd()) / ".env"
+    try:
+        file = dotenv_values(path, interpolate=False) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): mend or remove it") from error
+    return {**{key: text for key, text in file.items() if text is not None}, **os.environ}
 
 
 def describe(kind: type[Any]) -> list[tuple[Setting, str, Any]]:
@@ -94,7 +116,7 @@ def _read(kind: type[Any], environ: Mapping[str, str], problems: list[str]) -> A
             values[field.name] = _read(hint, environ, problems)
             continue
         meta: Setting = field.metadata["setting"]
-        raw = environ.get(meta.env, "").strip()
+        raw = next(filter(None, (environ.get(name, "").strip() for name in (meta.env, *meta.aliases))), "")
         if not raw:
             if field.default is dataclasses.MISSING:
                 problems.append(f"{meta.env} is required: {meta.help}")

@@ -10,7 +10,6 @@ supervisor must not).
 
 import asyncio
 import functools
-import os
 import signal
 import sys
 import traceback
@@ -56,7 +55,7 @@ Build = Callable[[Process, S], AbstractAsyncContextManager[Drainable]]
 def main(role: str, settings: type[S], build: Build[S]) -> NoReturn:
     """Run the process until a signal or a failure, then exit with the code described above."""
     try:
-        values = config.read(settings, os.environ)
+        values = config.read(settings, config.environment())
     except ConfigError as error:
         sys.stderr.write(f"parley {role}: {error}\n")
         sys.exit(EX_CONFIG)

@@ -18,11 +18,13 @@ from parley_gateway.api.http import unrouted
 from parley_gateway.auth import Authenticator
 from parley_gateway.calls import Calls
 from parley_gateway.config import GatewaySettings
+from parley_gateway.dialects.registry import DIALECTS
+from parley_gateway.dialects.socket import DialectEndpoint
 from parley_gateway.dispatch import Dispatch
 from parley_gateway.drain import drain
 from parley_gateway.endpoint import Endpoint
 from parley_gateway.fanin import FanIn
-from parley_gateway.front import Counted, Front
+from parley_gateway.front import App, Counted, Front
 from parley_gateway.hearing import Hearing
 from parley_gateway.hub import Hub
 from parley_gateway.identity import SessionIds, install_secret
@@ -31,7 +33,7 @@ from parley_gateway.origin import Origins, is_loopback
 from parley_gateway.outbox import Flusher
 from parley_gateway.pulse import Pulse
 from parley_gateway.registry import Registry
-from parley_gateway.server import bind, serving
+from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
 from parley_protocol.control import Audience
 from parley_protocol.routes import topology
@@ -70,6 +72,20 @@ async def build(process: Process, settings: GatewaySettings) -> AsyncIterator[Ga
         Unavailable: no broker or store answered in time.
     """
     check(settings)
+    async with _backends(process, settings) as (broker, store), compose(process, settings, broker, store) as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def unserved(process: Process, settings: GatewaySettings) -> AsyncIterator[Gateway]:
+    """As :func:`build`, for a server of somebody else's: it serves :func:`front`. ``port`` is 0."""
+    check(settings)
+    async with _backends(process, settings) as (broker, store), connected(process, settings, broker, store) as hub:
+        yield Gateway(hub, 0)
+
+
+@asynccontextmanager
+async def _backends(process: Process, settings: GatewaySettings) -> AsyncIterator[tuple[Broker, Store]]:
     common = settings.common
     async with AsyncExitStack() as stack:
         store = await open_store(common.store_url)
@@ -78,15 +94,29 @@ async def build(process: Process, settings: GatewaySettings) -> AsyncIterator[Ga
             common.amqp_url, name=process.id, topology=topology(common.admission), heartbeat_s=common.heartbeat_s
         )
         stack.push_async_callback(broker.close)
-        yield await stack.enter_async_context(compose(process, settings, broker, store))
+        yield broker, store
 
 
 @asynccontextmanager
 async def compose(process: Process, settings: GatewaySettings, broker: Broker, store: Store) -> AsyncIterator[Gateway]:
     """A gateway on any broker and store: what tests enter."""
     async with AsyncExitStack() as stack:
-        listener = bind(settings.server)
-        stack.callback(listener.close)
+        listeners = bind(settings.server)
+        for listener in listeners:
+            stack.callback(listener.close)
+        hub = await stack.enter_async_context(connected(process, settings, broker, store))
+        await stack.enter_async_context(
+            serving(front(hub), settings.server, listeners, lambda error: process.fail("server", error))
+        )
+        ports = [listener.getsockname()[1] for listener in listeners]
+        _say(hub, ports)
+        yield Gateway(hub, ports[0])
+
+
+@asynccontextmanager
+async def connected(process: Process, settings: GatewaySettings, broker: Broker, store: Store) -> AsyncIterator[Hub]:
+    """Everything but the listening server."""
+    async with AsyncExitStack() as stack:
         control = await ControlPlane.open(
             broker, process_id=process.id, audience=Audience.GATEWAYS, presence=process.presence
         )
@@ -105,13 +135,21 @@ async def compose(process: Process, settings: GatewaySettings, broker: Broker, s
         watch_broker(hub, {"publish": publisher, "events": events})
         process.add_figures(lambda: _figures(hub))
         stack.push_async_callback(Pulse(hub).close)
-        app = front(hub)
-        await stack.enter_async_context(
-            serving(app, settings.server, listener, lambda error: process.fail("server", error))
+        yield hub
+
+
+def _say(hub: Hub, ports: list[int]) -> None:
+    """What an operator should know of how this gateway is reached."""
+    settings = hub.settings
+    server = settings.server
+    log.info("listening", host=server.host, ports=ports, tls=bool(server.tls_cert), tokens=hub.auth.required)
+    if hub.auth.required and settings.access.open_dialects:
+        log.warning("dialects without tokens", open=list(settings.access.open_dialects))
+    if server.websocket_host or server.websocket_port:
+        log.info(
+            "WEBSOCKET_HOST and WEBSOCKET_PORT are ignored: sockets are served where HTTP is; for other ports see "
+            "PARLEY_EXTRA_PORTS"
         )
-        port = listener.getsockname()[1]
-        log.info("listening", host=settings.server.host, port=port, tokens=hub.auth.required)
-        yield Gateway(hub, port)
 
 
 def check(settings: GatewaySettings) -> None:
@@ -124,6 +162,7 @@ def check(settings: GatewaySettings) -> None:
         )
     if access.auth_secret and len(access.auth_secret) < 32:
         raise ConfigError("PARLEY_AUTH_SECRET is shorter than 32 characters; use a long random one")
+    check_tls(settings.server)
 
 
 def front(hub: Hub) -> Front:
@@ -133,7 +172,8 @@ def front(hub: Hub) -> Front:
     routes = [*_health_routes(hub), *router.routes(hub)]
     http = Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
     counted = Counted(http, hub.requests, hub.left)
-    return Front(counted, {"/v1/connect": Endpoint(hub)}, origins)
+    sockets: dict[str, App] = {dialect.path: DialectEndpoint(hub, dialect) for dialect in DIALECTS}
+    return Front(counted, {"/v1/connect": Endpoint(hub), **sockets}, origins, settings.server.path_prefixes)
 
 
 def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, control: ControlPlane, store: Store) -> Hub:
@@ -162,6 +202,8 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         dispatch=dispatch,
         calls=calls,
         publisher=publisher,
+        store=store,
+        control=control,
         auth=Authenticator(settings.access),
         sessions=SessionIds(secret),
         flusher=Flusher(),

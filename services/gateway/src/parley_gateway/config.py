@@ -5,15 +5,42 @@ from dataclasses import dataclass, field
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
 
+SYSTEMS = ("d0", "d1", "d2", "d3", "d4")
+"""The documented dialects by their short names: data assistant, contact, tutor, review, realtime ASR text."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """Where the gateway listens and whom it believes."""
 
-    host: str = setting("PARLEY_HOST", "127.0.0.1", "Address that sockets and HTTP bind")
-    port: int = setting(
-        "PARLEY_PORT", 8000, "Port of sockets and HTTP", unit="port", zero="any free port", minimum=0, maximum=65_535
+    host: str = setting(
+        "PARLEY_HOST", "127.0.0.1", "Address that sockets and HTTP bind", aliases=("MANAGEMENT_API_HOST",)
     )
+    port: int = setting(
+        "PARLEY_PORT",
+        8000,
+        "Port of sockets and HTTP",
+        unit="port",
+        zero="any free port",
+        minimum=0,
+        maximum=65_535,
+        aliases=("MANAGEMENT_API_PORT",),
+    )
+    extra_ports: tuple[int, ...] = setting(
+        "PARLEY_EXTRA_PORTS",
+        (),
+        "Further ports on which this process serves the same, for clients with a port written in (8001,8080,9000)",
+        unit="ports",
+        minimum=1,
+        maximum=65_535,
+    )
+    path_prefixes: tuple[str, ...] = setting(
+        "PARLEY_PATH_PREFIXES", (), "Beginnings of paths that are taken off before routing, such as /websocket"
+    )
+    tls_cert: str = setting(
+        "PARLEY_TLS_CERT", "", "File with the certificate chain (PEM): https and wss are served instead of http and ws"
+    )
+    tls_key: str = setting("PARLEY_TLS_KEY", "", "File with the certificate's private key (PEM)")
     backlog: int = setting("PARLEY_BACKLOG", 2048, "Connections that wait to be taken", unit="connections", minimum=1)
     trusted_proxies: str = setting(
         "PARLEY_TRUSTED_PROXIES", "127.0.0.1,::1", "Addresses or networks whose X-Forwarded headers are believed"
@@ -26,6 +53,19 @@ class ServerSettings:
         minimum=1,
     )
     data: str = setting("PARLEY_DATA", ".parley", "Folder for what this installation keeps, such as its own secret")
+    websocket_host: str = setting(
+        "WEBSOCKET_HOST", "", "Accepted for the settings files of other systems and ignored: see PARLEY_HOST"
+    )
+    websocket_port: str = setting(
+        "WEBSOCKET_PORT", "", "Accepted for the settings files of other systems and ignored: see PARLEY_EXTRA_PORTS"
+    )
+
+    def __post_init__(self) -> None:
+        bad = [prefix for prefix in self.path_prefixes if not prefix.startswith("/") or prefix.endswith("/")]
+        if bad:
+            raise ValueError(f"PARLEY_PATH_PREFIXES: {', '.join(bad)} must begin with / and not end with it")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("PARLEY_TLS_CERT and PARLEY_TLS_KEY must be set together")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +85,16 @@ class AccessSettings:
         (),
         "Origins of pages that may connect, * for any; empty: loopback pages on a loopback address, else the own host",
     )
+    open_dialects: tuple[str, ...] = setting(
+        "PARLEY_OPEN_DIALECTS",
+        (),
+        f"Documented dialects that need no token though a secret is set, of {', '.join(SYSTEMS)}",
+    )
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.open_dialects if name not in SYSTEMS]
+        if unknown:
+            raise ValueError(f"PARLEY_OPEN_DIALECTS: {', '.join(unknown)} is none of {', '.join(SYSTEMS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

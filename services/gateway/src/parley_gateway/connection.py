@@ -6,11 +6,13 @@ import math
 
 from parley_gateway import greeting
 from parley_gateway.core.session import Session
+from parley_gateway.doors import GOING
 from parley_gateway.greeting import DIALECT
 from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
 from parley_gateway.limits import Bucket
 from parley_gateway.outbox import Outbox
+from parley_gateway.sockets import News
 from parley_gateway.turns import request_of
 from parley_gateway.wire import Wire
 from parley_protocol.client import (
@@ -18,6 +20,7 @@ from parley_protocol.client import (
     AudioStart,
     AudioStop,
     ClientFrame,
+    Draining,
     ErrorFrame,
     Hello,
     Ping,
@@ -112,6 +115,24 @@ class Connection:
             self.outbox.flush()
         limit_s = SLOW_CLOSE_S if code is CloseCode.SLOW_CLIENT else self.hub.settings.limits.send_s
         await self.wire.close(code, reason, limit_s)
+
+    @property
+    def busy(self) -> bool:
+        """See :class:`parley_gateway.sockets.Socket`, as the next three."""
+        session = self.session
+        return session is not None and (bool(session.open) or not self.outbox.empty)
+
+    def news(self, news: News) -> None:
+        """Before hello only that the socket has to go is said."""
+        if self.session is not None or isinstance(news, Draining):
+            self.outbox.push(news)
+
+    def go(self) -> None:
+        self.close(CloseCode.DRAINING, GOING)
+
+    def go_now(self) -> None:
+        self.outbox.flush()
+        self.wire.leave(CloseCode.DRAINING, GOING)
 
     def gone(self) -> None:
         """The socket is gone. Turns run on: a disconnect is not a cancel."""

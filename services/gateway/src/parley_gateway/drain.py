@@ -6,12 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from parley_gateway.connection import Connection
-from parley_gateway.endpoint import GOING
 from parley_gateway.hub import Hub
+from parley_gateway.sockets import Socket
 from parley_gateway.virtual import GOING as ASK_AGAIN
 from parley_protocol.client import Draining
-from parley_protocol.faults import CloseCode
 from parley_runtime.errors import Overloaded
 from parley_runtime.telemetry.logging import get_logger
 
@@ -26,13 +24,14 @@ PER_SOCKET_S = 0.01
 
 
 async def drain(hub: Hub, deadline_s: float) -> None:
-    """Close every socket with 4001 within ``deadline_s``: idle ones first, spread over time; one whose turn runs is
-    closed when the turn ends or its time has come. What is unfinished then goes on at the next gateway.
+    """Close every socket with the code that calls its client back (4001; 1001 in the documented dialects) within
+    ``deadline_s``: idle ones first, spread over time; one whose turn runs is closed when the turn ends or its time has
+    come. What is unfinished then goes on at the next gateway.
 
     HTTP requests are answered meanwhile. One whose turn has not ended in time is told to ask again; its turn goes on
     where it has an ``Idempotency-Key`` to come back with, and is cancelled where it has not.
 
-    Cancelled (a second signal): what is left is closed with 4001 at once.
+    Cancelled (a second signal): what is left is closed at once.
     """
     hub.draining = True
     started = asyncio.get_running_loop().time()
@@ -51,11 +50,10 @@ async def drain(hub: Hub, deadline_s: float) -> None:
         if left:
             log.warning("sockets closed at once", sockets=len(left))
         for connection in left:
-            connection.outbox.flush()
-            connection.wire.leave(CloseCode.DRAINING, GOING)
+            connection.go_now()
 
 
-def _tell(hub: Hub, deadline_s: float) -> deque[tuple[float, Connection]]:
+def _tell(hub: Hub, deadline_s: float) -> deque[tuple[float, Socket]]:
     """Tell every socket when to come back. Returns when each is to be closed, seconds from now, earliest first."""
     connections = list(hub.connections.values())
     pace_s = min(deadline_s * SHARE, MAX_PACE_S, max(0.2, len(connections) * PER_SOCKET_S))
@@ -66,18 +64,18 @@ def _tell(hub: Hub, deadline_s: float) -> deque[tuple[float, Connection]]:
         turns=len(hub.registry.open_turns()),
         pace_s=round(pace_s, 2),
     )
-    plan: deque[tuple[float, Connection]] = deque()
+    plan: deque[tuple[float, Socket]] = deque()
     for index, connection in enumerate(connections):
         at = pace_s * index / len(connections)
         plan.append((at, connection))
-        connection.outbox.push(Draining(reconnect_in_ms=int(at * 1000) + random.randint(50, 500)))  # noqa: S311 - spreads load, no secret
+        connection.news(Draining(reconnect_in_ms=int(at * 1000) + random.randint(50, 500)))  # noqa: S311 - spreads load, no secret
     return plan
 
 
-async def _close(hub: Hub, plan: deque[tuple[float, Connection]], started: float, latest: float) -> None:
+async def _close(hub: Hub, plan: deque[tuple[float, Socket]], started: float, latest: float) -> None:
     """Idle sockets at their time, those with a turn when it has ended, all of them at ``latest``."""
     loop = asyncio.get_running_loop()
-    busy: list[Connection] = []
+    busy: list[Socket] = []
     while plan or busy:
         now = loop.time()
         due = busy
@@ -87,17 +85,12 @@ async def _close(hub: Hub, plan: deque[tuple[float, Connection]], started: float
         for connection in due:
             if id(connection) not in hub.connections:
                 continue
-            if now < latest and _busy(connection):
+            if now < latest and connection.busy:
                 busy.append(connection)
             else:
-                connection.close(CloseCode.DRAINING, GOING)
+                connection.go()
         if plan or busy:
             await asyncio.sleep(POLL_S)
-
-
-def _busy(connection: Connection) -> bool:
-    session = connection.session
-    return session is not None and (bool(session.open) or not connection.outbox.empty)
 
 
 async def _answer(hub: Hub, requests: set[object], latest: float) -> None:

@@ -1,10 +1,10 @@
 """``WS /v1/connect`` as a plain ASGI application: admission, accept, the receive loop."""
 
-import math
 from typing import Any
 
 from parley_gateway.auth import credential
 from parley_gateway.connection import Connection
+from parley_gateway.doors import Scope, deny, header_map, refusal
 from parley_gateway.greeting import DIALECT
 from parley_gateway.hub import Hub
 from parley_gateway.wire import Wire
@@ -16,10 +16,6 @@ from parley_runtime.telemetry.metrics import counter, gauge
 
 log = get_logger("parley.socket")
 
-GOING = "this gateway is going away; reconnect and resume"
-
-Scope = dict[str, Any]
-
 
 class Endpoint:
     """Takes sockets for the hub. One task per socket, uvicorn's own; it waits for frames and nothing else."""
@@ -29,9 +25,9 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
-        refusal = self._refusal(scope)
-        if refusal is not None:
-            await deny(send, *refusal)
+        refused = refusal(self._hub, DIALECT, scope)
+        if refused is not None:
+            await deny(send, *refused)
             return
         offered: list[str] = scope.get("subprotocols", [])
         chosen = next((name for name in offered if name in (SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK)), None)
@@ -40,8 +36,7 @@ class Endpoint:
         await send({"type": "websocket.accept", "subprotocol": chosen})
         text = chosen != SUBPROTOCOL_MSGPACK
         wire = Wire(send, text=text)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        token = credential(headers, offered, scope.get("query_string", b""))
+        token = credential(header_map(scope), offered, scope.get("query_string", b""))
         connection = Connection(self._hub, wire, token, text=text)
         await self._serve(connection, receive)
 
@@ -52,8 +47,8 @@ class Endpoint:
         gauge(names.CONNECTIONS).labels(DIALECT).inc()
         code = 1006
         if hub.draining:  # it was let in just before
-            connection.outbox.push(Draining(reconnect_in_ms=int(hub.admission.elsewhere_s() * 1000)))
-            connection.close(CloseCode.DRAINING, GOING)
+            connection.news(Draining(reconnect_in_ms=int(hub.admission.elsewhere_s() * 1000)))
+            connection.go()
         try:
             while True:
                 message = await receive()
@@ -83,42 +78,13 @@ class Endpoint:
             seconds=round(self._hub.now() - connection.opened_at, 3),
         )
 
-    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
-        """(HTTP status, text, headers) where no socket is opened."""
-        hub = self._hub
-        client = scope.get("client")
-        if hub.draining:
-            counter(names.CONNECTS).labels(DIALECT, "draining").inc()
-            return 503, "this gateway is going away; connect again\n", {"retry-after": "1"}
-        wait_s = hub.addresses.take(client[0] if client else "", hub.now())
-        if wait_s:
-            counter(names.CONNECTS).labels(DIALECT, "rate").inc()
-            log.warning("connect refused", reason="rate", setting="PARLEY_CONNECT_RATE")
-            text = "too many connects from this address; see PARLEY_CONNECT_RATE and PARLEY_CONNECT_BURST\n"
-            return 429, text, {"retry-after": str(int(wait_s) + 1)}
-        if len(hub.connections) >= hub.settings.limits.max_sockets:
-            counter(names.CONNECTS).labels(DIALECT, "full").inc()
-            counter(names.REFUSED).labels("sockets").inc()
-            wait = str(math.ceil(hub.admission.next_slot_s(hub.now())))
-            log.warning("connect refused", reason="full", setting="PARLEY_MAX_SOCKETS", retry_after_s=wait)
-            return 503, "this gateway has as many sockets as it may; connect again later\n", {"retry-after": wait}
-        return None
-
-
-async def deny(send: Any, status: int, text: str, headers: dict[str, str]) -> None:
-    """Answer a socket's request with plain HTTP."""
-    pairs = [(b"content-type", b"text/plain; charset=utf-8")]
-    pairs += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": pairs})
-    await send({"type": "websocket.http.response.body", "body": text.encode()})
-
 
 def expire_hellos(hub: Hub, now: float) -> None:
     """Close sockets that have not said hello in time. Sockets are in order of opening."""
     for connection in list(hub.connections.values()):
         if now - connection.opened_at < hub.settings.limits.hello_s:
             return
-        if connection.identity is None and not connection.closing:
+        if isinstance(connection, Connection) and connection.identity is None and not connection.closing:
             text = "hello did not come in time; connect again and say hello first"
             connection.refuse(ProtocolError(FaultCode.NO_HELLO, text))
             connection.close(CloseCode.NO_HELLO, text)

@@ -1,10 +1,12 @@
 """The outermost ASGI application: one origin check for sockets and HTTP, cross-origin answers, socket paths."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from parley_gateway.endpoint import deny
+from starlette.routing import compile_path
+
+from parley_gateway.doors import deny
 from parley_gateway.origin import Origins
 from parley_runtime.telemetry.logging import get_logger
 
@@ -37,14 +39,20 @@ class Counted:
 
 
 class Front:
-    """Routes sockets by path to ``sockets`` and everything else to ``http``."""
+    """Routes sockets by path, which may hold parameters (``/ws/review/{task}``), and everything else to ``http``.
+    ``prefixes`` are taken off paths first, the longest that fits.
+    """
 
-    def __init__(self, http: App, sockets: Mapping[str, App], origins: Origins) -> None:
+    def __init__(self, http: App, sockets: Mapping[str, App], origins: Origins, prefixes: Sequence[str] = ()) -> None:
         self._http = http
-        self._sockets = sockets
+        self._sockets = {path: app for path, app in sockets.items() if "{" not in path}
+        self._patterns = [(compile_path(path)[0], app) for path, app in sockets.items() if "{" in path]
+        self._paths = "\n".join(sorted(sockets))
         self._origins = origins
+        self._prefixes = tuple(sorted(prefixes, key=len, reverse=True))
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        scope = self._stripped(scope)
         origin, host = _headers(scope)
         if not self._origins.allows(origin, host):
             await self._foreign(scope, receive, send, origin)
@@ -57,14 +65,26 @@ class Front:
         else:
             await self._http(scope, receive, send)
 
+    def _stripped(self, scope: Scope) -> Scope:
+        """Without the prefix that a proxy has left in the path."""
+        path: str = scope["path"]
+        for prefix in self._prefixes:
+            if path == prefix or path.startswith(prefix + "/"):
+                return {**scope, "path": path[len(prefix) :] or "/"}
+        return scope
+
     async def _socket(self, scope: Scope, receive: Any, send: Any) -> None:
         app = self._sockets.get(scope["path"])
         if app is not None:
             await app(scope, receive, send)
             return
+        for pattern, parametric in self._patterns:
+            match = pattern.match(scope["path"])
+            if match is not None:
+                await parametric({**scope, "path_params": match.groupdict()}, receive, send)
+                return
         await receive()
-        paths = "\n".join(sorted(self._sockets))
-        await deny(send, 404, f"no socket is served at this path; these are:\n{paths}\n", {})
+        await deny(send, 404, f"no socket is served at this path; these are:\n{self._paths}\n", {})
 
     async def _foreign(self, scope: Scope, receive: Any, send: Any, origin: str) -> None:
         text = "pages of this origin may not connect; name it in PARLEY_ORIGINS to allow it\n"

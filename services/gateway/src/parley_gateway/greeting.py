@@ -120,6 +120,7 @@ async def _returning(connection: Connection, frame: Hello, session: Session) -> 
     for turn in frame.pending:
         check_turn(turn)
     watcher = hub.dispatch.watcher
+    over = resuming.over(session)
     wanted = resuming.to_read(session, position, frame.pending)
     rows = await watcher.read_rows([session.key(turn) for turn in wanted]) if wanted else {}
     read = await watcher.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
@@ -132,6 +133,7 @@ async def _returning(connection: Connection, frame: Hello, session: Session) -> 
         now=hub.now(),
         window_s=hub.settings.turns.resume_s,
         budget_s=hub.settings.turns.budget_s,
+        over=over,
         gap=lost or read is None or len(after) > MAX_AFTER,
     )
 

@@ -17,17 +17,21 @@ from parley_gateway.limits import Addresses
 from parley_gateway.outbox import Flusher
 from parley_gateway.registry import Registry
 from parley_protocol.client import Limits
+from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Link
 from parley_runtime.process import Process
+from parley_runtime.store.ports import Store
 
 if TYPE_CHECKING:
-    from parley_gateway.connection import Connection
+    from parley_gateway.sockets import Socket
     from parley_gateway.virtual import VirtualSink
 
 
 @dataclass(slots=True)
 class Hub:
-    """``publisher`` may be asked for queue depths; ``draining`` refuses new sockets and turns."""
+    """``publisher`` publishes what is no turn, and may be asked for queue depths; ``store`` is for small rows, work on
+    them is the workers'; ``draining`` refuses new sockets and turns.
+    """
 
     settings: GatewaySettings
     process: Process
@@ -36,6 +40,8 @@ class Hub:
     dispatch: Dispatch
     calls: Calls
     publisher: Link
+    store: Store
+    control: ControlPlane
     auth: Authenticator
     sessions: SessionIds
     flusher: Flusher
@@ -45,7 +51,7 @@ class Hub:
     draining: bool = False
     degraded: str = ""
     """Why the broker cannot be reached; empty while it can."""
-    connections: dict[int, Connection] = field(default_factory=dict)
+    connections: dict[int, Socket] = field(default_factory=dict)
     requests: set[object] = field(default_factory=set)
     """HTTP requests that are being answered."""
     asks: set[VirtualSink] = field(default_factory=set)

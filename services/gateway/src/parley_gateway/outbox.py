@@ -7,10 +7,10 @@ deltas.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from parley_gateway.core.view import View
 from parley_gateway.wire import Wire
-from parley_protocol.client import ServerFrame
 from parley_protocol.codec import encode_json, encode_pack
 from parley_protocol.faults import CloseCode
 
@@ -37,7 +37,7 @@ class Flusher:
             outbox.flush()
 
 
-def encode_text(frame: ServerFrame) -> bytes:
+def encode_text(frame: Any) -> bytes:
     """A frame as the bytes of a JSON text frame."""
     return encode_json(frame).encode()
 
@@ -83,17 +83,18 @@ class Outbox:
         self._dirty = False
         self._stall: asyncio.Task[None] | None = None
 
-    def push(self, frame: ServerFrame) -> None:
-        """Queue a frame without ``seq``; it goes before what views have to write."""
-        payload = self._encode(frame)
+    def push(self, frame: Any) -> int:
+        """Queue a frame without ``seq``; it goes before what views have to write. Returns its bytes."""
+        payload: bytes = self._encode(frame)
         if self._bytes + len(payload) > self._limit:
             self._on_slow(CloseCode.SLOW_CLIENT, "more waits for this client than it may; reconnect and resume")
-            return
+            return len(payload)
         if self._control is None:
             self._control = []
         self._control.append(payload)
         self._bytes += len(payload)
         self._mark()
+        return len(payload)
 
     def touch(self, view: View) -> None:
         """Queue a view, once; one whose turn waits for an older one is touched again when its time has come."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -39,32 +40,55 @@ class Server(uvicorn.Server):
         yield
 
 
-def bind(settings: ServerSettings) -> socket.socket:
-    """The listening socket.
+def bind(settings: ServerSettings) -> list[socket.socket]:
+    """The listening sockets, that of ``port`` first.
 
     Raises:
-        ConfigError: the address cannot be bound; the message names the settings.
+        ConfigError: an address cannot be bound; the message names the settings.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    bound: list[socket.socket] = []
+    try:
+        for port in (settings.port, *settings.extra_ports):
+            bound.append(_bind(settings.host, port, "PARLEY_EXTRA_PORTS" if bound else "PARLEY_PORT"))
+    except ConfigError:
+        for listener in bound:
+            listener.close()
+        raise
+    return bound
+
+
+def _bind(host: str, port: int, setting: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"{settings.host}:{settings.port} cannot be used ({error.strerror}): another program listens there, or the "
-            "address is not of this machine; set PARLEY_PORT or PARLEY_HOST"
+            f"{host}:{port} cannot be used ({error.strerror}): another program listens there, or the "
+            f"address is not of this machine; set {setting} or PARLEY_HOST"
         ) from error
     listener.set_inheritable(False)
     return listener
 
 
+def check_tls(settings: ServerSettings) -> None:
+    """Raises ConfigError where certificate and key cannot be used."""
+    if not settings.tls_cert:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"PARLEY_TLS_CERT={settings.tls_cert}, PARLEY_TLS_KEY={settings.tls_key}: cannot be used ({error})"
+        ) from error
+
+
 @asynccontextmanager
 async def serving(
-    app: Any, settings: ServerSettings, listener: socket.socket, on_end: Callable[[BaseException], None]
+    app: Any, settings: ServerSettings, listeners: list[socket.socket], on_end: Callable[[BaseException], None]
 ) -> AsyncIterator[Server]:
-    """Serve ``app`` on ``listener`` inside the block. Drain sockets before leaving it: leaving closes with 1012.
+    """Serve ``app`` on ``listeners`` inside the block. Drain sockets before leaving it: leaving closes with 1012.
 
     Raises what keeps the server from starting; ``on_end`` hears of what ends it before the block does.
     """
@@ -86,9 +110,11 @@ async def serving(
         ws_ping_interval=settings.ping_s,
         ws_ping_timeout=PONG_S,
         timeout_graceful_shutdown=STOP_S,
+        ssl_certfile=settings.tls_cert or None,
+        ssl_keyfile=settings.tls_key or None,
     )
     server = Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+    task = asyncio.create_task(server.serve(sockets=listeners), name="server")
     try:
         listening = asyncio.create_task(server.listening.wait())
         await asyncio.wait({task, listening}, return_when=asyncio.FIRST_COMPLETED)

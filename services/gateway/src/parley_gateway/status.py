@@ -33,5 +33,4 @@ def watch_broker(hub: Hub, links: Mapping[str, Link]) -> None:
 
 def _tell(hub: Hub, frame: Degraded | Restored) -> None:
     for connection in list(hub.connections.values()):
-        if connection.session is not None:
-            connection.outbox.push(frame)
+        connection.news(frame)

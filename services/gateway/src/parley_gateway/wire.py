@@ -52,8 +52,11 @@ class Wire:
 
     def __init__(self, send: Any, *, text: bool) -> None:
         protocol = getattr(send, "__self__", None)
-        if not isinstance(protocol, SocketProtocol):
-            raise TypeError("the gateway serves sockets under its own server only: python -m parley_gateway")
+        if not isinstance(protocol, WebSocketsSansIOProtocol):
+            raise TypeError(
+                "the gateway writes to uvicorn's sockets itself: serve it with python -m parley_gateway, or with "
+                "uvicorn and its default --ws"
+            )
         self._protocol = protocol
         self._text = text
         # Full as soon as the system takes no more: what has not been encoded yet is kept once for all sockets of a

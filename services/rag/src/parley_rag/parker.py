@@ -1,9 +1,10 @@
 """The parker answers for messages that nobody else will: it consumes the dead-letter queue.
 
 A turn whose job died ends here: ``expired`` where it waited too long, else ``failed``, by a forced record with what the
-gateways say they have delivered. A knowledge command gets its reply. Everything except what merely expired is kept with
-its cause for ``parley dead``. Order per delivery: record or reply, dead letter in the store, ack; any of it may be
-repeated, with the same result.
+gateways say they have delivered. The record is for the job's own submission: where another one holds the row, the store
+lets it end nothing, since that one has messages of its own. A knowledge command gets its reply. Everything except what
+merely expired is kept with its cause for ``parley dead``. Order per delivery: record or reply, dead letter in the
+store, ack; any of it may be repeated, with the same result.
 """
 
 import asyncio
@@ -188,6 +189,7 @@ def _ending(job: Job, status: TurnStatus) -> Record:
         sources=marks.retrieval.sources if marks.retrieval is not None else (),
         fault=LATE if status is TurnStatus.EXPIRED else FAILED,
         forced=True,
+        own=bool(job.submission),  # where that cannot be told, this may be all that stands for the turn
         digest=job.digest if isinstance(job, Retrieve) else "",
     )
 

@@ -75,9 +75,10 @@ class Recorder(StoreIntake):
                 self._emit(record, row)
             case Superseded():
                 self._count("superseded")
-                stage = record.hops[-1].stage if record.hops else Stage.RECORD.value
-                counter(names.WASTED).labels(stage, "record").inc()
-                counter(names.WASTED_TOKENS).labels(stage, "record").inc(_tokens(record))
+                if not record.forced:  # else there was no answer to waste
+                    stage = record.hops[-1].stage if record.hops else Stage.RECORD.value
+                    counter(names.WASTED).labels(stage, "record").inc()
+                    counter(names.WASTED_TOKENS).labels(stage, "record").inc(_tokens(record))
                 log.info("record superseded; dropped", turn=record.key.turn, fence=record.fence)
             case _:
                 assert_never(closing)

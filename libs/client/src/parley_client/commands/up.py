@@ -108,8 +108,8 @@ def _settings(
     return UpSettings(
         root=project_folder(Path.cwd()),
         data=folder,
-        host=env.get("PARLEY_HOST") or "127.0.0.1",
-        port=number(env, "PARLEY_PORT", 8000),
+        host=env.get("PARLEY_HOST") or env.get("MANAGEMENT_API_HOST") or "127.0.0.1",
+        port=number(env, "PARLEY_PORT" if env.get("PARLEY_PORT") else "MANAGEMENT_API_PORT", 8000),
         counts=checked_counts(counts),
         env=env,
         sample=sample,

@@ -53,10 +53,14 @@ def services(settings: UpSettings, amqp_url: str) -> list[Service]:
     found: list[Service] = []
     for role, module in MODULES.items():
         for index in range(settings.counts[role]):
-            health_port = settings.port + index if role == "gateway" else ports.free_port(taken)
-            taken.add(health_port)
-            host = settings.reachable if role == "gateway" else "127.0.0.1"
-            found.append(_service(settings, role, index, shared, f"http://{host}:{health_port}", module))
+            own = {"PARLEY_PORT": str(settings.port + index)} if role == "gateway" else {}
+            if role == "gateway" and not settings.certificate:
+                health = f"http://{settings.reachable}:{settings.port + index}"
+            else:
+                taken.add(port := ports.free_port(taken))
+                own["PARLEY_HEALTH_PORT"] = str(port)
+                health = f"http://127.0.0.1:{port}"
+            found.append(_service(settings, role, index, {**shared, **own}, health, module))
     return found
 
 
@@ -64,8 +68,7 @@ def _service(
     settings: UpSettings, role: str, index: int, shared: Mapping[str, str], health: str, module: str
 ) -> Service:
     name = f"{role}-{index + 1}"
-    port = int(health.rsplit(":", 1)[1])
-    own = {"PARLEY_PORT": str(port)} if role == "gateway" else {"PARLEY_HEALTH_PORT": str(port)}
+    own = {"PARLEY_EXTRA_PORTS": ""} if index else {}  # they are the first gateway's
     env = {**shared, **own}
     argv = (sys.executable, "-m", module)
     return Service(role, Command(name, argv, log_file(settings.data, name), env, settings.root), health)

@@ -48,7 +48,12 @@ class UpSettings:
     @property
     def address(self) -> str:
         """Where a person on this machine finds the first gateway."""
-        return f"http://{self.reachable}:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://{self.reachable}:{self.port}"
+
+    @property
+    def certificate(self) -> str:
+        """File with the certificate of gateways that speak TLS themselves; "" where they do not."""
+        return self.env.get("PARLEY_TLS_CERT", "")
 
     @property
     def reachable(self) -> str:

@@ -15,6 +15,7 @@ from parley_runtime.store.dead import DeadTable
 from parley_runtime.store.knowledge import KnowledgeTable
 from parley_runtime.store.migrations import migrate
 from parley_runtime.store.ports import Store
+from parley_runtime.store.reviews import ReviewTable
 from parley_runtime.store.turns import TurnTable
 
 _RETRY_S = 0.25
@@ -110,6 +111,7 @@ class SqlStore(TurnTable, DeadTable, KnowledgeTable):
         TurnTable.__init__(self, database)
         DeadTable.__init__(self, database)
         KnowledgeTable.__init__(self, database)
+        self.reviews = ReviewTable(database)
         self._ping = database.prepare(sa.select(sa.literal_column("1")))
 
     async def ping(self) -> None:

@@ -67,6 +67,27 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
     ),
     # Processes of version 1 may run on while others are upgraded: they park without a time.
     (3, ("CREATE INDEX dead_undated ON dead (seq) WHERE parked_at = ''",)),
+    (
+        4,
+        (
+            """CREATE TABLE reviews (
+                id BIGINT PRIMARY KEY, tenant {name} NOT NULL, status TEXT NOT NULL, ended INTEGER NOT NULL,
+                digest TEXT NOT NULL, about TEXT NOT NULL, error TEXT NOT NULL, clauses BIGINT NOT NULL,
+                done BIGINT NOT NULL, summary TEXT, created_at {float} NOT NULL, updated_at {float} NOT NULL,
+                heard_at {float} NOT NULL)""",
+            "CREATE INDEX reviews_open ON reviews (heard_at) WHERE ended = 0",
+            "CREATE INDEX reviews_ended ON reviews (updated_at) WHERE ended = 1",
+            """CREATE TABLE review_texts (
+                task BIGINT PRIMARY KEY REFERENCES reviews (id) ON DELETE CASCADE,
+                data {blob} NOT NULL, body TEXT, facts TEXT NOT NULL)""",
+            """CREATE TABLE review_clauses (
+                task BIGINT NOT NULL REFERENCES reviews (id) ON DELETE CASCADE, number BIGINT NOT NULL,
+                starts BIGINT NOT NULL, ends BIGINT NOT NULL, body TEXT NOT NULL, result TEXT,
+                PRIMARY KEY (task, number))""",
+            "CREATE INDEX review_clauses_waiting ON review_clauses (task) WHERE result IS NULL",
+            "INSERT INTO sequence (name, value) VALUES ('reviews', 1000)",
+        ),
+    ),
 )
 LATEST = MIGRATIONS[-1][0]
 

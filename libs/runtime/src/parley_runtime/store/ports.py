@@ -13,6 +13,7 @@ import msgspec
 from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo, Record
+from parley_runtime.store.review_ports import ReviewStore
 
 
 class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Superseded(msgspec.Struct, frozen=True):
-    """The row is open with another fence, or there is none: ack, emit nothing."""
+    """The row is open with another fence or for another submission, or there is none: ack, emit nothing."""
 
 
 FirstClaim = Claimed | AlreadyClosed | OtherSubmission | Crossed
@@ -111,8 +112,8 @@ class TurnStore(Protocol):
         ...
 
     async def close(self, record: Record) -> Closing:
-        """Close where open and the fence is the record's. A forced record skips the fence test and inserts a closed
-        row if there is none; its ``text`` None keeps the row's.
+        """Close where open and the fence is the record's. A forced record skips the fence test (one for its ``own``
+        submission tests that instead) and inserts a closed row if there is none; its ``text`` None keeps the row's.
         """
         ...
 
@@ -222,7 +223,10 @@ class KnowledgeStore(Protocol):
 
 
 class Store(TurnStore, KnowledgeStore, Protocol):
-    """Both, on one pool."""
+    """All of it, on one pool."""
+
+    @property
+    def reviews(self) -> ReviewStore: ...
 
     async def ping(self) -> None:
         """Raises Unavailable unless a statement ran."""

@@ -69,6 +69,44 @@ sequence = Table(
     Column("value", BigInteger, nullable=False),
 )
 
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", BigInteger, primary_key=True),  # given out by the sequence "reviews", or asked for
+    Column("tenant", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("ended", Integer, nullable=False),  # 1: completed or failed
+    Column("digest", Text, nullable=False),
+    Column("about", Text, nullable=False),  # JSON of reviews.About
+    Column("error", Text, nullable=False),  # JSON string
+    Column("clauses", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("summary", Text),  # JSON of ReviewSummary; NULL until completed
+    Column("created_at", Float, nullable=False),  # all three by the database's clock
+    Column("updated_at", Float, nullable=False),
+    Column("heard_at", Float, nullable=False),
+)
+
+review_texts = Table(
+    "review_texts",
+    metadata,
+    Column("task", BigInteger, primary_key=True),
+    Column("data", LargeBinary, nullable=False),  # the document; empty once it has been cut
+    Column("body", Text),  # JSON string: the contract's text
+    Column("facts", Text, nullable=False),  # JSON string
+)
+
+review_clauses = Table(
+    "review_clauses",
+    metadata,
+    Column("task", BigInteger, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("starts", BigInteger, nullable=False),
+    Column("ends", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),  # JSON string
+    Column("result", Text),  # JSON of ClauseResult; NULL until assessed
+)
+
 schema_version = Table(
     "schema_version",
     metadata,

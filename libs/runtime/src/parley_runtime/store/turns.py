@@ -265,8 +265,11 @@ def _close_forced(dialect: DialectName) -> Any:
             "opened_at": now(dialect),
         }
     )
+    of_any = value("own", sa.BigInteger()) == 0
     return insert.on_conflict_do_update(
-        index_elements=_KEY, set_=_closing(dialect), where=_T.status == TurnStatus.OPEN.value
+        index_elements=_KEY,
+        set_=_closing(dialect),
+        where=sa.and_(_T.status == TurnStatus.OPEN.value, sa.or_(of_any, _T.submission == insert.excluded.submission)),
     ).returning(*_RETURNED)
 
 
@@ -288,6 +291,7 @@ def _record_values(record: Record) -> dict[str, Any]:
         "digest": record.digest,
         "base": record.base,
         "fence": record.fence,
+        "own": int(record.own),
         "status": record.status.value,
         "n": record.n,
         "answered": int(answered),

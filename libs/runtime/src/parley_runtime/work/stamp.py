@@ -42,7 +42,7 @@ def said(run: LiveRun[Any]) -> str:
 
 def final(run: LiveRun[Any], status: TurnStatus, fault: Fault, now: float, *, text: str | None, forced: bool) -> Record:
     """A record without a whole answer: ``text`` is what has been delivered, None where nobody knows. That of a run
-    which never had a fence is always forced.
+    which never had a fence is always forced. While another submission of the turn is at work, it ends nothing.
     """
     record = Record(
         key=run.key,
@@ -54,6 +54,7 @@ def final(run: LiveRun[Any], status: TurnStatus, fault: Fault, now: float, *, te
         text=text,
         fault=fault,
         forced=forced or not run.claimed,
+        own=True,
     )
     return stamp(run, record, now)
 

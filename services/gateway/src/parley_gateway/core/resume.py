@@ -34,6 +34,8 @@ class Returning:
     now: float
     window_s: float
     budget_s: float
+    over: frozenset[TurnId]
+    """What :func:`over` gave before the store was asked."""
     gap: bool = False
     """Something that the client asks about could not be read."""
 
@@ -44,6 +46,13 @@ def to_read(session: Session, position: Position | None, pending: Sequence[TurnI
     # A turn that runs on here may have been told to its end elsewhere.
     running = [entry.turn.key.turn for entry in session.open if entry.turn.key.turn not in asked]
     return [turn for turn in dict.fromkeys(asked) if not _is_over(session, turn)] + running
+
+
+def over(session: Session) -> frozenset[TurnId]:
+    """Turns known here to be over. Take it before the store is asked: their rows are closed by then, so that the store
+    knows which of them began after the position.
+    """
+    return frozenset(turn for turn, entry in session.entries.items() if entry.ended)
 
 
 def _is_over(session: Session, turn: TurnId) -> bool:
@@ -61,7 +70,7 @@ def resume(session: Session, sink: Sink, client: Returning) -> Resumption:
             _follow(session, sink, turn, client.rows.get(turn), client, result)
     for after in client.after:
         _follow(session, sink, after.key.turn, after, client, result)
-    for entry in _later(session, position):
+    for entry in _later(session, client, result):
         row = client.rows.get(entry.turn.key.turn)
         if result.gap or not _was_read(entry, row, client):
             entry.rejoin(client.now)
@@ -120,11 +129,18 @@ def _follow(
     return entry
 
 
-def _later(session: Session, position: Position | None) -> list[Entry]:
-    """Turns known here that began after the position's, or that run on."""
+def _later(session: Session, client: Returning, result: Resumption) -> list[Entry]:
+    """Turns known here that ran on when the store was asked, or have begun since. What had ended before is in ``after``
+    if the client is to hear of it.
+
+    After a gap that cannot be relied on: then whatever stands behind the position's turn here is told. That order is
+    this gateway's own, since a turn that ended elsewhere is held only once somebody asks for it.
+    """
     entries = list(session.entries.values())
+    if not result.gap:
+        return [entry for entry in entries if entry.turn.key.turn not in client.over]
     turns = [entry.turn.key.turn for entry in entries]
-    if position is not None and position.turn in turns:
-        first = turns.index(position.turn) + 1
-        return entries[first:] + [entry for entry in entries[:first] if not entry.ended]
-    return [entry for entry in entries if not entry.ended]
+    first = len(turns)
+    if client.position is not None and client.position.turn in turns:
+        first = turns.index(client.position.turn) + 1
+    return entries[first:] + [entry for entry in entries[:first] if not entry.ended]

@@ -33,7 +33,7 @@ _NO_LATENCY = Latency(accepted_ms=0.0, first_token_ms=0.0, total_ms=0.0)
 class Sink(Protocol):
     """Whoever follows turns: a socket, or an HTTP request."""
 
-    def push(self, frame: ServerFrame) -> None:
+    def push(self, frame: ServerFrame) -> object:
         """A frame without ``seq``."""
         ...
 

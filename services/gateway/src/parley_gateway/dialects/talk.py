@@ -1,0 +1,103 @@
+"""Asking a turn on behalf of a dialect's client, and what became of it in words that every dialect can use."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from parley_gateway.hub import Hub
+from parley_gateway.identity import Identity
+from parley_gateway.virtual import ask
+from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame
+from parley_protocol.events import TurnStatus
+from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.ids import SessionId, TurnId
+from parley_runtime.errors import Overloaded, ParleyError
+
+Told = Callable[[str, bool], Awaitable[None]]
+"""(more text, whether it starts anew). Awaited before the next piece is taken, so a slow client gets fewer pieces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """``turn``: an id of the dialect's own, where it may have to cancel; None: a new one."""
+
+    text: str
+    session: SessionId
+    kb: str | None = None
+    context: dict[str, Any] | None = None
+    turn: TurnId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The turn was answered; ``done.text`` is the whole answer, as stored."""
+
+    done: Done
+    retrieval: RetrievalFrame | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer. ``message`` says what to do; ``retry_after_ms`` where trying again may help and it is known when."""
+
+    code: FaultCode
+    message: str
+    retry_after_ms: int | None = None
+
+
+def session_of(hub: Hub, identity: Identity, system: str, name: str) -> SessionId:
+    """The session that a client of ``system`` means by ``name``: the same at every gateway of the installation."""
+    return hub.sessions.named(identity, f"{system}\0{name}")
+
+
+async def answer(hub: Hub, identity: Identity, question: Question, told: Told | None = None) -> Answered | Failed:
+    """Run one turn to its end. Cancelling the caller leaves the turn running: a disconnect is not a cancel."""
+    retrieval: RetrievalFrame | None = None
+    anew = False
+    frames = ask(
+        hub,
+        identity,
+        question.text,
+        kb=question.kb,
+        context=question.context,
+        session=question.session,
+        turn=question.turn,
+    )
+    try:
+        async with aclosing(frames):
+            async for frame in frames:
+                match frame:
+                    case RetrievalFrame():
+                        retrieval = frame
+                    case Restarted():
+                        anew = True
+                    case AnswerDelta() if told is not None:
+                        await told(frame.text, anew)
+                        anew = False
+                    case Done():
+                        return _ended(frame, retrieval)
+                    case _:
+                        pass
+    except Overloaded as error:
+        return Failed(FaultCode.OVERLOADED, str(error), int(error.retry_after_s * 1000))
+    except (ParleyError, ProtocolError) as error:
+        return Failed(error.code, str(error))
+    return Failed(FaultCode.FAILED, "the turn ended without a terminal event")
+
+
+def _ended(done: Done, retrieval: RetrievalFrame | None) -> Answered | Failed:
+    if done.status in (TurnStatus.COMPLETED, TurnStatus.CANCELLED):
+        return Answered(done, retrieval)
+    if done.fault is None:
+        code = FaultCode.EXPIRED if done.status is TurnStatus.EXPIRED else FaultCode.FAILED
+        return Failed(code, f"the turn ended as {done.status.value}")
+    return Failed(fault_code(done.fault.code), done.fault.message)
+
+
+def fault_code(text: str) -> FaultCode:
+    """A fault's code as one that is known here."""
+    try:
+        return FaultCode(text)
+    except ValueError:
+        return FaultCode.FAILED

@@ -1,0 +1,74 @@
+"""The dialects and the HTTP surface through a real nginx with the configuration that ships, plain and with TLS."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from parley_testkit.certificate import make_certificate
+from parley_testkit.stack import Stack
+
+from .nginx import Proxy, serving
+
+pytestmark = pytest.mark.e2e
+
+LIMIT_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def proxy(stack: Stack, certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("nginx")
+    with serving(folder, [gateway.port for gateway in stack.of("gateway")], *certificate) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def trust(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate[0]))
+
+
+async def receive(socket: object) -> dict[str, object]:
+    async with asyncio.timeout(LIMIT_S):
+        return json.loads(await socket.recv())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize("path", ["/", "/websocket/"])
+async def test_the_data_assistant_answers(proxy: Proxy, trust: ssl.SSLContext, scheme: str, path: str) -> None:
+    port = proxy.https if scheme == "wss" else proxy.plain
+    async with connect(f"{scheme}://127.0.0.1:{port}{path}", ssl=trust if scheme == "wss" else None) as socket:
+        for text in ("hello", "你好"):
+            await socket.send(json.dumps({"message": text, "session_id": "user_001"}))
+            reply = await receive(socket)
+            assert (reply["status"], reply["intent"]) == ("success", "闲聊"), reply
+
+
+async def test_native_turns_and_streams_pass_and_tokens_are_not_logged(proxy: Proxy, trust: ssl.SSLContext) -> None:
+    url = f"wss://127.0.0.1:{proxy.https}/v1/connect?token=tell-nobody"
+    async with connect(url, ssl=trust) as socket:
+        await socket.send(json.dumps({"type": "hello"}))
+        assert (await receive(socket))["type"] == "welcome"
+        await socket.send(json.dumps({"type": "turn.start", "turn": "a", "text": "thanks"}))
+        while (frame := await receive(socket))["type"] != "turn.done":
+            pass
+        assert frame["status"] == "completed"
+    async with httpx.AsyncClient(trust_env=False, verify=trust, timeout=LIMIT_S) as http:
+        body = {"model": "parley", "stream": True, "messages": [{"role": "user", "content": "thanks"}]}
+        answer = await http.post(f"https://127.0.0.1:{proxy.https}/v1/chat/completions", json=body)
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.text.rstrip().endswith("data: [DONE]")
+        moved = await http.get(f"http://127.0.0.1:{proxy.http}/livez")
+        assert (moved.status_code, moved.headers["location"]) == (301, "https://127.0.0.1/livez")
+    logged = proxy.log.read_text()
+    assert "/v1/connect" in logged
+    assert "tell-nobody" not in logged
