@@ -9,6 +9,7 @@ from parley_gateway.core.watch import SILENCE_S
 from parley_protocol.control import Begin
 from parley_protocol.events import Event
 from parley_protocol.faults import ProtocolError
+from parley_protocol.ids import TurnId
 from parley_protocol.position import Position
 from parley_runtime.store.ports import TurnRow
 
@@ -197,10 +198,12 @@ def on_hello(
     """``connection.Connection._resume``, then the turns the client sends again."""
     live = Live(gate)
     sock = live.socks[sink] = Sock(sink)
+    turns = [KEYS[index].turn for index in pending]
+    read: dict[TurnId, TurnRow | None] = dict.fromkeys(to_read(live.session, position, turns))
     client = Returning(
         position=position,
-        pending=[KEYS[index].turn for index in pending],
-        rows={row.key.turn: row for row in rows},
+        pending=turns,
+        rows=read | {row.key.turn: row for row in rows},
         after=after,
         now=0.0,
         window_s=600.0,

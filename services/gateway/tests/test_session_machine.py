@@ -231,7 +231,7 @@ class OneTurn(RuleBasedStateMachine):
         socket = Socket(former)
         self.session.attach(socket)
         self.sockets.append(socket)
-        rows = {"a": self.row} if self.row is not None else {}
+        rows = {"a": self.row}
         client = Returning(
             position=decode_position(former.position) if former.position else None,
             pending=["a"] if former.done is None else [],

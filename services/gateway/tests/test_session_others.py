@@ -204,3 +204,48 @@ def test_a_turn_that_ends_while_the_store_is_asked_is_told():
     flow.on_row(pair.entry, ended(pair.session, "a"), 0.5)
     pair.do(resume(pair.session, late, asks).effects)
     assert late.read == ["AnswerDelta", "Done"]
+
+
+def beside(session, rows):
+    """A client that has read all of ``newest``, which it had elsewhere, comes back to a session that runs here."""
+    position = Position("newest", 3, 1, 2, 0, 0, done=True)
+    return back(session, position, rows={"newest": ended(session, "newest"), **rows})
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+@pytest.mark.parametrize(("submission", "told"), [("first", True), ("another", False)])
+def test_a_turn_that_is_asked_for_here_while_the_store_is_asked_is_told_if_it_is_new(submission, told, accepted):
+    pair = Pair(accepted=accepted)
+    late = Reader()
+    pair.do(resume(pair.session, late, beside(pair.session, {})).effects)
+    assert late.read == []
+    pair.event(end(submission))
+    assert pair.asks.read == WHOLE
+    assert late.read == (WHOLE if told else [])
+
+
+@pytest.mark.parametrize(("submission", "told"), [("first", True), ("another", False)])
+def test_so_is_one_that_has_come_to_its_end_meanwhile(submission, told):
+    pair = Pair()
+    late = Reader()
+    asks = beside(pair.session, {})
+    pair.event(end(submission))
+    pair.do(resume(pair.session, late, asks).effects)
+    assert late.read == (WHOLE if told else [])
+    assert pair.asks.read == WHOLE
+
+
+def test_one_that_ran_here_and_has_no_row_yet_is_new():
+    pair = Pair()
+    late = Reader()
+    pair.do(resume(pair.session, late, beside(pair.session, {"a": None})).effects)
+    pair.event(end("another"))
+    assert late.read == ["AnswerDelta", "Done"]
+
+
+def test_who_comes_back_without_a_position_has_read_nothing():
+    pair = Pair()
+    late = Reader()
+    pair.do(resume(pair.session, late, back(pair.session, None)).effects)
+    pair.event(end("another"))
+    assert late.read == ["AnswerDelta", "Done"]

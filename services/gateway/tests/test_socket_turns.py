@@ -368,3 +368,33 @@ def _to(job, gateway):
     import msgspec
 
     return msgspec.structs.replace(job, reply_to=(gateway,))
+
+
+async def test_a_turn_that_was_read_is_not_told_again_though_somebody_asks_for_it_while_a_client_comes_back(
+    house, monkeypatch
+):
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        for turn in ("old", "new"):
+            await first.start(turn)
+            await house.worker.answer(await house.worker.jobs.get(), turn)
+            await first.until("turn.done", turn)
+    asked, go, after = asyncio.Event(), asyncio.Event(), house.store.after
+
+    async def slow(*args, **options):
+        asked.set()
+        await go.wait()
+        return await after(*args, **options)
+
+    async with house.client(two, greet=False) as other, house.client(two, greet=False, known=first.seen) as back:
+        await other.hello(session=first.session)
+        monkeypatch.setattr(house.store, "after", slow)
+        await back.send(type="hello", session=first.session, position=first.position)
+        await asked.wait()
+        await other.start("old")
+        assert (await other.until("turn.done", "old"))["text"] == "old"
+        go.set()
+        await back.start("next")
+        await house.worker.answer(await house.worker.jobs.get(), "next")
+        await back.until("turn.done", "next")  # any frame of the old one fails in between
+    assert [frame["type"] for frame in back.frames if frame.get("turn") == "old"] == []

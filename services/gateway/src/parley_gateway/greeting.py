@@ -60,7 +60,7 @@ def _check_room(hub: Hub, session: Session, client: resuming.Returning) -> None:
     """A turn that is known neither here nor to the store is held until its deadline, since its job may be on the way:
     those of one client, but not whatever a client makes up.
     """
-    unknown = sum(turn not in session.entries and turn not in client.rows for turn in client.pending)
+    unknown = sum(turn not in session.entries and client.rows.get(turn) is None for turn in client.pending)
     if unknown and len(session.open) + unknown > 2 * _most_pending(hub):
         counter(names.REFUSED).labels("session").inc()
         log.warning("hello refused", reason="session", setting="PARLEY_QUEUED_TURNS", turns=len(session.open))
@@ -128,7 +128,7 @@ async def _returning(connection: Connection, frame: Hello, session: Session) -> 
     return resuming.Returning(
         position=position,
         pending=frame.pending,
-        rows={key.turn: row for key, row in (rows or {}).items()},
+        rows={} if rows is None else {turn: rows.get(session.key(turn)) for turn in wanted},
         after=after[:MAX_AFTER],
         now=hub.now(),
         window_s=hub.settings.turns.resume_s,

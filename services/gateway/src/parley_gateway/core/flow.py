@@ -4,6 +4,7 @@ from parley_gateway.core.effects import Effect, PublishRecord, SendLeave, SendPr
 from parley_gateway.core.entry import Check, Entry, Phase
 from parley_gateway.core.session import Session
 from parley_gateway.core.turn import Verdict
+from parley_gateway.core.view import Sink
 from parley_protocol.client import Accepted
 from parley_protocol.control import Begin, Prefix
 from parley_protocol.events import Event, Refusal, Snapshot, Terminal, TurnStatus
@@ -54,6 +55,15 @@ def _introduce(entry: Entry, fence: int, event: Event) -> list[Effect]:
     if isinstance(event, Snapshot):
         return [Watch(entry, "begun", attach=False)]
     return _tell_others(entry, new=True) if fence == 1 else []
+
+
+def join(entry: Entry, sink: Sink) -> list[Effect]:
+    """The socket, which did not ask for the turn, is told of it once it proves to be new."""
+    entry.others = (*(other for other in entry.others if other is not sink), sink)
+    terminal = entry.turn.terminal
+    if not entry.ended or terminal is None:
+        return []
+    return _tell_others(entry, new=terminal.submission in entry.submissions)
 
 
 def _tell_others(entry: Entry, *, new: bool) -> list[Effect]:

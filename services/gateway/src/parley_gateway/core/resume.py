@@ -25,11 +25,12 @@ class Resumption:
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """What the client says, what the store said (by turn; ``after``: the turns after the position's), and now."""
+    """What the client says, what the store said (``after``: the turns after the position's), and now."""
 
     position: Position | None
     pending: Sequence[TurnId]
-    rows: Mapping[TurnId, TurnRow]
+    rows: Mapping[TurnId, TurnRow | None]
+    """Of the turns that the store was asked for; None where it has no row."""
     after: Sequence[TurnRow]
     now: float
     window_s: float
@@ -72,13 +73,25 @@ def resume(session: Session, sink: Sink, client: Returning) -> Resumption:
         _follow(session, sink, after.key.turn, after, client, result)
     for entry in _later(session, client, result):
         row = client.rows.get(entry.turn.key.turn)
-        if result.gap or not _was_read(entry, row, client):
+        if not result.gap and _came_meanwhile(entry, client):
+            result.effects += flow.join(entry, sink)
+        elif result.gap or not _was_read(entry, row, client):
             entry.rejoin(client.now)
             session.view(entry, sink)
             result.effects.append(Touch(entry))
         if row is not None:
             result.effects += flow.on_row(entry, row, client.now, fresh=False)
     return result
+
+
+def _came_meanwhile(entry: Entry, client: Returning) -> bool:
+    """Whether somebody else asked here for the turn while the store was asked: its row was not read. It may be new, or
+    over for long, and then the client may have read it before its position.
+    """
+    turn = entry.turn.key.turn
+    if client.position is None or turn == client.position.turn or turn in client.pending:
+        return False
+    return turn not in client.rows and all(after.key.turn != turn for after in client.after)
 
 
 def _was_read(entry: Entry, row: TurnRow | None, client: Returning) -> bool:
