@@ -163,10 +163,11 @@ def publish(
     entry = gate.entry(turn)
     if kind == "record":
         assert entry is not None
-        record = _forced(gate, turn, TurnStatus(status))
+        text = entry.turn.text if entry.turn.known else hearing.delivered(m, s, turn, entry.turn.fence) or ""
+        record = _forced(gate, turn, TurnStatus(status), text)
         if arrives:
             m.enqueue(s, RECORD, m.put(timeless(record)))
-        s[slot] = m.put(at.without(gate, out, then))
+        s[slot] = m.put(at.without(m.table[s[slot]], out, then))
         return
     ghost: Ghost = m.table[s[GHOST]]
     s[GHOST] = m.put(ghost._replace(submissions=ghost.submissions + 1))
@@ -189,11 +190,11 @@ def publish(
         m.gate_step(s, slot, at.on_unknown, turn)
 
 
-def _forced(gate: Gate, turn: int, status: TurnStatus) -> Record:
+def _forced(gate: Gate, turn: int, status: TurnStatus, text: str) -> Record:
     """``Publishing._forced`` itself."""
     entry = Live(gate).entry(turn)
     shell: Any = SimpleNamespace(gateway=gate.name, _clock=SimpleNamespace(wall=lambda: 0.0))
-    record: Record = Publishing._forced(shell, entry, status)  # type: ignore[arg-type]
+    record: Record = Publishing._forced(shell, entry, status, text)  # type: ignore[arg-type]
     return record
 
 

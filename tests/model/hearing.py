@@ -56,9 +56,11 @@ def idle(m: Model, state: State, queue: str, job: int) -> bool:
 def delivered(m: Model, s: list[int], turn: int, fence: int) -> str | None:
     """``work.lastword.LastWord`` in one step: a gateway that holds the turn answers in time."""
     row = m.row(s, turn)
-    if row is not None and row.closed:
+    if row is None:
+        return ""
+    if row.closed:
         return row.text
-    fence = fence if row is None else max(fence, row.fence)
+    fence = max(fence, row.fence)
     known: list[str] = []
     for slot in m.gates:
         if m.table[s[slot]].entry(turn) is None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from parley_protocol.client import Accepted, AnswerDelta, Done, ErrorFrame, Restarted
 from parley_protocol.events import Event, TurnStatus
-from parley_rag.parker import FAILED, LATE
 from parley_runtime.store.ports import TurnRow
 
 from .gate import INDEX, KEYS, SEQ, Gate, Out, place
@@ -317,10 +316,8 @@ class Model:
 
 
 def _differs(row: TurnRow, text: str) -> bool:
-    """A gateway that has not been told the text ends the turn without it; the parker has asked those that know."""
-    if row.text is None:
-        return bool(text) and row.fault in (LATE, FAILED)
-    return row.text != text
+    """Who ends a turn without having spoken for it has asked those that know: none is none."""
+    return (row.text or "") != text
 
 
 def _queued(message: tuple[str, int, Any]) -> tuple[str, int, str]:

@@ -161,7 +161,7 @@ async def test_a_job_without_time_left_is_recorded_expired_and_never_run(house: 
     await link.publish(WORK, Stage.GENERATE, Message(pack(job)))
     result = await records.next()
     assert isinstance(result, Record)
-    assert (result.status, result.forced, result.text) == (TurnStatus.EXPIRED, True, None)
+    assert (result.status, result.forced, result.text) == (TurnStatus.EXPIRED, True, "")  # no row: nobody has spoken
     assert result.fault is not None
     assert result.fault.code == "expired"
     assert not stuck.entered.is_set()

@@ -153,6 +153,12 @@ def away() -> list[Any]:
     raise Unavailable("the store is away")
 
 
+async def test_without_a_row_nobody_has_spoken_and_nobody_is_asked() -> None:
+    scene = Scene("never asked for")
+    assert await LastWord(scene, scene, 5.0)(KEY, 4) == ""  # type: ignore[arg-type]  # as much as it uses
+    assert scene.asked == []
+
+
 async def test_without_a_store_the_callers_fence_serves() -> None:
     scene = Scene(None, "", rows=away)
     assert await LastWord(scene, scene, 5.0)(KEY, 4) == ""  # type: ignore[arg-type]  # as much as it uses

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from parley_gateway.config import LimitSettings, TurnSettings
+from parley_gateway.core.session import FOLLOW_GRACE_S
 from parley_protocol.client import Degraded
-from parley_protocol.control import Attach, Stop
+from parley_protocol.control import Attach, Begin, Stop
 from parley_protocol.events import Delta, Marks, Snapshot, Status, TurnStatus
 from parley_protocol.work import Record
 from parley_runtime.clock import SystemClock
@@ -202,6 +203,39 @@ async def test_a_cancel_that_comes_after_the_record_tells_what_was_stored(house)
         done = await client.until("turn.done")
     assert (done["status"], done["text"]) == ("completed", "one two")
     assert client.seen["a"].restarts == 0
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "expired"])
+async def test_a_gateway_that_only_follows_ends_a_turn_with_what_another_delivered(house, jump, ends):
+    """The worker is gone, so nobody tells the second gateway the text; a socket at the first one has some of it."""
+    one = await house.gateway("gateway-1", turns=TurnSettings(budget_s=1000))
+    two = await house.gateway("gateway-2", turns=TurnSettings(budget_s=20))
+    async with house.client(one) as first, house.client(two, greet=False) as second:
+        job = await begun(first, house)
+        await second.hello(session=first.session, pending=["a"])
+        if ends == "cancelled":
+            await second.send(type="turn.cancel", turn="a")
+        else:
+            jump(20 + FOLLOW_GRACE_S + 1)
+        told = [await client.until("turn.done") for client in (first, second)]
+    [row] = await house.store.rows([job.key])
+    assert (row.status, row.text) == (ends, "one ")
+    assert [(done["status"], done["text"]) for done in told] == [(ends, "one ")] * 2
+    assert (first.seen["a"].restarts, second.seen["a"].restarts) == (0, 0)
+
+
+async def test_a_turn_that_no_worker_has_taken_is_cancelled_elsewhere_without_asking_for_its_text(house):
+    """There is no row, so nobody has spoken: the client need not wait for an answer that will not come."""
+    two = await house.gateway("gateway-2")
+    async with house.client(two) as first:
+        pass
+    async with house.client(two, greet=False) as second:
+        await second.hello(session=first.session, pending=["a"])
+        await second.send(type="turn.cancel", turn="a")
+        record = await house.worker.records.get()
+        done = await second.until("turn.done")
+    assert (record.text, done["status"], done["text"]) == ("", "cancelled", "")
+    assert not [heard for heard in house.worker.heard.all if isinstance(heard, Begin)]
 
 
 async def test_a_forced_record_is_sent_again_until_the_broker_has_it(house):

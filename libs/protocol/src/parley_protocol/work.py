@@ -82,7 +82,7 @@ class Record(Job, frozen=True, kw_only=True, omit_defaults=True, tag="record"):
 
     status: TurnStatus
     text: str | None = None
-    """None (forced by the parker only): keep whatever text the row has."""
+    """None (of a forced one): nobody has said what was delivered."""
     sources: tuple[Source, ...] = ()
     usage: Usage | None = None
     fault: Fault | None = None

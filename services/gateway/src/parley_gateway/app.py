@@ -47,6 +47,8 @@ from parley_runtime.store.ports import Store
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import gauge
+from parley_runtime.work.asks import Asks
+from parley_runtime.work.lastword import LastWord
 
 log = get_logger("parley.gateway")
 
@@ -191,6 +193,7 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         store=store,
         registry=registry,
         admission=admission,
+        delivered=LastWord(store, Asks(control, settings.asks), settings.asks.end_wait_s),
     )
     calls = Calls(publisher, control, process.id, timeout_s=settings.turns.call_s, limit=settings.turns.max_calls)
     limits = settings.limits

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
+from parley_runtime.work.options import AskOptions
 
 SYSTEMS = ("d0", "d1", "d2", "d3", "d4")
 """The documented dialects by their short names: data assistant, contact, tutor, review, realtime ASR text."""
@@ -218,3 +219,4 @@ class GatewaySettings:
     access: AccessSettings = field(default_factory=AccessSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     turns: TurnSettings = field(default_factory=TurnSettings)
+    asks: AskOptions = field(default_factory=AskOptions)

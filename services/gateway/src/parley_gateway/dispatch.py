@@ -19,6 +19,7 @@ from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Clock, Link
 from parley_runtime.store.ports import TurnStore
 from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.work.lastword import Delivered
 
 log = get_logger(__name__)
 
@@ -39,6 +40,7 @@ class Dispatch:
         store: TurnStore,
         registry: Registry,
         admission: Admission,
+        delivered: Delivered,
     ) -> None:
         self.gateway = gateway
         self._clock = clock
@@ -47,7 +49,9 @@ class Dispatch:
         self._admission = admission
         self._ticker = Ticker(clock, self._on_due)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._publishing = Publishing(gateway, settings, clock, publisher, control, self.apply, self.promise, admission)
+        self._publishing = Publishing(
+            gateway, settings, clock, publisher, control, self.apply, self.promise, admission, delivered
+        )
         self.watcher = Watcher(gateway, clock, store, control, self.apply, self.promise, self._spawn)
         self._how = self._table()
 

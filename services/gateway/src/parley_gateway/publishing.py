@@ -22,6 +22,7 @@ from parley_runtime.ports import Clock, Link, Message
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
+from parley_runtime.work.lastword import Delivered
 
 log = get_logger(__name__)
 
@@ -44,7 +45,9 @@ class Publishing:
         apply: Callable[[Iterable[Effect]], None],
         promise: Callable[[Entry], None],
         admission: Admission,
+        delivered: Delivered,
     ) -> None:
+        """``delivered`` says what other gateways have delivered of a turn whose text is not known here."""
         self.gateway = gateway
         self._settings = settings
         self._clock = clock
@@ -53,6 +56,7 @@ class Publishing:
         self._apply = apply
         self._promise = promise
         self._admission = admission
+        self._delivered = delivered
 
     async def publish(self, entry: Entry) -> None:
         """Until the job is confirmed, refused, or no longer wanted."""
@@ -113,25 +117,40 @@ class Publishing:
         return Message(codec.pack(job), report.headers(entry, "retrieve"), expires_s=budget)
 
     async def record(self, entry: Entry, status: TurnStatus) -> None:
-        """The forced record, until it is confirmed or the turn has ended; then ``stop`` to all workers."""
+        """The forced record, until it is confirmed or the turn has ended; then ``stop`` to all workers. Where this
+        gateway was never told the turn's text, another one may have delivered some: then it is asked for first.
+        """
         if entry.recorded:
             counter(names.FORCED_AGAIN).inc()
             log.warning("turn still open; its forced record again", turn=entry.turn.key.turn, records=entry.records)
         entry.submissions = entry.submissions or (secrets.token_hex(8),)
+        text = await self._text(entry)
         for pause in _pauses():
-            message = Message(codec.pack(self._forced(entry, status)), report.headers(entry, "record"))
+            if entry.ended:
+                break
+            message = Message(codec.pack(self._forced(entry, status, text)), report.headers(entry, "record"))
             try:
                 await self._publisher.publish(WORK, Stage.RECORD, message, timeout_s=self._settings.publish_s)
             except ParleyError as error:
                 log.warning("forced record not confirmed; again", status=status.value, cause=type(error).__name__)
                 await asyncio.sleep(pause)
-                if not entry.ended:
-                    continue
-            break
+            else:
+                break
         entry.record_confirmed(self._clock.monotonic())
         self._control.post(Audience.WORKERS.value, Stop(entry.turn.key, 0))
 
-    def _forced(self, entry: Entry, status: TurnStatus) -> Record:
+    async def _text(self, entry: Entry) -> str:
+        """What has been delivered of a frozen turn: here, or as others tell. Where nobody knows, it ends without any,
+        and says so: a gateway that is told some later takes that back, and agrees with the record.
+        """
+        turn = entry.turn
+        if turn.known:
+            return turn.text
+        told = await self._delivered(turn.key, turn.fence)
+        # Some may have been delivered here before a client came with more of it.
+        return max(told or "", turn.text, key=len)
+
+    def _forced(self, entry: Entry, status: TurnStatus, text: str) -> Record:
         turn, request = entry.turn, entry.request
         retrieval = turn.last.retrieval
         fault = None
@@ -151,7 +170,7 @@ class Publishing:
             question=request.text if request is not None else "",
             kb=request.kb if request is not None else "default",
             status=status,
-            text=turn.text if turn.known else None,
+            text=text,
             sources=retrieval.sources if retrieval is not None else (),
             fault=fault,
             forced=True,

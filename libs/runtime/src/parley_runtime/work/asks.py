@@ -9,7 +9,7 @@ from collections.abc import Callable
 from parley_protocol.control import Alive, Audience, Begin, Prefix, Running
 from parley_protocol.ids import TurnKey
 from parley_runtime.control import ControlPlane
-from parley_runtime.work.options import WorkerOptions
+from parley_runtime.work.options import AskOptions
 
 
 class _Answers:
@@ -19,12 +19,15 @@ class _Answers:
 
 
 class Asks:
-    """One per worker; registers for ``Prefix`` and ``Alive``. ``on_follower`` hears of every gateway that answers a
-    ``begin``, in time or late.
+    """One per process; registers for ``Prefix`` and ``Alive``. ``on_follower`` hears of every gateway that answers a
+    ``begin``, in time or late: a worker's runs have to know who follows them.
     """
 
     def __init__(
-        self, control: ControlPlane, options: WorkerOptions, on_follower: Callable[[TurnKey, int, str, bool], None]
+        self,
+        control: ControlPlane,
+        options: AskOptions,
+        on_follower: Callable[[TurnKey, int, str, bool], None] | None = None,
     ) -> None:
         self._control = control
         self._options = options
@@ -35,7 +38,7 @@ class Asks:
         control.on(Alive, self._alive)
 
     async def begin(self, key: TurnKey, fence: int) -> str | None:
-        """Tell gateways and workers that a run with ``fence`` is about to speak. Returns the longest text that a
+        """Tell gateways and workers that nothing below ``fence`` may speak any more. Returns the longest text that a
         gateway says it delivered, None where none that knows it has answered in time. Takes ``begin_wait_s`` at most.
         """
         answers = _Answers()
@@ -60,12 +63,12 @@ class Asks:
         self._control.post(Audience.GATEWAYS.value, message)
         self._control.post(Audience.WORKERS.value, message)
 
-    async def running(self, key: TurnKey, base: int) -> bool:
-        """Whether some worker says within ``running_wait_s`` that it runs ``base`` of ``key``."""
+    async def running(self, key: TurnKey, base: int, wait_s: float) -> bool:
+        """Whether some worker says within ``wait_s`` that it runs ``base`` of ``key``."""
         heard = self._running[key, base] = asyncio.Event()
         try:
             self._control.post(Audience.WORKERS.value, Running(key, base, self._control.process_id))
-            async with asyncio.timeout(self._options.running_wait_s):
+            async with asyncio.timeout(wait_s):
                 await heard.wait()
         except TimeoutError:
             return False
@@ -75,7 +78,8 @@ class Asks:
 
     def _prefix(self, answer: Prefix) -> None:
         asking = self._begins.get((answer.key, answer.fence), ())
-        self._on_follower(answer.key, answer.fence, answer.gateway, not asking)
+        if self._on_follower is not None:
+            self._on_follower(answer.key, answer.fence, answer.gateway, not asking)
         for answers in asking:
             if answer.text is not None and len(answer.text) >= len(answers.text or ""):
                 answers.text = answer.text

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from parley_protocol.ids import TurnKey
 from parley_protocol.work import Retrieve
 from parley_runtime.errors import Unavailable
 from parley_runtime.ports import Delivery
@@ -76,9 +77,12 @@ class Claims:
         for row in await self._hold.call(run, partial(self._desk.store.rows, [run.key])):
             if row.closed or row.submission != run.job.submission:
                 continue
-            if self._desk.runs.runs_base(run.key, row.base) or await self._desk.asks.running(run.key, row.base):
+            if self._desk.runs.runs_base(run.key, row.base) or await self._asked(run.key, row.base):
                 return True
         return False
+
+    async def _asked(self, key: TurnKey, base: int) -> bool:
+        return await self._desk.asks.running(key, base, self._desk.options.running_wait_s)
 
     async def _claim(self, run: AnyRun, fence: int) -> Answer | Crossed | None:
         return await self._hold.call(run, partial(self._claim_above, run, fence))

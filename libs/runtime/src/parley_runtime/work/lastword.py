@@ -33,14 +33,19 @@ class LastWord:
         self._wait_s = wait_s
 
     async def __call__(self, key: TurnKey, fence: int) -> str | None:
-        """Ask until a gateway has answered or the row is closed, for ``wait_s`` at most. Never raises."""
+        """Ask until a gateway has answered or the row is closed, for ``wait_s`` at most. Where there is no row, nothing
+        has been delivered. Never raises.
+        """
         if not self._wait_s:
             return None
         pause, longest = PAUSE_S
         try:
             async with asyncio.timeout(self._wait_s):
                 while True:
-                    row = await self._row(key)
+                    rows = await self._rows(key)
+                    if rows == []:
+                        return ""  # nobody has been given a fence to speak under
+                    row = rows[0] if rows else None
                     if row is not None and row.closed:
                         return row.text
                     text = await self._asks.begin(key, fence if row is None else max(fence, row.fence))
@@ -52,10 +57,10 @@ class LastWord:
             log.info("no gateway says what it has delivered of a turn that ends", turn=key.turn)
             return None
 
-    async def _row(self, key: TurnKey) -> TurnRow | None:
+    async def _rows(self, key: TurnKey) -> list[TurnRow] | None:
+        """None: they cannot be read."""
         try:
-            for row in await self._store.rows([key]):
-                return row
+            return await self._store.rows([key])
         except ParleyError as error:
             log.info("asking without the row's fence", turn=key.turn, reason=type(error).__name__)
-        return None
+            return None

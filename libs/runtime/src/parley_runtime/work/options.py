@@ -1,4 +1,4 @@
-"""Settings of the worker loop."""
+"""Settings of the worker loop, and of whoever ends a turn."""
 
 import enum
 from dataclasses import dataclass, field
@@ -17,23 +17,9 @@ class Claim(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerOptions:
-    """Waits and bounds of the worker loop. Seats belong to the stage; the ladder's delays to the topology."""
+class AskOptions:
+    """How long gateways are given to say what they have delivered."""
 
-    claim: Claim = setting(
-        "PARLEY_CLAIM",
-        Claim.REDELIVERED,
-        "Deliveries of later stages that claim a fence from the store: redelivered ones, or always (one more write)",
-    )
-    store_hold_s: float = setting(
-        "PARLEY_JOB_HOLD_S",
-        10.0,
-        "how long jobs are held for a store that is away before they go back to the broker",
-        unit="seconds",
-        zero="they go back at once, those of stages that go on without the store after a second",
-        minimum=0,
-        maximum=600,
-    )
     begin_wait_s: float = setting(
         "PARLEY_BEGIN_WAIT_S",
         0.15,
@@ -60,6 +46,26 @@ class WorkerOptions:
         zero="do not ask: what was delivered of such a turn is not stored, unless its gateway stores it first",
         minimum=0,
         maximum=60,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions(AskOptions):
+    """Waits and bounds of the worker loop. Seats belong to the stage; the ladder's delays to the topology."""
+
+    claim: Claim = setting(
+        "PARLEY_CLAIM",
+        Claim.REDELIVERED,
+        "Deliveries of later stages that claim a fence from the store: redelivered ones, or always (one more write)",
+    )
+    store_hold_s: float = setting(
+        "PARLEY_JOB_HOLD_S",
+        10.0,
+        "how long jobs are held for a store that is away before they go back to the broker",
+        unit="seconds",
+        zero="they go back at once, those of stages that go on without the store after a second",
+        minimum=0,
+        maximum=600,
     )
     running_wait_s: float = setting(
         "PARLEY_RUNNING_WAIT_S",

@@ -24,8 +24,8 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class PublishRecord:
-    """Publish a forced record with exactly the text delivered (none where it is not known here), until it is confirmed
-    or the turn has ended; then broadcast ``stop``.
+    """Publish a forced record with exactly the text delivered (as other gateways tell it where it is not known here),
+    until it is confirmed or the turn has ended; then broadcast ``stop``.
     """
 
     entry: Entry
