@@ -1,5 +1,6 @@
 """Where a gateway is reached: further ports, prefixes that proxies leave, TLS of its own."""
 
+import asyncio
 import json
 import ssl
 from dataclasses import replace
@@ -80,6 +81,11 @@ async def test_tls_of_its_own(house, tmp_path):
     gateway = await opened(house, tls_cert=str(certificate), tls_key=str(key))
     trust = ssl.create_default_context(cafile=str(certificate))
     assert await answered(house, f"wss://127.0.0.1:{gateway.port}/", ssl=trust) == "yes"
+    async with connect(f"wss://127.0.0.1:{gateway.port}/v1/connect", ssl=trust) as socket:
+        for number in range(20):  # one write each
+            await socket.send(json.dumps({"type": "ping"} if number else {"type": "hello"}))
+            async with asyncio.timeout(5):
+                assert json.loads(await socket.recv())["type"] == ("pong" if number else "welcome")
     async with httpx.AsyncClient(trust_env=False, verify=trust) as http:
         assert (await http.get(f"https://127.0.0.1:{gateway.port}/livez")).status_code == 200
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from functools import partial
 
 import pytest
 
@@ -309,6 +310,10 @@ async def ticks_until(happened):
     pytest.fail("it did not happen")
 
 
+def has_said(entry, size):
+    return len(entry.turn.text) == size
+
+
 async def test_a_full_socket_is_written_nothing_more_to(house):
     """What it has not been given is kept once for all, and its end is not even encoded."""
     gateway = await house.gateway(limits=LimitSettings(connect_rate=0, send_s=60.0))
@@ -323,7 +328,7 @@ async def test_a_full_socket_is_written_nothing_more_to(house):
             while not transport.get_write_buffer_size():
                 await house.worker.emit(job, Delta(entry.turn.n, len(text), "x" * 5000))
                 text += "x" * 5000
-                await ticks_until(lambda size=len(text): len(entry.turn.text) == size)
+                await ticks_until(partial(has_said, entry, len(text)))
             await house.worker.finish(job, text + "y" * 1_000_000, entry.turn.n)
             await ticks_until(lambda: entry.ended)
             for _ in range(10):  # a flush comes with the next turn of the loop

@@ -60,8 +60,9 @@ class Wire:
         self._protocol = protocol
         self._text = text
         # Full as soon as the system takes no more: what has not been encoded yet is kept once for all sockets of a
-        # turn, and is written as one frame later on. What has been is this socket's alone.
-        protocol.transport.set_write_buffer_limits(high=0)
+        # turn, and is written as one frame later on. What has been is this socket's alone. (Not 0: TLS transports
+        # would call an empty buffer full, and never say that it is empty.)
+        protocol.transport.set_write_buffer_limits(high=1)
 
     @property
     def lost(self) -> bool:
