@@ -17,7 +17,7 @@ from parley_rag.parker import record_for
 from parley_runtime.store.ports import Superseded
 from parley_runtime.work.envelope import terminal_of
 
-from . import hearing
+from . import hearing, marks
 from . import inputs as at
 from . import row as rows
 from .gate import INDEX, KEYS, REQUESTS, Gate, Live
@@ -314,6 +314,8 @@ def recorder(m: Model, state: State) -> Iterator[Step]:
 def _stored(m: Model, record: Record, row: Any) -> None:
     if not record.forced and record.fence != row.fence:
         raise Violation(f"4: an answer of fence {record.fence} was stored in a row of fence {row.fence}")
+    if wrong := marks.stored(row, m.size.engine):
+        raise Violation(wrong)
 
 
 def _park(m: Model, new: list[int], message: tuple[str, int, Any]) -> Step:

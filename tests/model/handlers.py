@@ -12,6 +12,7 @@ from parley_runtime.stage import following, record
 from parley_runtime.work.stamp import final, repeat, said, stamp
 
 from .hearing import delivered
+from .marks import GENERATING, RETRIEVING, sources
 from .runs import Run, freeze, stamped_of, timeless
 from .world import FAULTS, GENERATE, RECORD, RETRIEVE, Model
 
@@ -35,13 +36,13 @@ def work(m: Model, s: list[int], slot: int, stage: str, run: Run) -> str:
     stamped = stamped_of(run, m.table[run.job], stage)
     out = stamped.output
     if stage == RETRIEVE:
-        out.status("retrieving")
-        out.retrieval("i", "r", ())
+        out.status(RETRIEVING)
+        out.retrieval("i", "r", sources(m.size.engine, run.fence))
         out.finish()
         _leave(m, s, slot, run, out, stamp(stamped, following(stamped, ()), 0.0), GENERATE)
         return "retrieve"
     if run.k < 0:
-        out.status("generating")
+        out.status(GENERATING)
         k = 0
         if m.size.engine == "continues" and out.prefix:
             k = len(out.prefix)
@@ -56,7 +57,8 @@ def work(m: Model, s: list[int], slot: int, stage: str, run: Run) -> str:
         put(m, s, slot, run, run._replace(out=freeze(out), k=run.k + 1, dirty=True))
         return "token"
     stamped.text = out.text
-    job = record(stamped)
+    found = out.marks.retrieval
+    job = record(stamped, sources=found.sources if found is not None else ())
     out.finish()
     _leave(m, s, slot, run, out, stamp(stamped, job, 0.0), RECORD)
     return "finish"

@@ -11,16 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from parley_gateway.core import flow
 from parley_gateway.core.effects import Publish
 from parley_gateway.core.entry import Phase
 from parley_gateway.core.session import Session
 from parley_gateway.core.turn import Turn
 from parley_gateway.core.view import View
-from parley_protocol.events import Terminal
+from parley_protocol.events import Marks, Terminal
 from parley_protocol.position import Position
+from parley_protocol.work import Job
 from parley_runtime.work import admission
 
+from . import handlers
 from .world import Size
 
 
@@ -96,6 +100,21 @@ def _not_counted(view: View, position: Position) -> None:
     view.seq = 0
 
 
+def _all_again(view: View, position: Position) -> None:
+    """A resumed client is told every mark once more."""
+    _RESUME(view, position)
+    view.floor = (0, 0)
+
+
+def _not_marked(turn: Turn, marks: Marks, end: int, *, spoken: bool) -> None:
+    """The marks of a snapshot, or of a terminal, are not looked at."""
+
+
+def _unmarked(run: Any, job: Job, now: float) -> Job:
+    """The next job knows nothing of what was said before it."""
+    return msgspec.structs.replace(_STAMP(run, job, now), marks=Marks())
+
+
 def _all_at_once(session: Session) -> list[Any]:
     """Every turn of a session is published as it comes."""
     effects: list[Any] = []
@@ -107,6 +126,7 @@ def _all_at_once(session: Session) -> list[Any]:
 
 
 _RESUME: Callable[[View, Position], None] = View.resume
+_STAMP: Callable[[Any, Job, float], Job] = handlers.stamp
 _STALE: Callable[[Any, Any, str], list[Any]] = flow._stale
 
 MUTATIONS = (
@@ -118,6 +138,9 @@ MUTATIONS = (
     Mutation("reconciliation", "5", _size("epoch"), patch=(Turn, "close", _unreconciled)),
     Mutation("a position's number", "7", _size("drop"), patch=(View, "resume", _not_counted)),
     Mutation("restarts are said", "7", _size("engine", engine="differs"), patch=(Turn, "_replace", _silently)),
+    Mutation("a position's item", "10", _size("drop"), patch=(View, "resume", _all_again)),
+    Mutation("marks in a snapshot", "10", _size("batch"), patch=(Turn, "_mark_all", _not_marked)),
+    Mutation("marks in a job", "10", Size(faults=0), patch=(handlers, "stamp", _unmarked)),
     Mutation("submission test", "1", _size("unknown"), rule="submission test"),
     Mutation("session order", "9", Size(faults=0, turns=2), patch=(Session, "advance", _all_at_once)),
     Mutation("expected fence of a claim", "1", _size("channel rag", "channel engine"), rule="expected fence"),

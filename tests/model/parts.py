@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from parley_protocol.position import Position
 
+from .marks import Seen
+
 FAULT_KINDS = (
     "kill rag",  # a first stage's worker, between any two of its steps
     "kill engine",
@@ -62,6 +64,7 @@ class Told(NamedTuple):
     text: str = ""
     position: Position | None = None
     cancelled: bool = False
+    seen: Seen = Seen()
 
 
 class Client(NamedTuple):

@@ -71,7 +71,8 @@ def close(
         )
     elif _beside(row, record) if record.forced else (fenced and record.fence != row.fence):
         return row, Superseded()
-    row = msgspec.structs.replace(row, status=record.status, n=record.n, text=record.text, marks=record.marks)
+    ending = {"text": record.text, "sources": record.sources, "marks": record.marks}
+    row = msgspec.structs.replace(row, status=record.status, n=record.n, **ending)
     return row, Stored(row)
 
 

@@ -13,6 +13,7 @@ from parley_protocol.client import Accepted, AnswerDelta, Done, ErrorFrame, Rest
 from parley_protocol.events import Event, TurnStatus
 from parley_runtime.store.ports import TurnRow
 
+from . import marks
 from .gate import INDEX, KEYS, SEQ, Gate, Out, place
 from .parts import Client, Ghost, Size, Told, Violation
 from .runs import Proc, Run
@@ -253,8 +254,11 @@ class Model:
                 raise Violation("5: done before the row was closed")
             if frame.status is not row.status or frame.text != text or _differs(row, text):
                 raise Violation(f"5: the client has {text!r}, done says {frame.text!r}, the row {row.text!r}")
+        seen, wrong = marks.told(told.seen, frame, self.row(state, turn))
+        if wrong:
+            raise Violation(wrong)
         self._accepted(state, turn)
-        return told._replace(state=where, text=text, position=place(frame))
+        return told._replace(state=where, text=text, position=place(frame), seen=seen)
 
     def _ends(self) -> set[TurnStatus]:
         ends = {TurnStatus.COMPLETED}

@@ -162,6 +162,13 @@ def test_a_snapshot_without_text_leaves_it():
     assert (turn.text, turn.fence, turn.n, turn.restarts) == ("ab", 2, 1, 0)
 
 
+def test_a_status_that_came_before_the_last_item_is_told_before_it():
+    turn = Turn(KEY)
+    found = Retrieval(1, "question", "kb", ())
+    turn.take(1, Snapshot(2, Marks(status="retrieving", retrieval=found), None), 0.0)
+    assert [marked.mark for marked in turn.marks] == [Status(0, "retrieving"), found]
+
+
 def test_marks_of_a_snapshot_are_delivered_where_they_differ():
     turn = running()
     found = Retrieval(1, "question", "kb", ())

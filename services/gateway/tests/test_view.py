@@ -130,6 +130,19 @@ def test_resume_between_two_marks_sends_the_second():
     assert [frame.stage for frame in frames(resumed(turn, position))] == ["retrieving"]
 
 
+@pytest.mark.parametrize(("read", "missed"), [(1, ["RetrievalFrame"]), (2, [])])
+def test_resume_elsewhere_before_there_is_text_repeats_no_mark(read, missed):
+    turn = Turn(KEY)
+    first = View(turn, NoSink())
+    found = Retrieval(1, "question", "kb", ())
+    feed(turn, Status(0, "retrieving"), found)
+    position = decode_position(frames(first)[read - 1].position)
+    other = Turn(KEY, known=False)
+    view = resumed(other, position)
+    feed(other, Snapshot(2, Marks(status="retrieving", retrieval=found), None))
+    assert [type(frame).__name__ for frame in frames(view)] == missed
+
+
 def test_resume_of_another_text_restarts():
     turn = Turn(KEY)
     first = View(turn, NoSink())

@@ -278,18 +278,23 @@ class Turn:
         self.text = text
 
     def _mark_all(self, marks: Marks, end: int, *, spoken: bool) -> None:
-        """Deliver those that differ from the last of their kind. ``end`` is the number after the last item; once there
-        is text, the last status came right after the retrieval, which carries its own number: a client that has read
-        on from there has seen it.
+        """Deliver those that differ from the last of their kind, in their order. ``end`` is the number after the last
+        item. Once there is text, the last status came right after the retrieval, which carries its own number: a client
+        that has read on from there has seen it. A retrieval that is the last item came after the last status.
         """
-        last = self.last
-        n = marks.retrieval.n + 1 if spoken and marks.retrieval is not None else max(0, end - 1)
+        last, found = self.last, marks.retrieval
+        n = found.n + 1 if spoken and found is not None else max(0, end - 1)
         if marks.transcript and marks.transcript != last.transcript:
             self._mark(Transcript(n, marks.transcript, final=True))
-        if marks.retrieval is not None and not _same(marks.retrieval, last.retrieval):
-            self._mark(marks.retrieval)
-        if marks.status and marks.status != last.status:
-            self._mark(Status(n, marks.status))
+        if found is not None and found.n == end - 1:
+            self._mark_status(max(0, found.n - 1), marks.status)
+        if found is not None and not _same(found, last.retrieval):
+            self._mark(found)
+        self._mark_status(n, marks.status)
+
+    def _mark_status(self, n: int, stage: str) -> None:
+        if stage and stage != self.last.status:
+            self._mark(Status(n, stage))
 
     def _mark(self, mark: Mark) -> None:
         match mark:
