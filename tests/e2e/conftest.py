@@ -20,10 +20,13 @@ def lab(rabbit: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="session")
 def stack(lab: Lab, sample: Path) -> Iterator[Stack]:
-    """The default installation: embedded retrieval, extractive answers, the sample documents in ``handbook``."""
+    """The default installation: embedded retrieval, extractive answers, the sample documents in ``handbook``, and in
+    ``default``, which clients ask that can name no base.
+    """
     with lab.stack("default", PARLEY_ENGINE="extractive") as running:
-        done = parley(running.url, "ingest", str(sample), "--kb", "handbook")
-        assert done.returncode == 0, done.stderr + running.tails()
+        for kb in ("handbook", "default"):
+            done = parley(running.url, "ingest", str(sample), "--kb", kb)
+            assert done.returncode == 0, done.stderr + running.tails()
         yield running
 
 

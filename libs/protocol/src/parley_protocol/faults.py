@@ -30,6 +30,7 @@ class FaultCode(enum.StrEnum):
     CANCELLED = "cancelled"
     FAILED = "failed"
     ENGINE_FAILED = "engine_failed"
+    ENGINE_TIMEOUT = "engine_timeout"
     UNAVAILABLE = "unavailable"
     """A part that the request needs cannot be reached at present."""
     NOT_FOUND = "not_found"
@@ -43,6 +44,7 @@ RETRYABLE = frozenset(
         FaultCode.EXPIRED,
         FaultCode.ABANDONED,
         FaultCode.ENGINE_FAILED,
+        FaultCode.ENGINE_TIMEOUT,
         FaultCode.UNAVAILABLE,
     }
 )

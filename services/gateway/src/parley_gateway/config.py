@@ -211,6 +211,21 @@ class TurnSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AsrSettings:
+    """The realtime ASR dialect."""
+
+    kb: str = setting("PARLEY_ASR_KB", "default", "Knowledge base of the realtime ASR dialect's questions")
+    queued: int = setting(
+        "PARLEY_ASR_QUEUED",
+        8,
+        "Questions of a realtime ASR socket that wait while one is answered",
+        unit="questions",
+        minimum=0,
+        maximum=1000,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """Everything a gateway reads from its environment."""
 
@@ -220,3 +235,4 @@ class GatewaySettings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     turns: TurnSettings = field(default_factory=TurnSettings)
     asks: AskOptions = field(default_factory=AskOptions)
+    asr: AsrSettings = field(default_factory=AsrSettings)

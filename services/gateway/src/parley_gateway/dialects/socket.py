@@ -4,6 +4,7 @@ A client may send before it has read anything: its frames are handled after the 
 standard ones: 1001 this gateway goes away, 1008 refused, 1009 far too large, 1013 slow.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,9 +62,14 @@ class DialectSocket:
             log.info("reply", dialect=self._name, socket=self.label, kind=kind, bytes=size)
 
     async def room(self) -> None:
-        """Returns when the socket takes more, or is lost: what is sent meanwhile would only wait."""
-        while not self.wire.lost and not self.wire.writable:
-            await self.wire.drained()
+        """Returns when the socket has taken what was sent, or is lost: what is sent meanwhile would only wait."""
+        while not self.wire.lost and not self._closing:
+            if not self.wire.writable:
+                await self.wire.drained()
+            elif not self.outbox.empty:
+                await asyncio.sleep(0)  # it is written at the end of the loop's turn
+            else:
+                return
 
     def close(self, code: int, reason: str) -> None:
         """Close after what waits has been written; the first code counts."""

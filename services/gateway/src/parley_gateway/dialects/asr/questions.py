@@ -24,8 +24,9 @@ def is_question(text: str) -> bool:
     """Whether any clause of ``text`` asks for information."""
     folded = unicodedata.normalize("NFKC", text[-MAX_READ:]).lower().translate(_PLAIN)
     clauses = _CLAUSE.findall(_POINT.sub("", folded))
-    return any(_asks(clause.rstrip("?").strip(), clause.endswith("?"), bool(index))
-               for index, clause in enumerate(clauses))
+    return any(
+        _asks(clause.rstrip("?").strip(), clause.endswith("?"), bool(index)) for index, clause in enumerate(clauses)
+    )
 
 
 def _asks(clause: str, marked: bool, follows: bool) -> bool:
@@ -34,10 +35,10 @@ def _asks(clause: str, marked: bool, follows: bool) -> bool:
         return False
     if not _WIDE.search(clause):
         return english.asks(clause, marked=marked, follows=follows)
-    return chinese.asks(clause, marked=marked, follows=follows) or english.asks(_WIDE.sub(" x ", clause))
+    return chinese.asks(clause, marked=marked) or english.asks(_WIDE.sub(" x ", clause))
 
 
-_PLAIN = str.maketrans("’‘。「」“”\"", "''.     ") | str.maketrans(
+_PLAIN = str.maketrans('’‘。「」“”"', "''.     ") | str.maketrans(
     "嗎麼誰為什樣幾裡裏哪個嘛會請問幫說講過還沒時間點號這們給對嘗難處決訴紹釋總結較對應講聽見並與讓",
     "吗么谁为什样几里里哪个嘛会请问帮说讲过还没时间点号这们给对尝难处决诉绍释总结较对应讲听见并与让",
 )
