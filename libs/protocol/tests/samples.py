@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from parley_protocol import client, control, events, reviews, work
+from parley_protocol import client, contact, control, events, reviews, work
 from parley_protocol.ids import TurnKey
 
 KEY = TurnKey("acme", "s-1", "t-1")
@@ -88,6 +88,22 @@ CONTROL = {
     "alive": control.Alive(KEY, 2, "rag-2"),
     "hail": control.Hail("c1", "gateway-1"),
     "review": control.ReviewMoved("acme", 123, reviews.ReviewStatus.PROCESSING, 9, 4),
+    "contact.news": contact.ContactNews(7, "c1", "gateway-1"),
+}
+NOTICES = {
+    "contact": contact.ContactNotice(
+        tenant="acme",
+        message=contact.ContactMessage(
+            id=7,
+            client_id="v-1",
+            sender=contact.VISITOR,
+            kind=contact.REQUEST,
+            message="请联系我",
+            timestamp="2026-01-02T03:04:05.678+00:00",
+            user_agent="Mozilla/5.0",
+        ),
+        tries=1,
+    ),
 }
 CLIENT = {
     "hello": client.Hello(session="s", position="p", pending=("t-1",), token="x"),
@@ -146,6 +162,7 @@ GROUPS = {
     "gateway": GATEWAY,
     "control": CONTROL,
     "review": REVIEW,
+    "notice": NOTICES,
     "client": CLIENT,
     "server": SERVER,
 }

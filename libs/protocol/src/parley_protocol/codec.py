@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from parley_protocol.client import ClientFrame, ServerFrame
+from parley_protocol.contact import ContactNotice
 from parley_protocol.control import Control
 from parley_protocol.events import GatewayMessage
 from parley_protocol.faults import FaultCode, ProtocolError
@@ -26,6 +27,7 @@ _gateway: msgspec.msgpack.Decoder[GatewayMessage] = msgspec.msgpack.Decoder(Gate
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 _knowledge: msgspec.msgpack.Decoder[KnowledgeCommand] = msgspec.msgpack.Decoder(KnowledgeCommand)
 _reviews: msgspec.msgpack.Decoder[ReviewJob] = msgspec.msgpack.Decoder(ReviewJob)
+_notices: msgspec.msgpack.Decoder[ContactNotice] = msgspec.msgpack.Decoder(ContactNotice)
 _client_json: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _client_pack: msgspec.msgpack.Decoder[ClientFrame] = msgspec.msgpack.Decoder(ClientFrame)
 _server_json: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
@@ -81,6 +83,11 @@ def unpack_knowledge(data: bytes) -> KnowledgeCommand:
 def unpack_review(data: bytes) -> ReviewJob:
     """A job of a review stage. Raises ProtocolError."""
     return _decode(_reviews.decode, data)
+
+
+def unpack_notice(data: bytes) -> ContactNotice:
+    """A notice to the owner. Raises ProtocolError."""
+    return _decode(_notices.decode, data)
 
 
 def unpack(data: bytes, kind: type[T]) -> T:

@@ -7,6 +7,7 @@ import enum
 
 import msgspec
 
+from parley_protocol.contact import ContactNews
 from parley_protocol.ids import TurnKey
 from parley_protocol.reviews import ReviewStatus
 
@@ -134,4 +135,4 @@ class ReviewMoved(msgspec.Struct, frozen=True, array_like=True, tag="review"):
     done: int = 0
 
 
-Control = Begin | Prefix | Stop | Leave | Attach | Running | Alive | Hail | Detached | ReviewMoved
+Control = Begin | Prefix | Stop | Leave | Attach | Running | Alive | Hail | Detached | ReviewMoved | ContactNews

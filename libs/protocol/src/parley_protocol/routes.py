@@ -33,6 +33,7 @@ class Stage(enum.StrEnum):
     KNOWLEDGE = "knowledge"
     REVIEW = "review"
     ASSESS = "assess"
+    NOTIFY = "notify"
 
 
 class ExchangeSpec(msgspec.Struct, frozen=True):
@@ -123,6 +124,7 @@ def topology(admission: int = 10_000) -> Topology:
             _stage_spec(Stage.KNOWLEDGE, limit=DELIVERY_LIMIT, max_length=admission),
             _stage_spec(Stage.REVIEW, limit=DELIVERY_LIMIT, max_length=admission),
             _stage_spec(Stage.ASSESS, limit=DELIVERY_LIMIT, max_length=0),
+            _stage_spec(Stage.NOTIFY, limit=DELIVERY_LIMIT, max_length=0),
             *(_rung_spec(rung, delay) for rung, delay in rungs),
             # The last one is a queue with a consumer: what a broker that is killed at once loses of it is noticed.
             QueueSpec(

@@ -104,6 +104,10 @@ class ControlPlane:
         """Like :meth:`send` or :meth:`broadcast` (``key``: a process id or an audience) without waiting."""
         self._spawn(CONTROL, key, codec.pack(message))
 
+    def answer(self, reply_to: str, reply: Reply) -> None:
+        """To whoever has asked, on its event queue, without waiting."""
+        self._spawn(EVENTS, reply_to, codec.pack(reply))
+
     async def aclose(self) -> None:
         """Stop consuming, let posted messages go out (each has its deadline), close the link. Idempotent."""
         if self._subscription is not None:
@@ -140,8 +144,7 @@ class ControlPlane:
 
     def _answer(self, hail: Hail) -> None:
         assert self._presence is not None
-        body = codec.pack(Reply(hail.call, codec.pack(self._presence())))
-        self._spawn(EVENTS, hail.reply_to, body)
+        self.answer(hail.reply_to, Reply(hail.call, codec.pack(self._presence())))
 
     def _spawn(self, exchange: str, key: str, body: bytes) -> None:
         if len(self._tasks) >= MAX_WAITING:

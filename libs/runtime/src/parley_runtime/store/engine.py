@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from parley_runtime.config import setting
 from parley_runtime.errors import ConfigError, Unavailable
+from parley_runtime.store.contact import ContactTable
 from parley_runtime.store.database import Database
 from parley_runtime.store.dead import DeadTable
 from parley_runtime.store.knowledge import KnowledgeTable
@@ -112,6 +113,7 @@ class SqlStore(TurnTable, DeadTable, KnowledgeTable):
         DeadTable.__init__(self, database)
         KnowledgeTable.__init__(self, database)
         self.reviews = ReviewTable(database)
+        self.contact = ContactTable(database)
         self._ping = database.prepare(sa.select(sa.literal_column("1")))
 
     async def ping(self) -> None:

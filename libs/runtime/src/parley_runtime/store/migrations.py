@@ -88,6 +88,16 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
             "INSERT INTO sequence (name, value) VALUES ('reviews', 1000)",
         ),
     ),
+    (
+        5,
+        (
+            """CREATE TABLE contact (
+                id BIGINT PRIMARY KEY, tenant {name} NOT NULL, client {name} NOT NULL, sender {name} NOT NULL,
+                kind {name} NOT NULL, text TEXT NOT NULL, user_agent TEXT NOT NULL, kept_at {name} NOT NULL)""",
+            "CREATE INDEX contact_order ON contact (tenant, id)",
+            "INSERT INTO sequence (name, value) VALUES ('contact', 0)",
+        ),
+    ),
 )
 LATEST = MIGRATIONS[-1][0]
 

@@ -13,6 +13,7 @@ import msgspec
 from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo, Record
+from parley_runtime.store.contact_ports import ContactStore
 from parley_runtime.store.review_ports import ReviewStore
 
 
@@ -227,6 +228,9 @@ class Store(TurnStore, KnowledgeStore, Protocol):
 
     @property
     def reviews(self) -> ReviewStore: ...
+
+    @property
+    def contact(self) -> ContactStore: ...
 
     async def ping(self) -> None:
         """Raises Unavailable unless a statement ran."""

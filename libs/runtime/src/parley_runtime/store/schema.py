@@ -62,6 +62,19 @@ passages = Table(
     Column("body", Text, nullable=False),  # JSON array of StoredPassage: written and read as a whole
 )
 
+contact = Table(
+    "contact",
+    metadata,
+    Column("id", BigInteger, primary_key=True),  # out of ``sequence``: visible in its order
+    Column("tenant", Text, nullable=False),
+    Column("client", Text, nullable=False),  # empty: of the owner to everybody
+    Column("sender", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),  # JSON string
+    Column("user_agent", Text, nullable=False),  # JSON string
+    Column("kept_at", Text, nullable=False),  # by the database's clock, in UTC; such texts sort by time
+)
+
 sequence = Table(
     "sequence",
     metadata,

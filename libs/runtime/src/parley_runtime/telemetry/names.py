@@ -99,6 +99,9 @@ FORCED_AGAIN = _metric(
     "parley_forced_again_total", "counter", "Forced records published again: confirmed, and the turn stayed open."
 )
 RESUMES = _metric("parley_resumes_total", "counter", "Resumed sessions by verdict.", ("verdict",))
+CONTACT_MESSAGES = _metric(
+    "parley_contact_messages_total", "counter", "Contact chat messages kept.", ("sender", "kind")
+)
 HTTP_REQUESTS = _metric("parley_http_requests_total", "counter", "HTTP requests.", ("route", "status"))
 LOOP_LAG_SECONDS = _metric("parley_loop_lag_seconds", "gauge", "Longest event loop pause of the last second.")
 
@@ -110,6 +113,7 @@ INGESTED = _metric("parley_ingested_total", "counter", "Documents by outcome.", 
 ROUTES = _metric("parley_routes_total", "counter", "Questions by route.", ("route",))
 FORGOTTEN = _metric("parley_forgotten_total", "counter", "Rows removed for their age, by table.", ("table",))
 RECORDS = _metric("parley_records_total", "counter", "Records by outcome.", ("outcome",))
+NOTICES = _metric("parley_notices_total", "counter", "Notices to the owner's webhook, by outcome.", ("outcome",))
 
 # Inference
 TOKENS = _metric("parley_tokens_total", "counter", "Tokens by direction.", ("engine", "direction"))
