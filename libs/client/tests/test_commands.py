@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from parley_client.cli import app
 from parley_client.commands import common
+from parley_protocol.installation import SECRET_FILE, development_secret
 
 pytestmark = pytest.mark.unit
 
@@ -301,6 +302,20 @@ def test_a_token_is_signed_with_the_secret_of_the_env_file(monkeypatch: pytest.M
     made = parley("token", "--sub", "me")
     claims = jwt.decode(made.stdout.strip(), SECRET, algorithms=["HS256"], audience="parley")
     assert claims["sub"] == "me"
+
+
+def test_without_a_secret_a_token_is_signed_with_the_installations_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PARLEY_DATA", "kept")
+    refused = parley("token", "--sub", "me")
+    assert (refused.exit_code, "kept" in refused.stderr) == (1, True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / SECRET_FILE).write_bytes(bytes(range(32)))
+    made = parley("token", "--sub", "me", "--owner")
+    claims = jwt.decode(made.stdout.strip(), development_secret(bytes(range(32))), algorithms=["HS256"])
+    assert (claims["sub"], claims["owner"]) == ("me", True)
 
 
 def test_no_process_of_a_role_is_not_taken_for_the_default(tmp_path: Path) -> None:

@@ -43,7 +43,15 @@ async def test_from_document_to_stored_turn(tmp_path: Path) -> None:
     async with asyncio.timeout(10):
         await process.started.wait()
     assert process.ready(), process.reasons()
-    assert set(process.reasons()) == {"process", "index", "worker", "knowledge", "recorder", "parker"}
+    assert set(process.reasons()) == {
+        "process",
+        "index",
+        "worker",
+        "knowledge",
+        "recorder",
+        "parker",
+        "notifier",
+    }
     assert process.presence().seats == settings.seats
 
     link = await broker.process("gw").open("publish")

@@ -159,7 +159,7 @@ class Api:
             raise
 
     async def dead_retry(self, id: str) -> Retried:
-        """Ask a parked turn's question again, as a new turn of a new session."""
+        """Ask a parked turn's question again, as a new turn of a new session; a notice is sent again (both empty)."""
         return await self._read("POST", f"/v1/dead/{quote(id, safe='')}/retry", Retried)
 
     async def _read(

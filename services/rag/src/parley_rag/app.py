@@ -1,4 +1,6 @@
-"""Puts the rag process together: store, index, retrieval stage, knowledge commands, recorder, parker, sweeper."""
+"""Puts the rag process together: store, index, retrieval stage, knowledge commands, recorder, parker, notifier,
+sweeper.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -12,6 +14,7 @@ from parley_rag.config import RagSettings
 from parley_rag.documents import Limits
 from parley_rag.handler import Options, RetrieveHandler
 from parley_rag.knowledge import KnowledgeDesk, KnowledgeService
+from parley_rag.notifier import Notifier
 from parley_rag.parker import Parker
 from parley_rag.reader import Bounds, DocumentReader
 from parley_rag.recorder import Recorder
@@ -114,12 +117,13 @@ async def assemble(
         knowledge = KnowledgeService(desk, worker.link, declared)
         recorder = Recorder(broker, store, worker.sink, settings.intake)
         parker = Parker(broker, store, worker.link, worker.delivered, settings.intake)
-        await _consume(process, stack, broker, knowledge=knowledge, recorder=recorder, parker=parker)
+        notifier = Notifier(broker, worker.link, settings.notifier, declared=declared)
+        await _consume(process, stack, broker, knowledge=knowledge, recorder=recorder, parker=parker, notifier=notifier)
         sweeper = Sweeper(store, worker.link, worker.delivered, process.clock, settings.sweeper)
         _background(process, stack, "sweeper", sweeper.run())
         _background(process, stack, "retention", Retention(store, settings.retention).run())
         hand_over_s = settings.worker.hand_over_s
-        yield RagService((worker, knowledge), (recorder, parker), process.clock, hand_over_s=hand_over_s)
+        yield RagService((worker, knowledge, notifier), (recorder, parker), process.clock, hand_over_s=hand_over_s)
 
 
 def _background(process: Process, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -141,13 +145,15 @@ async def _consume(
     knowledge: KnowledgeService,
     recorder: Recorder,
     parker: Parker,
+    notifier: Notifier,
 ) -> None:
-    parts: dict[str, Part] = {"knowledge": knowledge, "recorder": recorder, "parker": parker}
+    parts: dict[str, Part] = {"knowledge": knowledge, "recorder": recorder, "parker": parker, "notifier": notifier}
     for name, part in parts.items():
         stack.push_async_callback(part.aclose)
         process.checks.add(name, part.check)
     await recorder.start()
     await parker.start()
+    await notifier.start()
     await knowledge.start(broker)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from parley_rag.intake import IntakeOptions
+from parley_rag.notifier import NotifierOptions
 from parley_rag.retention import RetentionOptions
 from parley_rag.sweeper import SweeperOptions
 from parley_runtime.config import setting
@@ -20,6 +21,7 @@ class RagSettings:
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     intake: IntakeOptions = field(default_factory=IntakeOptions)
     sweeper: SweeperOptions = field(default_factory=SweeperOptions)
+    notifier: NotifierOptions = field(default_factory=NotifierOptions)
     retention: RetentionOptions = field(default_factory=RetentionOptions)
     seats: int = setting(
         "PARLEY_RETRIEVE_SEATS", 32, "Questions worked on at a time", unit="questions", minimum=1, maximum=1000

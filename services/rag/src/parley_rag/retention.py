@@ -57,6 +57,14 @@ class RetentionOptions:
         zero="for ever",
         minimum=0,
     )
+    contact_s: float = setting(
+        "PARLEY_KEEP_CONTACT_S",
+        0.0,
+        "How long messages of the contact chat are kept; at least 3600",
+        unit="seconds",
+        zero="for ever",
+        minimum=0,
+    )
     every_s: float = setting(
         "PARLEY_FORGET_EVERY_S",
         60.0,
@@ -74,6 +82,7 @@ class RetentionOptions:
             "PARLEY_KEEP_TURNS_S": self.turns_s,
             "PARLEY_KEEP_DEAD_S": self.dead_s,
             "PARLEY_KEEP_REMOVED_S": self.removed_s,
+            "PARLEY_KEEP_CONTACT_S": self.contact_s,
         }
         short = ", ".join(name for name, seconds in kept.items() if 0 < seconds < LEAST_S)
         if short:
@@ -89,6 +98,7 @@ class Retention:
             ("turns", self._options.turns_s, store.forget_turns),
             ("dead", self._options.dead_s, store.forget_dead),
             ("documents", self._options.removed_s, store.forget_removed),
+            ("contact", self._options.contact_s, store.contact.forget),
         )
         self._tables: dict[str, Forget] = {
             table: partial(forget, older_than_s, limit=self._options.batch)

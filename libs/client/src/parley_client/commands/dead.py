@@ -64,13 +64,16 @@ def _readable(body: bytes) -> object:
 
 @app.command()
 def retry(id: Id, url: common.Url = common.DEFAULT_URL, token: common.Token = None) -> None:
-    """Ask a parked turn's question again, as a new turn of a new session of yours."""
+    """Ask a parked turn's question again, as a new turn of a new session of yours; send a notice again."""
 
     async def work() -> Retried:
         async with Api(url, token=token) as api:
             return await api.dead_retry(id)
 
     made = common.run(work())
+    if not made.turn:
+        common.out.print("the notice is sent again; parley dead drop removes what was parked")
+        return
     common.out.print(f"started as turn {made.turn}; to go on from its answer: parley chat --session {made.session}")
 
 
