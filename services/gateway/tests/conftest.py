@@ -15,7 +15,14 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from parley_gateway.app import Gateway, compose
-from parley_gateway.config import AccessSettings, GatewaySettings, LimitSettings, ServerSettings, TurnSettings
+from parley_gateway.config import (
+    AccessSettings,
+    ContactSettings,
+    GatewaySettings,
+    LimitSettings,
+    ServerSettings,
+    TurnSettings,
+)
 from parley_protocol import codec
 from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
 from parley_protocol.events import Batch, Delta, Event, Status, Terminal, TurnEvents, TurnStatus
@@ -238,6 +245,7 @@ class House:
         limits: LimitSettings | None = None,
         turns: TurnSettings | None = None,
         access: AccessSettings | None = None,
+        contact: ContactSettings | None = None,
     ) -> Gateway:
         common = CommonSettings(process_id=name)
         settings = GatewaySettings(
@@ -246,6 +254,7 @@ class House:
             limits=limits or LimitSettings(connect_rate=0),
             turns=turns or TurnSettings(),
             access=access or AccessSettings(),
+            contact=contact or ContactSettings(),
         )
         process = Process("gateway", common)
         gateway = await self.stack.enter_async_context(

@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import jwt
+import msgspec
 import pytest
 
 from parley_gateway.app import Gateway
 from parley_gateway.config import AccessSettings
 from parley_protocol import codec
+from parley_protocol.contact import ContactMessage, ContactNotice
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import DeadInfo, DropDead, KnowledgeReply, ListDead, Retrieve
 
@@ -186,3 +188,16 @@ async def test_the_tenant_is_the_tokens(house: House, desk: Desk) -> None:
     async with http(gateway, Authorization=bearer(tenant="north")) as client:
         await client.get("/v1/kb")
     assert [command.tenant for command in desk.commands] == ["north"]
+
+
+async def test_a_parked_notice_is_sent_again_as_if_it_were_new(
+    house: House, client: httpx.AsyncClient, desk: Desk
+) -> None:
+    message = ContactMessage(id=7, client_id="v", sender="visitor", kind="contact_request", message="m", timestamp="t")
+    body = codec.pack(ContactNotice(tenant="default", message=message, tries=12))
+    info = msgspec.structs.replace(parked(body), queue="parley.notify")
+    desk.say = lambda _: KnowledgeReply(dead=(info,))
+    answer = await client.post("/v1/dead/d1/retry")
+    assert (answer.status_code, answer.json()) == (200, {"turn": "", "session": ""})
+    (queued,) = house.broker.messages("parley.notify")
+    assert codec.unpack_notice(queued) == ContactNotice(tenant="default", message=message)

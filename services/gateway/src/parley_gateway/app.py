@@ -18,6 +18,7 @@ from parley_gateway.api.http import unrouted
 from parley_gateway.auth import Authenticator
 from parley_gateway.calls import Calls
 from parley_gateway.config import GatewaySettings
+from parley_gateway.contact import ContactDesk
 from parley_gateway.dialects.registry import DIALECTS
 from parley_gateway.dialects.socket import DialectEndpoint
 from parley_gateway.dispatch import Dispatch
@@ -36,6 +37,7 @@ from parley_gateway.registry import Registry
 from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
 from parley_protocol.control import Audience
+from parley_protocol.installation import development_secret
 from parley_protocol.routes import topology
 from parley_runtime.amqp import AmqpBroker
 from parley_runtime.control import ControlPlane
@@ -127,6 +129,7 @@ async def connected(process: Process, settings: GatewaySettings, broker: Broker,
         events = await broker.open("events")
         hub = _hub(process, settings, publisher=publisher, control=control, store=store)
         stack.push_async_callback(hub.dispatch.close)
+        stack.push_async_callback(hub.contact.close)
         stack.push_async_callback(_end_tasks, hub)
         fanin = FanIn(hub.dispatch, hub.registry, hub.calls, control, process.clock, prefetch=settings.turns.prefetch)
         Hearing(hub.dispatch, hub.registry, control)
@@ -179,7 +182,8 @@ def front(hub: Hub) -> Front:
 
 
 def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, control: ControlPlane, store: Store) -> Hub:
-    secret = settings.access.auth_secret.encode() or install_secret(settings.server.data)
+    installed = b"" if settings.access.auth_secret else install_secret(settings.server.data)
+    secret = settings.access.auth_secret.encode() or installed
     turns, now = settings.turns, process.clock.monotonic
     admission = Admission(turns.retry_after_s, turns.retry_min_s, turns.retry_max_s)
     gauge(names.SERVICE_RATE).set_function(lambda: admission.rate.per_second(now()) or 0.0)
@@ -207,7 +211,10 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         publisher=publisher,
         store=store,
         control=control,
-        auth=Authenticator(settings.access),
+        contact=ContactDesk(
+            store.contact, control=control, calls=calls, publisher=publisher, settings=settings.contact
+        ),
+        auth=Authenticator(settings.access, development_secret(installed)),
         sessions=SessionIds(secret),
         flusher=Flusher(),
         addresses=Addresses(limits.connect_rate / 60, limits.connect_burst),

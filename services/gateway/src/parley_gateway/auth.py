@@ -48,17 +48,20 @@ def credential(headers: Mapping[str, str], subprotocols: list[str], query: bytes
 
 
 class Authenticator:
-    """Turns a token into an identity. Without a secret and without a JWKS address everybody is anonymous."""
+    """Turns a token into an identity. Without a secret and without a JWKS address everybody is anonymous, but for what
+    always demands a token: ``development`` signs those then.
+    """
 
-    def __init__(self, settings: AccessSettings) -> None:
-        self._secret = settings.auth_secret
+    def __init__(self, settings: AccessSettings, development: str = "") -> None:
+        self._secret = settings.auth_secret or ("" if settings.auth_jwks else development)
+        self._configured = bool(settings.auth_secret)
         self._audience = settings.auth_audience or None
         self._keys = _Keys(settings.auth_jwks) if settings.auth_jwks else None
 
     @property
     def required(self) -> bool:
         """Whether clients need a token."""
-        return bool(self._secret) or self._keys is not None
+        return self._configured or self._keys is not None
 
     async def identify(self, token: str) -> Identity:
         """Who ``token`` was made for.
@@ -66,8 +69,10 @@ class Authenticator:
         Raises:
             ProtocolError: ``unauthorized``; the message says what is wrong, never what the token holds.
         """
-        if not self.required:
-            return ANONYMOUS
+        return await self.demand(token) if self.required else ANONYMOUS
+
+    async def demand(self, token: str) -> Identity:
+        """As :meth:`identify`, but nobody is anonymous: where clients need no token, ``parley token`` prints one."""
         if not token:
             raise _unauthorized(
                 "a token is required: send it in the Authorization header, as subprotocol parley.token.<token>, "

@@ -26,6 +26,8 @@ from parley_runtime.ports import Headers, Link, Message
 
 HAIL_S = 0.3
 """How long a hail waits for answers; late ones are dropped."""
+Enough = Callable[[list[bytes]], bool]
+"""Whether the bodies that have come are all that will be waited for."""
 HEADERS: Headers = {"parley-kind": "knowledge", "parley-v": 1}
 
 _ERRORS: dict[str, Callable[[str], ParleyError]] = {
@@ -48,7 +50,7 @@ class Calls:
         self._timeout_s = timeout_s
         self._limit = limit
         self._pending: dict[str, asyncio.Future[Reply]] = {}
-        self._hails: dict[str, list[Presence]] = {}
+        self._gathers: dict[str, _Gather] = {}
         self.gateway = gateway
         """``reply_to`` of commands."""
 
@@ -82,24 +84,53 @@ class Calls:
 
     async def hail(self, *, wait_s: float = HAIL_S) -> list[Presence]:
         """Whoever answers within ``wait_s``, by role and id."""
-        call = secrets.token_hex(8)
-        found = self._hails[call] = []
-        try:
+
+        def ask(call: str) -> None:
             for audience in Audience:
                 self._control.post(audience.value, Hail(call, self.gateway))
-            await asyncio.sleep(wait_s)
-        finally:
-            del self._hails[call]
+
+        bodies = await self.gather(ask, wait_s=wait_s)
+        found = [codec.unpack(body, Presence) for body in bodies]
         return sorted(found, key=lambda presence: (presence.role, presence.id))
 
+    async def gather(
+        self, ask: Callable[[str], None], *, wait_s: float, enough: Enough = lambda _: False
+    ) -> list[bytes]:
+        """Bodies of the replies to what ``ask(call)`` has posted: until they are ``enough``, or ``wait_s`` is over."""
+        call = secrets.token_hex(8)
+        gathering = self._gathers[call] = _Gather(enough)
+        try:
+            async with asyncio.timeout(wait_s):
+                ask(call)
+                await gathering.done.wait()
+        except TimeoutError:
+            pass
+        finally:
+            del self._gathers[call]
+        return gathering.bodies
+
     def on_reply(self, reply: Reply) -> bool:
-        """A reply from the event queue; False where nobody waits for it. Raises ProtocolError on a broken presence."""
-        found = self._hails.get(reply.call)
-        if found is not None:
-            found.append(codec.unpack(reply.body, Presence))
+        """A reply from the event queue; False where nobody waits for it."""
+        gathering = self._gathers.get(reply.call)
+        if gathering is not None:
+            gathering.take(reply.body)
             return True
         future = self._pending.get(reply.call)
         if future is None or future.done():
             return False
         future.set_result(reply)
         return True
+
+
+class _Gather:
+    """Replies of many to one question."""
+
+    def __init__(self, enough: Enough) -> None:
+        self.bodies: list[bytes] = []
+        self.done = asyncio.Event()
+        self._enough = enough
+
+    def take(self, body: bytes) -> None:
+        self.bodies.append(body)
+        if self._enough(self.bodies):
+            self.done.set()

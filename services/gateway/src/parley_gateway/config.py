@@ -226,6 +226,46 @@ class AsrSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContactSettings:
+    """The contact chat."""
+
+    webhook: str = setting(
+        "PARLEY_CONTACT_WEBHOOK",
+        "",
+        "Address that workers POST each contact request to, as JSON; the same in gateways and rag; empty: none",
+        secret=True,
+    )
+    notify_s: float = setting(
+        "PARLEY_CONTACT_NOTIFY_S",
+        3.0,
+        "Time for the broker to confirm a notice for the webhook",
+        unit="seconds",
+        minimum=0.1,
+    )
+    poll_s: float = setting(
+        "PARLEY_CONTACT_POLL_S",
+        2.0,
+        "Time between looks for contact messages whose news was lost",
+        unit="seconds",
+        minimum=0.05,
+    )
+    broadcast_s: float = setting(
+        "PARLEY_CONTACT_BROADCAST_S",
+        2.0,
+        "Time for gateways to say whom a message of the owner has reached",
+        unit="seconds",
+        minimum=0.1,
+    )
+    waiting: int = setting(
+        "PARLEY_CONTACT_WAITING", 128, "Questions of one visitor that may wait for their answers", minimum=1
+    )
+
+    def __post_init__(self) -> None:
+        if self.webhook and not self.webhook.startswith(("http://", "https://")):
+            raise ValueError("PARLEY_CONTACT_WEBHOOK: must begin with http:// or https://")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """Everything a gateway reads from its environment."""
 
@@ -236,3 +276,4 @@ class GatewaySettings:
     turns: TurnSettings = field(default_factory=TurnSettings)
     asks: AskOptions = field(default_factory=AskOptions)
     asr: AsrSettings = field(default_factory=AsrSettings)
+    contact: ContactSettings = field(default_factory=ContactSettings)

@@ -11,6 +11,7 @@ from parley_gateway.admission import Admission
 from parley_gateway.auth import Authenticator
 from parley_gateway.calls import Calls
 from parley_gateway.config import GatewaySettings
+from parley_gateway.contact import ContactDesk
 from parley_gateway.dispatch import Dispatch
 from parley_gateway.identity import SessionIds
 from parley_gateway.limits import Addresses
@@ -42,6 +43,7 @@ class Hub:
     publisher: Link
     store: Store
     control: ControlPlane
+    contact: ContactDesk
     auth: Authenticator
     sessions: SessionIds
     flusher: Flusher

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from parley_protocol.ids import DEFAULT_TENANT, SessionId, Tenant
+from parley_protocol.installation import SECRET_FILE
 from parley_runtime.errors import ConfigError
 
 _RANDOM = 15
@@ -70,7 +71,7 @@ def install_secret(folder: str) -> bytes:
     Raises:
         ConfigError: the folder cannot be written.
     """
-    path = Path(folder) / "session.secret"
+    path = Path(folder) / SECRET_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):

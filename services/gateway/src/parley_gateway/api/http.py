@@ -29,6 +29,8 @@ MAX_DIGITS = 12
 Handler = Callable[[Hub, Request, Identity], Awaitable[Response]]
 Shape = Callable[[str, str, bool], Mapping[str, Any]]
 """(code, message, retryable) as the body of an error."""
+Who = Callable[[Hub, str], Awaitable[Identity]]
+"""Who asks, by the token; raises ProtocolError where he may not."""
 
 STATUS: Mapping[FaultCode, int] = {
     FaultCode.BAD_FRAME: 400,
@@ -74,14 +76,29 @@ def refusal(code: FaultCode, message: str, shape: Shape, *, retry_after_s: float
     return JSON(shape(code.value, message, retryable), STATUS.get(code, 500), headers=headers)
 
 
-def route(hub: Hub, path: str, methods: Mapping[str, Handler], *, shape: Shape = plain_error) -> Route:
+async def anyone(hub: Hub, token: str) -> Identity:
+    """Whoever a token stands for, where tokens are in use."""
+    return await hub.auth.identify(token)
+
+
+async def owner(hub: Hub, token: str) -> Identity:
+    """The owner, who always needs a token."""
+    identity = await hub.auth.demand(token)
+    if not identity.owner:
+        raise ProtocolError(FaultCode.FORBIDDEN, "this needs a token whose claim owner is true")
+    return identity
+
+
+def route(
+    hub: Hub, path: str, methods: Mapping[str, Handler], *, shape: Shape = plain_error, who: Who = anyone
+) -> Route:
     """A route whose handlers are given the identity of the asker; their errors become answers of ``shape``.
 
     A ParleyError or ProtocolError keeps its words; anything else is logged whole and answered with ``failed``.
     """
 
     async def endpoint(request: Request) -> Response:
-        response = await _answer(hub, request, methods[_method(request)], shape)
+        response = await _answer(hub, request, methods[_method(request)], shape, who)
         counter(names.HTTP_REQUESTS).labels(path, str(response.status_code)).inc()
         return response
 
@@ -105,11 +122,10 @@ def _method(request: Request) -> str:
     return "GET" if request.method == "HEAD" else request.method
 
 
-async def _answer(hub: Hub, request: Request, handler: Handler, shape: Shape) -> Response:
+async def _answer(hub: Hub, request: Request, handler: Handler, shape: Shape, who: Who) -> Response:
     try:
         token = credential(request.headers, [], request.scope.get("query_string", b""))
-        identity = await hub.auth.identify(token)
-        return await handler(hub, request, identity)
+        return await handler(hub, request, await who(hub, token))
     except ProtocolError as error:
         return refusal(error.code, str(error), shape)
     except ParleyError as error:

@@ -2,10 +2,16 @@
 
 from starlette.routing import BaseRoute
 
-from parley_gateway.api import chat, knowledge, page, status
+from parley_gateway.api import chat, contact, knowledge, page, status
 from parley_gateway.hub import Hub
 
 
 def routes(hub: Hub) -> list[BaseRoute]:
     """Routes in order of matching. ``hub`` is what handlers work with."""
-    return [*chat.routes(hub), *knowledge.routes(hub), *status.routes(hub), *page.routes()]
+    return [
+        *chat.routes(hub),
+        *knowledge.routes(hub),
+        *contact.routes(hub),
+        *status.routes(hub),
+        *page.routes(),
+    ]

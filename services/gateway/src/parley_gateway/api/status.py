@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from parley_gateway.api.http import JSON, number, owner_only, route
+from parley_gateway.contact import NOTICE_HEADERS
 from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
 from parley_gateway.virtual import ask
@@ -15,9 +17,10 @@ from parley_protocol import codec
 from parley_protocol.client import Accepted
 from parley_protocol.control import Presence
 from parley_protocol.faults import FaultCode, ProtocolError
-from parley_protocol.routes import topology
+from parley_protocol.routes import WORK, Stage, stage_queue, topology
 from parley_protocol.work import DeadInfo, DropDead, Generate, ListDead, Record, Retrieve
 from parley_runtime.errors import NotFound, ParleyError
+from parley_runtime.ports import Message
 
 
 def routes(hub: Hub) -> list[BaseRoute]:
@@ -85,9 +88,15 @@ async def drop(hub: Hub, request: Request, identity: Identity) -> Response:
 
 
 async def retry(hub: Hub, request: Request, identity: Identity) -> Response:
-    """Ask a parked turn's question again, as a new turn of the asker in a new session: ``{"turn", "session"}``."""
+    """Ask a parked turn's question again, as a new turn of the asker in a new session: ``{"turn", "session"}``. A
+    notice to the owner is sent again: both are empty then.
+    """
     owner_only(hub, identity)
     row = await _one(hub, request, identity)
+    if row.queue == stage_queue(Stage.NOTIFY):
+        notice = msgspec.structs.replace(codec.unpack_notice(row.body), tries=0)
+        await hub.publisher.publish(WORK, Stage.NOTIFY, Message(codec.pack(notice), NOTICE_HEADERS))
+        return JSON({"turn": "", "session": ""})
     job = _asked(row.body)
     owner = Identity(job.key.tenant, identity.user, known=identity.known)
     session = hub.sessions.make(owner)

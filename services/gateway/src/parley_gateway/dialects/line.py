@@ -55,6 +55,13 @@ class Line:
             self._task.cancel()
         return count
 
+    def outlive(self, tasks: set[asyncio.Task[None]]) -> int:
+        """Forget what waits; what is being worked on goes on, as one of ``tasks``. Returns how many waited."""
+        if self._task is not None:
+            tasks.add(self._task)
+            self._task.add_done_callback(tasks.discard)
+        return self.clear()
+
     async def idle(self) -> None:
         """Returns when nothing is being worked on any more."""
         while self._task is not None:
