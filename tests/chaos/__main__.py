@@ -28,9 +28,10 @@ whole, in order, and what is stored. Nothing inside Parley is asked.
   ./task chaos -- --matrix --only kill-rag     one row of it
   ./task chaos -- --image rabbitmq:4.0-management --minutes 5
 
-Ctrl-C ends a storm early: it is healed, judged and reported. The exit code is 1 where a promise was broken, a process
-ended or hung by itself, or a fault of the matrix did not happen at its phase. The folder --out gets the report, the
-history (one line for each frame and fault) and the log of every process.
+Ctrl-C ends a storm early: it is healed, judged and reported. The exit code is 1 where a promise was broken, a turn was
+left lying until its deadline, a process ended or hung by itself, or a fault of the matrix did not happen at its phase.
+The folder --out gets the report, the history (one line for each frame and fault) and the log of every process; also
+still.txt, where turns stood still: what the broker, the store and each process held meanwhile.
 """
 
 
@@ -106,6 +107,8 @@ def main(argv: list[str]) -> int:
         _say(f"NOT INJECTED  {cell.fault} at {cell.phase}: {cell.missed}")
     for problem in outcome.problems:
         _say(f"TROUBLE  {problem}")
+    for left in outcome.stranded:
+        _say(f"STRANDED  {left}: expired, though no fault took its job away")
     for violation in outcome.verdict.violations[:20]:
         _say(
             f"VIOLATION  {violation.guarantee} {violation.rule}  {violation.client} {violation.turn}: {violation.what}"

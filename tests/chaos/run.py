@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .checker.checker import judge
+from .checker.stranded import stranded
 from .checker.verdict import Verdict
 from .crowd.clients import Fleet
 from .crowd.plans import Habits
 from .crowd.readers import soon
 from .crowd.wire import FixedDoor
 from .history import Asked, Healed, History, Injected, Received
+from .lookout import Lookout
 from .matrix import Cell, Matrix, Volley
 from .world.faults import CATALOGUE, Aimed, Fault
+from .world.waiting import FAULT as AWAY
 from .world.world import World, WorldOptions, open_world
 
 FINISH_S = 90.0
@@ -49,11 +52,13 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     """What went wrong with the run itself: a process that ended or hung, a client that was sent away."""
     cells: list[Cell] = field(default_factory=list)
+    stranded: list[str] = field(default_factory=list)
+    """Turns that nobody worked on any more, though no fault had taken their jobs away."""
 
     @property
     def ok(self) -> bool:
-        """Nothing broken, nothing ended by itself, and every fault happened where it was aimed."""
-        return self.verdict.ok and not self.problems and not self.missed
+        """Nothing broken or stranded, nothing ended by itself, and every fault happened where it was aimed."""
+        return self.verdict.ok and not self.problems and not self.missed and not self.stranded
 
     @property
     def missed(self) -> list[Cell]:
@@ -92,7 +97,9 @@ def injections(history: History) -> set[tuple[float, str, str]]:
 
 @asynccontextmanager
 async def running(options: RunOptions, say: Callable[[str], None]) -> AsyncIterator[Running]:
-    """A world under load. The folder ``out`` gets the history while it happens, and every process's log."""
+    """A world under load. The folder ``out`` gets the history while it happens, every process's log, and ``still.txt``
+    where turns stood still.
+    """
     options.out.mkdir(parents=True, exist_ok=True)
     history = History(options.out / "history.jsonl")
     try:
@@ -106,8 +113,15 @@ async def running(options: RunOptions, say: Callable[[str], None]) -> AsyncItera
                 seed=options.world.seed,
                 habits=BUSY,
             )
-            async with fleet:
-                yield Running(world, history, fleet, say)
+            lookout = asyncio.ensure_future(Lookout(world, history, options.out / "still.txt").run())
+            try:
+                async with fleet:
+                    yield Running(world, history, fleet, say)
+            finally:
+                lookout.cancel()
+                (end,) = await asyncio.gather(lookout, return_exceptions=True)
+                if not isinstance(end, asyncio.CancelledError):
+                    say(f"nobody looked out for turns that stood still: {end!r}")
     finally:
         history.close()
 
@@ -216,4 +230,9 @@ async def _end(run: Running) -> Outcome:
     run.say(run.line())
     problems = [*run.problems, *(f"{one.client} at {one.at:.1f} s: {one.what}" for one in run.fleet.troubles)]
     verdict = await asyncio.to_thread(judge, run.history.happenings)
-    return Outcome(run.history, verdict, len(injections(run.history)), problems)
+    left = await asyncio.to_thread(stranded, run.history.happenings, verdict, _loses, AWAY)
+    return Outcome(run.history, verdict, len(injections(run.history)), problems, stranded=left)
+
+
+def _loses(fault: str) -> bool:
+    return CATALOGUE[fault].loses

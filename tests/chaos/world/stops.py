@@ -85,6 +85,10 @@ class Stops:
         self._armed[turn, point] = stop
         return stop
 
+    def holds(self, turn: str) -> bool:
+        """Whether some process holds ``turn`` now."""
+        return any(stop.holds for (armed, _), stop in self._armed.items() if armed == turn)
+
     def forget(self, turn: str) -> None:
         """Release what is held of ``turn``, and arm nothing of it any more."""
         for key in [key for key in self._armed if key[0] == turn]:

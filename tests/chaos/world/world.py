@@ -237,6 +237,7 @@ def _environ(options: WorldOptions, socket: Path) -> dict[str, str]:
         "PARLEY_ENGINE": "scripted",
         "PARLEY_SCRIPT_TOKENS": str(options.tokens),
         "PARLEY_SCRIPT_INTERVAL_MS": f"{options.interval_ms:g}",
+        "PARLEY_LOG_LEVEL": "debug",
         "PARLEY_MESSAGE_RATE": "0",
         "PARLEY_SEND_S": "3",
         "PARLEY_TRACE_FILE": "",
