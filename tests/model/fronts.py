@@ -324,8 +324,10 @@ def _park(m: Model, new: list[int], message: tuple[str, int, Any]) -> Step:
     if flag == PARKED:
         return "", ("parker acks",), new
     record = record_for(codec.pack(m.table[job]), flag)
+    text: str | None = ""
     if record is not None:
         text = hearing.delivered(m, new, INDEX[record.key.turn], record.fence)
         m.enqueue(new, RECORD, m.put(timeless(msgspec.structs.replace(record, text=text))))
     m.enqueue(new, DEAD, job, PARKED)
-    return "", ("parker records", flag), new
+    # It goes on asking while nobody knows, for longer than anything takes that is on its way.
+    return "time" if text is None else "", ("parker records", flag), new

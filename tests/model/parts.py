@@ -52,6 +52,11 @@ class Size:
     abandon: bool = False
     always: bool = False
 
+    @property
+    def early(self) -> bool:
+        """Whether a timer may run out while what it waits for is on its way."""
+        return self.faults > 0 and "time" in self.kinds
+
 
 class Violation(Exception):
     """An invariant does not hold after a step."""
