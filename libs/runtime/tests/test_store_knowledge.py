@@ -46,6 +46,16 @@ async def test_put_says_what_it_did(store: Store) -> None:
     assert [one.text for one in change.passages] == ["three"]
 
 
+async def test_the_passages_of_one_document(store: Store) -> None:
+    await put(store, "a.md", "one", "two\x00")
+    await put(store, "b.md", "three")
+    await put(store, "a.md", "foreign", tenant="other")
+    assert await store.passages("acme", "kb", "a.md") == tuple(parts("a.md", "one", "two\x00"))
+    await store.delete_document("acme", "kb", "a.md")
+    assert await store.passages("acme", "kb", "a.md") == ()
+    assert await store.passages("acme", "nowhere", "b.md") == ()
+
+
 async def test_a_document_without_passages_is_kept(store: Store) -> None:
     assert await put(store, "empty.md") == "created"
     assert await store.bases("acme") == [BaseInfo(name="kb", documents=1, passages=0)]

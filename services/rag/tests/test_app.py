@@ -43,15 +43,8 @@ async def test_from_document_to_stored_turn(tmp_path: Path) -> None:
     async with asyncio.timeout(10):
         await process.started.wait()
     assert process.ready(), process.reasons()
-    assert set(process.reasons()) == {
-        "process",
-        "index",
-        "worker",
-        "knowledge",
-        "recorder",
-        "parker",
-        "notifier",
-    }
+    consumers = {"worker", "knowledge", "recorder", "parker", "notifier", "review", "assess"}
+    assert set(process.reasons()) == {"process", "index"} | consumers
     assert process.presence().seats == settings.seats
 
     link = await broker.process("gw").open("publish")

@@ -1,5 +1,5 @@
-"""Puts the rag process together: store, index, retrieval stage, knowledge commands, recorder, parker, notifier,
-sweeper.
+"""Puts the rag process together: store, index, retrieval stage, knowledge commands, reviews, recorder, parker,
+notifier, sweepers.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from parley_rag.reader import Bounds, DocumentReader
 from parley_rag.recorder import Recorder
 from parley_rag.retention import Retention
 from parley_rag.retrieval import EmbeddedRetriever, IndexFollower
+from parley_rag.review.app import open_reviews
 from parley_rag.sweeper import Sweeper
 from parley_runtime.amqp import AmqpBroker
 from parley_runtime.control import ControlPlane
@@ -113,17 +114,34 @@ async def assemble(
         )
         process.checks.add("worker", worker.check)
         process.add_figures(lambda: Figures(worker.seats, worker.busy, latencies=worker.latencies))
-        desk = KnowledgeDesk(store, retriever, follower, _reader(settings))
+        reader = _reader(settings)
+        desk = KnowledgeDesk(store, retriever, follower, reader)
         knowledge = KnowledgeService(desk, worker.link, declared)
         recorder = Recorder(broker, store, worker.sink, settings.intake)
-        parker = Parker(broker, store, worker.link, worker.delivered, settings.intake)
+        reviews = open_reviews(
+            process,
+            stack,
+            settings,
+            broker=broker,
+            store=store,
+            control=control,
+            link=worker.link,
+            found=(retriever, follower, reader),
+        )
+        parker = Parker(broker, store, worker.link, worker.delivered, settings.intake, reviews=reviews.endings.dead)
         notifier = Notifier(broker, worker.link, settings.notifier, declared=declared)
         await _consume(process, stack, broker, knowledge=knowledge, recorder=recorder, parker=parker, notifier=notifier)
+        for name, part in reviews.consumers.items():
+            process.checks.add(name, part.check)
+            stack.push_async_callback(part.aclose)
+            await part.start()
         sweeper = Sweeper(store, worker.link, worker.delivered, process.clock, settings.sweeper)
         _background(process, stack, "sweeper", sweeper.run())
+        _background(process, stack, "review sweeper", reviews.sweeper.run())
         _background(process, stack, "retention", Retention(store, settings.retention).run())
         hand_over_s = settings.worker.hand_over_s
-        yield RagService((worker, knowledge, notifier), (recorder, parker), process.clock, hand_over_s=hand_over_s)
+        first: tuple[Worker | Part, ...] = (worker, knowledge, notifier, *reviews.consumers.values())
+        yield RagService(first, (recorder, parker), process.clock, hand_over_s=hand_over_s)
 
 
 def _background(process: Process, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from parley_rag.intake import IntakeOptions
 from parley_rag.notifier import NotifierOptions
 from parley_rag.retention import RetentionOptions
+from parley_rag.review.registry import ReviewSettings
 from parley_rag.sweeper import SweeperOptions
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
@@ -23,6 +24,7 @@ class RagSettings:
     sweeper: SweeperOptions = field(default_factory=SweeperOptions)
     notifier: NotifierOptions = field(default_factory=NotifierOptions)
     retention: RetentionOptions = field(default_factory=RetentionOptions)
+    review: ReviewSettings = field(default_factory=ReviewSettings)
     seats: int = setting(
         "PARLEY_RETRIEVE_SEATS", 32, "Questions worked on at a time", unit="questions", minimum=1, maximum=1000
     )

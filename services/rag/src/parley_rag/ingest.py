@@ -1,4 +1,4 @@
-"""From the bytes of a document to its passages. Pure; ``reader`` decides where it runs."""
+"""From the bytes of a document to its passages, or to its text. Pure; ``reader`` decides where it runs."""
 
 import msgspec
 
@@ -14,6 +14,8 @@ class Request(msgspec.Struct, frozen=True):
     media_type: str
     data: bytes
     limits: Limits
+    whole: bool = False
+    """The text as it stands, instead of passages."""
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="ok"):
@@ -23,16 +25,25 @@ class Prepared(msgspec.Struct, frozen=True, tag="ok"):
     passages: tuple[Passage, ...]
 
 
+class Whole(msgspec.Struct, frozen=True, tag="whole"):
+    """All its text."""
+
+    title: str
+    text: str
+
+
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """It cannot be used; ``reason`` is for the person who sent it."""
 
     reason: str
 
 
-Outcome = Prepared | Refused
+Outcome = Prepared | Whole | Refused
 
 
-def prepare(request: Request) -> Prepared:
-    """Extract and cut. Raises Invalid."""
+def prepare(request: Request) -> Prepared | Whole:
+    """Extract and, unless the whole is asked for, cut. Raises Invalid."""
     extracted = extract(request.path, request.media_type, request.data, request.limits)
+    if request.whole:
+        return Whole(extracted.title, extracted.text)
     return Prepared(extracted.title, tuple(chunk(extracted, kb=request.kb, path=request.path)))

@@ -9,6 +9,7 @@ store, ack; any of it may be repeated, with the same result.
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -57,6 +58,11 @@ FAILED = Fault(
 )
 
 
+REVIEWS = frozenset({stage_queue(Stage.REVIEW), stage_queue(Stage.ASSESS)})
+Ending = Callable[[bytes, str], Awaitable[None]]
+"""(body of the job, why it is dead)."""
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """What can be known of a message that as a whole cannot be decoded: enough to end its turn or answer its call."""
 
@@ -83,13 +89,16 @@ class Parker(StoreIntake):
         link: Link,
         delivered: Delivered,
         options: IntakeOptions | None = None,
+        reviews: Ending | None = None,
     ) -> None:
+        """``reviews`` ends what a job of a review queue stood for."""
         options = options or IntakeOptions()
         queue = default_topology().queue(DEAD_QUEUE)
         super().__init__(broker, queue, what="dead letters", prefetch=options.dead, hold_s=options.hold_s)
         self._store = store
         self._link = link
         self._delivered = delivered
+        self._reviews = reviews
 
     async def _serve(self, delivery: Delivery) -> None:
         reason, queue = origin(delivery)
@@ -98,6 +107,8 @@ class Parker(StoreIntake):
         with tracing.span(name, kind="consumer", parent=tracing.extract(delivery.headers)):
             if queue == stage_queue(Stage.KNOWLEDGE):
                 await self._answer(delivery, reason)
+            elif queue in REVIEWS:
+                await self._end_review(delivery, reason)
             else:
                 record = record_for(delivery.body, reason)
                 if record is not None and queue != stage_queue(Stage.RECORD):
@@ -110,6 +121,11 @@ class Parker(StoreIntake):
                 await self._gate.call(lambda: self._store.park(info))
                 log.warning("message parked", id=info.id, queue=queue, reason=reason, turn=info.turn)
         await delivery.ack()
+
+    async def _end_review(self, delivery: Delivery, reason: str) -> None:
+        reviews = self._reviews
+        if reviews is not None and reason != EXHAUSTED:  # its worker has ended it before it parked the job
+            await self._gate.call(lambda: reviews(delivery.body, _CAUSES.get(reason, reason)))
 
     async def _publish(self, record: Record, delivery: Delivery) -> bool:
         """Until it is confirmed. False: the dead letter is no longer ours; it is delivered again."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from parley_rag.documents import Limits, choose
-from parley_rag.ingest import Outcome, Prepared, Refused, Request, prepare
+from parley_rag.ingest import Outcome, Prepared, Refused, Request, Whole, prepare
 from parley_runtime.errors import Invalid, Unavailable
 from parley_runtime.telemetry.logging import get_logger
 
@@ -47,7 +47,18 @@ class DocumentReader:
             Invalid: the document cannot be used, or needs more time or memory than allowed.
             Unavailable: no child process could be started.
         """
-        request = Request(kb, path, media_type, data, self._limits)
+        outcome = await self._outcome(Request(kb, path, media_type, data, self._limits))
+        assert isinstance(outcome, Prepared)
+        return outcome
+
+    async def text(self, path: str, media_type: str, data: bytes) -> str:
+        """All the text; raises as :meth:`read`."""
+        outcome = await self._outcome(Request("", path, media_type, data, self._limits, whole=True))
+        assert isinstance(outcome, Whole)
+        return outcome.text
+
+    async def _outcome(self, request: Request) -> Prepared | Whole:
+        path, media_type, data = request.path, request.media_type, request.data
         if len(data) > self._limits.document:
             raise Invalid(f"the document has {len(data):,} bytes; PARLEY_MAX_DOCUMENT allows {self._limits.document:,}")
         async with self._turn:
@@ -55,7 +66,7 @@ class DocumentReader:
                 return await asyncio.to_thread(prepare, request)
             return await self._in_child(request)
 
-    async def _in_child(self, request: Request) -> Prepared:
+    async def _in_child(self, request: Request) -> Prepared | Whole:
         seconds = self._bounds.seconds
         try:
             child = await asyncio.create_subprocess_exec(
@@ -81,7 +92,7 @@ class DocumentReader:
         return _result(child.returncode, output)
 
 
-def _result(code: int | None, output: bytes) -> Prepared:
+def _result(code: int | None, output: bytes) -> Prepared | Whole:
     if code != 0 or not output:
         log.warning("document reader ended without a result", code=code)
         raise Invalid("the document could not be read within the limits on memory and time; split it or export it anew")

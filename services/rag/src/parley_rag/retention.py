@@ -65,6 +65,14 @@ class RetentionOptions:
         zero="for ever",
         minimum=0,
     )
+    reviews_s: float = setting(
+        "PARLEY_KEEP_REVIEWS_S",
+        0.0,
+        "How long contract reviews are kept after they have ended; at least 3600",
+        unit="seconds",
+        zero="for ever",
+        minimum=0,
+    )
     every_s: float = setting(
         "PARLEY_FORGET_EVERY_S",
         60.0,
@@ -83,6 +91,7 @@ class RetentionOptions:
             "PARLEY_KEEP_DEAD_S": self.dead_s,
             "PARLEY_KEEP_REMOVED_S": self.removed_s,
             "PARLEY_KEEP_CONTACT_S": self.contact_s,
+            "PARLEY_KEEP_REVIEWS_S": self.reviews_s,
         }
         short = ", ".join(name for name, seconds in kept.items() if 0 < seconds < LEAST_S)
         if short:
@@ -99,6 +108,7 @@ class Retention:
             ("dead", self._options.dead_s, store.forget_dead),
             ("documents", self._options.removed_s, store.forget_removed),
             ("contact", self._options.contact_s, store.contact.forget),
+            ("reviews", self._options.reviews_s, store.reviews.forget),
         )
         self._tables: dict[str, Forget] = {
             table: partial(forget, older_than_s, limit=self._options.batch)

@@ -68,6 +68,11 @@ class KnowledgeTable:
                 updated_at=as_text(database.dialect, now(database.dialect)),
             )
         )
+        self._passages_of = prepare(
+            sa.select(passage_table.c.body)
+            .select_from(table.join(passage_table, passage_table.c.document == _D.id))
+            .where(live, _D.path == value("path"))
+        )
         self._drop_passages = prepare(sa.delete(passage_table).where(passage_table.c.document == value("document")))
         self._bases = prepare(
             sa.select(_D.kb, sa.func.count(), sa.cast(sa.func.sum(_D.passages), sa.BigInteger()))
@@ -137,6 +142,11 @@ class KnowledgeTable:
         """See ``ports.KnowledgeStore``."""
         values = {"tenant": tenant, "kb": kb, "after": after, "limit": limit}
         return [_info(row) for row in await self._db.read(self._list_documents, values)]
+
+    async def passages(self, tenant: str, kb: str, path: str) -> tuple[StoredPassage, ...]:
+        """See ``ports.KnowledgeStore``."""
+        rows = await self._db.read(self._passages_of, {"tenant": tenant, "kb": kb, "path": path})
+        return _passages.decode(rows[0][0]) if rows else ()
 
     async def bases(self, tenant: str) -> list[BaseInfo]:
         """See ``ports.KnowledgeStore``."""

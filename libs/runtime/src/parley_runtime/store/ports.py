@@ -202,6 +202,10 @@ class KnowledgeStore(Protocol):
         """By path, after ``after``."""
         ...
 
+    async def passages(self, tenant: str, kb: str, path: str) -> tuple[StoredPassage, ...]:
+        """Of one document, in reading order; none where there is no such document."""
+        ...
+
     async def bases(self, tenant: str) -> list[BaseInfo]: ...
 
     async def changes(self, after: int, *, limit: int) -> list[Change]:

@@ -112,6 +112,18 @@ INDEX_LAG_SECONDS = _metric("parley_index_lag_seconds", "gauge", "Age of the old
 INGESTED = _metric("parley_ingested_total", "counter", "Documents by outcome.", ("outcome",))
 ROUTES = _metric("parley_routes_total", "counter", "Questions by route.", ("route",))
 FORGOTTEN = _metric("parley_forgotten_total", "counter", "Rows removed for their age, by table.", ("table",))
+REVIEWS = _metric("parley_reviews_total", "counter", "Contract reviews by what became of them.", ("outcome",))
+REVIEW_CLAUSES = _metric("parley_review_clauses_total", "counter", "Clauses of reviews by outcome.", ("outcome",))
+REVIEW_FALLBACKS = _metric(
+    "parley_review_fallbacks_total", "counter", "Clauses that another assessor than the chosen one judged.", ("chosen",)
+)
+REVIEW_SECONDS = _metric(
+    "parley_review_seconds",
+    "histogram",
+    "Upload of a contract to its review's end.",
+    (),
+    (*SECONDS, 60.0, 300.0, 1800.0),
+)
 RECORDS = _metric("parley_records_total", "counter", "Records by outcome.", ("outcome",))
 NOTICES = _metric("parley_notices_total", "counter", "Notices to the owner's webhook, by outcome.", ("outcome",))
 

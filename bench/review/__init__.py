@@ -1,0 +1,1 @@
+"""How well the embedded assessor judges clauses, on a labelled set. ``python -m bench.review``."""
