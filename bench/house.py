@@ -103,7 +103,7 @@ class House:
     async def ready(self) -> None:
         """Until every process says so."""
         for member in self.members:
-            await answering(member.health, "/readyz", member.child)
+            await answering(member.health, "/readyz?without=workers", member.child)
 
     async def kill(self, member: Member) -> float:
         """SIGKILL; returns when."""
@@ -114,7 +114,7 @@ class House:
         """Start a killed process on its ports and wait until it is ready."""
         await member.child.process.wait()
         member.child = await self.spawn(member.role, member.name, member.port, member.health)
-        await answering(member.health, "/readyz", member.child)
+        await answering(member.health, "/readyz?without=workers", member.child)
 
     def alive(self) -> None:
         """Raises with the log of a process that has ended."""

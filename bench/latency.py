@@ -80,8 +80,8 @@ async def parley_stack(folder: Path, amqp: str) -> AsyncIterator[int]:
         for role in ("rag", "inference"):
             health = free_port()
             child = await running.start(role, f"parley_{role}", env={"PARLEY_HEALTH_PORT": str(health)})
-            await answering(health, "/readyz", child)
-        await answering(port, "/readyz", gateway)
+            await answering(health, "/readyz?without=workers", child)
+        await answering(port, "/readyz?without=workers", gateway)
         yield port
 
 

@@ -195,7 +195,7 @@ async def _outage(running: House, session: Session, node: OwnBroker, seen: Outag
     told.clear()
     answered = await node.restart()
     for member in running.members:
-        await answering(member.health, "/readyz", member.child, pause_s=0.01)
+        await answering(member.health, "/readyz?without=workers", member.child, pause_s=0.01)
     seen.consuming.seconds.append(time.perf_counter() - answered)
     await until(lambda: "restored" in told and "answer.delta" in told, "restored and a delta")
     seen.restored.seconds.append(max(0.0, told["restored"] - answered))

@@ -4,14 +4,16 @@ from typing import Any
 
 import msgspec
 
-from parley_protocol import client, contact, control, events, reviews, work
+from parley_protocol import client, contact, control, events, readings, reviews, work
 from parley_protocol.ids import TurnKey
 
 KEY = TurnKey("acme", "s-1", "t-1")
 SOURCE = events.Source(
     id="p1", document="guide.md", title="Guide › Start", score=1.5, text="问候 hello", start=3, end=11, kb="test"
 )
-RETRIEVAL = events.Retrieval(1, "question", "knowledge_base", (SOURCE,))
+READING = readings.Reading(timestamp="2026-01-02T03:04:05+00:00", value="23.50", unit="℃", sensor="pond-1")
+DATA = readings.MetricData(metric="temp", readings=(READING,), truncated=True)
+RETRIEVAL = events.Retrieval(1, "question", "knowledge_base", (SOURCE,), (DATA,))
 MARKS = events.Marks("generating", "hello", RETRIEVAL)
 HOP = events.Hop("retrieve", 0.5, 1.25, 0.75)
 FAULT = events.Fault("failed", "try again", True)
@@ -40,7 +42,9 @@ JOBS = {
     "retrieve": work.Retrieve(
         **JOB, digest="d", context={"a": 1}, messages=(work.ChatMessage("user", "hi"),), sampling=SAMPLING
     ),
-    "generate": work.Generate(**JOB, prompt=(work.ChatMessage("system", "be brief"),), sampling=SAMPLING),
+    "generate": work.Generate(
+        **JOB, prompt=(work.ChatMessage("system", "be brief"),), sampling=SAMPLING, prepared="23.50 ℃"
+    ),
     "record": work.Record(
         **JOB,
         status=events.TurnStatus.COMPLETED,
@@ -59,6 +63,8 @@ KNOWLEDGE = {
     "search": work.SearchPassages(**CALL, kb="test", query="水温", limit=3),
     "dead": work.ListDead(**CALL, limit=5, id="x", before="w"),
     "drop": work.DropDead(**CALL, id="x"),
+    "readings.put": readings.PutReadings(**CALL, data=b"metric,value", media_type="text/csv", all_or_nothing=True),
+    "readings.drop": readings.DropReadings(**CALL, metric="temp", sensor="pond-1"),
 }
 REVIEW = {
     "read": reviews.ReadReview(tenant="acme", task=123, tries=1),
@@ -128,7 +134,9 @@ SERVER = {
     "turn.status": client.StatusFrame(**EVENT, stage="retrieving"),
     "transcript.partial": client.TranscriptPartial(**EVENT, text="he"),
     "transcript.final": client.TranscriptFinal(**EVENT, text="hello"),
-    "retrieval": client.RetrievalFrame(**EVENT, intent="question", route="knowledge_base", sources=(SOURCE,)),
+    "retrieval": client.RetrievalFrame(
+        **EVENT, intent="question", route="knowledge_base", sources=(SOURCE,), data=(DATA,)
+    ),
     "answer.delta": client.AnswerDelta(**EVENT, text="答"),
     "turn.restarted": client.Restarted(**EVENT, attempt=2),
     "turn.done": client.Done(
@@ -147,12 +155,29 @@ SERVER = {
     "pong": client.Pong(),
 }
 _LIST: dict[str, Any] = {**CALL, "limit": 5, "id": "x"}
-_BARE = events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, MARKS)
+_RETRIEVAL = events.Retrieval(1, "question", "knowledge_base", (SOURCE,))
+_MARKS = events.Marks("generating", "hello", _RETRIEVAL)
+_SNAPSHOT = events.Snapshot(4, _MARKS, "答", True)
+_BARE = events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, _MARKS)
+_TERMINAL = msgspec.structs.replace(_BARE, submission="sub")
+
+
+def _batch(terminal: events.Terminal) -> events.Batch:
+    items = (ITEMS[0], _RETRIEVAL, *ITEMS[2:4], _SNAPSHOT, terminal, ITEMS[6])
+    return events.Batch((events.TurnEvents(KEY, 2, items, "inference-1"),))
+
+
 FORMER: tuple[tuple[str, Any], ...] = (
     ("knowledge", work.ListDead(**_LIST, before="")),
-    ("gateway", events.Batch((events.TurnEvents(KEY, 2, (*ITEMS[:5], _BARE, *ITEMS[6:]), "inference-1"),))),
+    ("gateway", _batch(_BARE)),
     ("control", control.Leave(KEY, "gateway-1", False)),
-    ("job", msgspec.structs.replace(JOBS["record"], digest="")),
+    ("job", msgspec.structs.replace(JOBS["record"], digest="", marks=_MARKS)),
+    ("job", msgspec.structs.replace(JOBS["retrieve"], marks=_MARKS)),
+    ("job", msgspec.structs.replace(JOBS["generate"], marks=_MARKS, prepared="")),
+    ("job", msgspec.structs.replace(JOBS["record"], marks=_MARKS)),
+    ("gateway", _batch(_TERMINAL)),
+    ("server", msgspec.structs.replace(SERVER["retrieval"], data=())),
+    ("server", msgspec.structs.replace(SERVER["retrieval"], data=())),
 )
 """What the lines of ``golden/v1-read.txt`` mean, in their order: each without the fields that came after it."""
 

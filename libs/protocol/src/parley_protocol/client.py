@@ -10,6 +10,7 @@ import msgspec
 
 from parley_protocol.events import Fault, Hop, Source, TurnStatus, Usage
 from parley_protocol.ids import SessionId, TurnId
+from parley_protocol.readings import MetricData
 
 SUBPROTOCOL_JSON = "parley.v1.json"
 SUBPROTOCOL_MSGPACK = "parley.v1.msgpack"
@@ -139,11 +140,12 @@ class TranscriptFinal(_TurnFrame, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class RetrievalFrame(_TurnFrame, frozen=True, kw_only=True, omit_defaults=True, tag="retrieval"):
-    """What backs the answer. ``[1]`` in the answer is the first of ``sources``."""
+    """What backs the answer. ``[1]`` in the answer is the first of ``sources``; ``data`` holds the readings used."""
 
     intent: str
     route: str
     sources: tuple[Source, ...]
+    data: tuple[MetricData, ...] = ()
 
 
 class AnswerDelta(_TurnFrame, frozen=True, kw_only=True, omit_defaults=True, tag="answer.delta"):

@@ -10,6 +10,7 @@ import enum
 import msgspec
 
 from parley_protocol.ids import TurnKey
+from parley_protocol.readings import MetricData
 
 
 class TurnStatus(enum.StrEnum):
@@ -84,6 +85,8 @@ class Retrieval(msgspec.Struct, frozen=True, array_like=True, tag="r"):
     intent: str
     route: str
     sources: tuple[Source, ...] = ()
+    data: tuple[MetricData, ...] = ()
+    """Readings that the answer is made from, one entry for each metric."""
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True, tag="d"):

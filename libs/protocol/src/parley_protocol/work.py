@@ -11,6 +11,7 @@ import msgspec
 
 from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
+from parley_protocol.readings import DropReadings, PutReadings, RefusedReading
 
 MAX_REPLY_TO = 8
 """Gateways that may follow one turn at a time."""
@@ -75,6 +76,9 @@ class Generate(Job, frozen=True, kw_only=True, omit_defaults=True, tag="generate
 
     prompt: tuple[ChatMessage, ...]
     sampling: Sampling = msgspec.field(default_factory=Sampling)
+    prepared: str = ""
+    """Not empty: the answer, its figures computed from data. It is told as it stands; a model may phrase it anew where
+    the installation allows that, and must keep every figure."""
 
 
 class Record(Job, frozen=True, kw_only=True, omit_defaults=True, tag="record"):
@@ -165,7 +169,9 @@ class DropDead(msgspec.Struct, frozen=True, kw_only=True, tag="dead.drop", tag_f
     id: str
 
 
-KnowledgeCommand = PutDocument | DeleteDocument | ListDocuments | SearchPassages | ListDead | DropDead
+KnowledgeCommand = (
+    PutDocument | DeleteDocument | ListDocuments | SearchPassages | ListDead | DropDead | PutReadings | DropReadings
+)
 """Commands on the knowledge queue; each is answered by one :class:`parley_protocol.events.Reply`."""
 
 
@@ -215,3 +221,9 @@ class KnowledgeReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     sources: tuple[Source, ...] = ()
     dead: tuple[DeadInfo, ...] = ()
     removed: int = 0
+    stored: int = 0
+    """Readings stored."""
+    refused: tuple[RefusedReading, ...] = ()
+    """The first of those that were not."""
+    refused_count: int = 0
+    """All of them."""

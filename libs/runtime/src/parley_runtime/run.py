@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from parley_protocol.events import Delta, Event, Marks, Retrieval, Snapshot, Source, Status, Transcript
+from parley_protocol.readings import MetricData
 
 MAX_DELTA = 8192
 """Code points that are merged into one delta while it waits to be sent."""
@@ -81,10 +82,10 @@ class Output:
         self.marks = msgspec.structs.replace(self.marks, transcript=text)
         self._number(Transcript(self.n, text, final))
 
-    def retrieval(self, intent: str, route: str, sources: Sequence[Source]) -> None:
-        """Mark: route and sources."""
+    def retrieval(self, intent: str, route: str, sources: Sequence[Source], data: Sequence[MetricData] = ()) -> None:
+        """Mark: route, sources and readings."""
         self._close_delta()
-        mark = Retrieval(self.n, intent, route, tuple(sources))
+        mark = Retrieval(self.n, intent, route, tuple(sources), tuple(data))
         self.marks = msgspec.structs.replace(self.marks, retrieval=mark)
         self._number(mark)
 

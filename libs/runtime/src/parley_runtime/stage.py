@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from parley_protocol.events import Fault, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
+from parley_protocol.readings import MetricData
 from parley_protocol.work import ChatMessage, Generate, Job, Record, Sampling
 
 J = TypeVar("J", bound=Job)
@@ -49,7 +50,7 @@ class Run(Protocol[J_co]):
         """Mark: the turn entered ``stage``."""
         ...
 
-    def retrieval(self, intent: str, route: str, sources: Sequence[Source]) -> None:
+    def retrieval(self, intent: str, route: str, sources: Sequence[Source], data: Sequence[MetricData] = ()) -> None:
         """Mark: where the question goes and what backs the answer."""
         ...
 
@@ -84,8 +85,10 @@ class StageSpec(Generic[J]):
     first: bool = False
 
 
-def following(run: Run[Any], prompt: Sequence[ChatMessage], *, sampling: Sampling | None = None) -> Generate:
-    """The generation job that follows ``run``."""
+def following(
+    run: Run[Any], prompt: Sequence[ChatMessage], *, sampling: Sampling | None = None, prepared: str = ""
+) -> Generate:
+    """The generation job that follows ``run``; ``prepared``: the answer, where it is known already."""
     job = run.job
     return Generate(
         key=run.key,
@@ -97,6 +100,7 @@ def following(run: Run[Any], prompt: Sequence[ChatMessage], *, sampling: Samplin
         kb=job.kb,
         prompt=tuple(prompt),
         sampling=sampling or Sampling(),
+        prepared=prepared,
     )
 
 

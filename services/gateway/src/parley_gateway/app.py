@@ -1,15 +1,12 @@
 """The composition root: the one place that knows every part."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from parley_gateway import report
 from parley_gateway.admission import Admission
@@ -33,6 +30,7 @@ from parley_gateway.limits import Addresses
 from parley_gateway.origin import Origins, is_loopback
 from parley_gateway.outbox import Flusher
 from parley_gateway.pulse import Pulse
+from parley_gateway.readiness import Readiness
 from parley_gateway.registry import Registry
 from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
@@ -140,6 +138,7 @@ async def connected(process: Process, settings: GatewaySettings, broker: Broker,
         watch_broker(hub, {"publish": publisher, "events": events})
         process.add_figures(lambda: _figures(hub))
         stack.push_async_callback(Pulse(hub).close)
+        hub.spawn(hub.readiness.run())
         yield hub
 
 
@@ -174,8 +173,7 @@ def front(hub: Hub) -> Front:
     """The ASGI application."""
     settings = hub.settings
     origins = Origins(settings.access.origins, loopback=is_loopback(settings.server.host))
-    routes = [*_health_routes(hub), *router.routes(hub)]
-    http = Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
+    http = Starlette(routes=router.routes(hub), exception_handlers={HTTPException: unrouted})
     counted = Counted(http, hub.requests, hub.left)
     sockets: dict[str, App] = {dialect.path: DialectEndpoint(hub, dialect) for dialect in DIALECTS}
     return Front(counted, {"/v1/connect": Endpoint(hub), **sockets}, origins, settings.server.path_prefixes)
@@ -218,6 +216,7 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         sessions=SessionIds(secret),
         flusher=Flusher(),
         addresses=Addresses(limits.connect_rate / 60, limits.connect_burst),
+        readiness=Readiness(publisher, store, settings.server.ready_bases),
     )
 
 
@@ -229,17 +228,3 @@ async def _end_tasks(hub: Hub) -> None:
     for task in tuple(hub.tasks):
         task.cancel()
     await asyncio.gather(*hub.tasks, return_exceptions=True)
-
-
-def _health_routes(hub: Hub) -> Sequence[BaseRoute]:
-    async def livez(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def readyz(_: Request) -> Response:
-        reasons = hub.process.reasons()
-        if hub.draining:
-            reasons["gateway"] = "draining"
-        bad = any(reasons.values())
-        return JSONResponse({"status": "not ready" if bad else "ready", "checks": reasons}, 503 if bad else 200)
-
-    return [Route("/livez", livez), Route("/readyz", readyz)]

@@ -53,6 +53,12 @@ class ServerSettings:
         unit="seconds",
         minimum=1,
     )
+    service_name: str = setting("PARLEY_SERVICE_NAME", "GPU Server", "Name of this service, as /health tells it")
+    ready_bases: tuple[str, ...] = setting(
+        "PARLEY_READY_BASES",
+        (),
+        "Knowledge bases of the default tenant without which /readyz is not ready; parley up names its samples",
+    )
     data: str = setting("PARLEY_DATA", ".parley", "Folder for what this installation keeps, such as its own secret")
     websocket_host: str = setting(
         "WEBSOCKET_HOST", "", "Accepted for the settings files of other systems and ignored: see PARLEY_HOST"
@@ -116,6 +122,14 @@ class LimitSettings:
         "Largest document",
         unit="bytes",
         minimum=1,
+        maximum=100 * 1024 * 1024,
+    )
+    max_readings: int = setting(
+        "PARLEY_MAX_READINGS",
+        4 * 1024 * 1024,
+        "Largest body of POST /v1/readings",
+        unit="bytes",
+        minimum=1024,
         maximum=100 * 1024 * 1024,
     )
     max_text: int = setting("PARLEY_MAX_TEXT", 16_000, "Longest question", unit="code points", minimum=1)

@@ -16,6 +16,7 @@ from parley_gateway.dispatch import Dispatch
 from parley_gateway.identity import SessionIds
 from parley_gateway.limits import Addresses
 from parley_gateway.outbox import Flusher
+from parley_gateway.readiness import Readiness
 from parley_gateway.registry import Registry
 from parley_protocol.client import Limits
 from parley_runtime.control import ControlPlane
@@ -48,6 +49,7 @@ class Hub:
     sessions: SessionIds
     flusher: Flusher
     addresses: Addresses
+    readiness: Readiness
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a socket has gone or an HTTP request has been answered."""
     draining: bool = False

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from parley_inference.choose import Chosen, choose
 from parley_inference.config import InferenceSettings
 from parley_inference.handler import GenerateHandler
+from parley_inference.prepared import PreparedGenerator
 from parley_protocol.control import Audience
 from parley_protocol.routes import Stage, topology
 from parley_protocol.work import Generate
@@ -64,7 +65,9 @@ async def serve_stage(
     control = await ControlPlane.open(
         broker, process_id=process.id, audience=Audience.WORKERS, presence=process.presence
     )
-    stage = StageSpec(Stage.GENERATE.value, Generate, chosen.seats, GenerateHandler(chosen.engine))
+    phraser = chosen.engine if settings.prepared.phrase and not chosen.engine.deterministic else None
+    prepared = PreparedGenerator(settings.engines.extractive.pace_ms / 1000, phraser)
+    stage = StageSpec(Stage.GENERATE.value, Generate, chosen.seats, GenerateHandler(chosen.engine, prepared))
     opening = open_worker(
         [stage],
         broker=broker,

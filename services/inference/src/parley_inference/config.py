@@ -1,7 +1,8 @@
 """Settings of the inference service."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from parley_inference.prepared import PreparedSettings
 from parley_inference.registry import ENGINES, EngineSettings
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
@@ -32,6 +33,7 @@ class InferenceSettings:
     engines: EngineSettings
     worker: WorkerOptions
     store: StoreOptions
+    prepared: PreparedSettings = field(default_factory=PreparedSettings)
 
     def __post_init__(self) -> None:
         if self.engine not in (AUTO, *ENGINES):

@@ -22,6 +22,8 @@ class Request:
     kb: str = "default"
     sampling: Sampling = field(default_factory=Sampling)
     deadline_s: float = 60.0
+    prepared: str = ""
+    """The answer, where it is known already."""
 
 
 @dataclass(frozen=True, slots=True)

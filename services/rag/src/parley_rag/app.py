@@ -11,6 +11,7 @@ from parley_protocol.control import Audience, EngineInfo
 from parley_protocol.routes import Stage, topology
 from parley_protocol.work import Retrieve
 from parley_rag.config import RagSettings
+from parley_rag.data.desk import DataDesk
 from parley_rag.documents import Limits
 from parley_rag.handler import Options, RetrieveHandler
 from parley_rag.knowledge import KnowledgeDesk, KnowledgeService
@@ -98,9 +99,9 @@ async def assemble(
             broker, process_id=process.id, audience=Audience.WORKERS, presence=process.presence
         )
         stack.push_async_callback(control.aclose)
-        stage = StageSpec(
-            Stage.RETRIEVE, Retrieve, settings.seats, RetrieveHandler(store, retriever, _options(settings)), first=True
-        )
+        data = DataDesk(store.readings, settings.data, process.clock.wall)
+        handler = RetrieveHandler(store, retriever, _options(settings), data)
+        stage = StageSpec(Stage.RETRIEVE, Retrieve, settings.seats, handler, first=True)
         worker = await stack.enter_async_context(
             open_worker(
                 (stage,),
@@ -115,7 +116,7 @@ async def assemble(
         process.checks.add("worker", worker.check)
         process.add_figures(lambda: Figures(worker.seats, worker.busy, latencies=worker.latencies))
         reader = _reader(settings)
-        desk = KnowledgeDesk(store, retriever, follower, reader)
+        desk = KnowledgeDesk(store, retriever, follower, reader, data)
         knowledge = KnowledgeService(desk, worker.link, declared)
         recorder = Recorder(broker, store, worker.sink, settings.intake)
         reviews = open_reviews(

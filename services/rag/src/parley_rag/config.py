@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from parley_rag.data.desk import DataSettings
 from parley_rag.intake import IntakeOptions
 from parley_rag.notifier import NotifierOptions
 from parley_rag.retention import RetentionOptions
@@ -25,6 +26,7 @@ class RagSettings:
     notifier: NotifierOptions = field(default_factory=NotifierOptions)
     retention: RetentionOptions = field(default_factory=RetentionOptions)
     review: ReviewSettings = field(default_factory=ReviewSettings)
+    data: DataSettings = field(default_factory=DataSettings)
     seats: int = setting(
         "PARLEY_RETRIEVE_SEATS", 32, "Questions worked on at a time", unit="questions", minimum=1, maximum=1000
     )

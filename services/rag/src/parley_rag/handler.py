@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from parley_protocol.events import Source
 from parley_protocol.work import ChatMessage, Generate, Retrieve
 from parley_rag import conversation, prompt
+from parley_rag.data.desk import Answer, DataDesk
 from parley_rag.retrieval import Query, Retriever
 from parley_rag.routing import Intent, Route, decide
 from parley_runtime.errors import UnknownBase
@@ -41,9 +42,13 @@ class Options:
 class RetrieveHandler:
     """See :data:`parley_runtime.stage.Handler`. Shared by all seats; keeps nothing between jobs."""
 
-    def __init__(self, store: Store, retriever: Retriever, options: Options | None = None) -> None:
+    def __init__(
+        self, store: Store, retriever: Retriever, options: Options | None = None, data: DataDesk | None = None
+    ) -> None:
+        """``data``: answers questions about measured data; None: there are none."""
         self._store = store
         self._retriever = retriever
+        self._data = data
         self._options = options or Options()
 
     async def __call__(self, run: Run[Retrieve]) -> Generate:
@@ -51,6 +56,7 @@ class RetrieveHandler:
 
         Raises:
             UnknownBase: the knowledge base does not exist; the message names those that do.
+            Invalid: the context of a question about data cannot be read.
             Unavailable: store or index cannot answer; the loop tries again.
         """
         job = run.job
@@ -58,6 +64,10 @@ class RetrieveHandler:
         history = await self._history(job)
         query, leaned = conversation.rewrite(job.question, history)
         decision = decide(job.question, leans=leaned)
+        if decision.route is Route.KNOWLEDGE_BASE and self._data is not None:
+            answer = await self._data.answer(job.key.tenant, job.question, job.context, history)
+            if answer is not None:
+                return _told(run, answer)
         intent, sources = decision.intent, list[Source]()
         if decision.route is Route.KNOWLEDGE_BASE:
             run.status("retrieving")
@@ -94,6 +104,15 @@ class RetrieveHandler:
             sources = await self._retriever.search(job.key.tenant, job.kb, query, self._options.passages)
         metrics.histogram(names.RETRIEVE_SECONDS).observe(time.perf_counter() - begun)
         return relevant(sources, self._options.min_score)
+
+
+def _told(run: Run[Retrieve], answer: Answer) -> Generate:
+    """Hand on an answer that is ready: the next stage streams it, or phrases it."""
+    route = Route.QUERY_DATA
+    metrics.counter(names.ROUTES).labels(route.value).inc()
+    run.retrieval(Intent.QUERY_DATA.value, route.value, (), answer.data)
+    messages = prompt.of_data(run.job.question, answer.text)
+    return following(run, messages, sampling=run.job.sampling, prepared=answer.text)
 
 
 def relevant(sources: Sequence[Source], min_score: float) -> list[Source]:

@@ -1,4 +1,5 @@
-"""Commands on knowledge bases: taken from the knowledge queue, each answered by one reply to the gateway that asked.
+"""Commands on knowledge bases and measured data: taken from the knowledge queue, each answered by one reply to the
+gateway that asked.
 
 At least once: a command may be carried out twice, with the same result. The reply is sent before the command is
 acknowledged; a reply that nobody takes within a second is counted and dropped, since the gateway has given up by then.
@@ -6,6 +7,7 @@ Commands that overlap in time are carried out in no fixed order.
 """
 
 import hashlib
+import time
 from typing import assert_never
 
 import msgspec
@@ -13,6 +15,7 @@ import msgspec
 from parley_protocol import codec
 from parley_protocol.events import Fault, Reply
 from parley_protocol.faults import ProtocolError
+from parley_protocol.readings import DropReadings, PutReadings
 from parley_protocol.routes import EVENTS, Stage, Topology, stage_queue
 from parley_protocol.routes import topology as default_topology
 from parley_protocol.work import (
@@ -26,6 +29,7 @@ from parley_protocol.work import (
     PutDocument,
     SearchPassages,
 )
+from parley_rag.data.desk import DataDesk, DataSettings
 from parley_rag.handler import base_is_empty
 from parley_rag.intake import Intake
 from parley_rag.reader import DocumentReader
@@ -52,8 +56,16 @@ MAX_PAGE = 1_000
 class KnowledgeDesk:
     """Carries out one command. Used by :class:`KnowledgeService` and by tests."""
 
-    def __init__(self, store: Store, retriever: Retriever, follower: IndexFollower, reader: DocumentReader) -> None:
+    def __init__(
+        self,
+        store: Store,
+        retriever: Retriever,
+        follower: IndexFollower,
+        reader: DocumentReader,
+        data: DataDesk | None = None,
+    ) -> None:
         self._store = store
+        self._data = data or DataDesk(store.readings, DataSettings(), time.time)
         self._retriever = retriever
         self._follower = follower
         self._reader = reader
@@ -77,16 +89,21 @@ class KnowledgeDesk:
                 return await self._list(command)
             case SearchPassages():
                 return await self._search(command)
-            case ListDead():
-                limit = _bounded(command.limit, MAX_PAGE)
-                dead = await self._store.dead(limit=limit, id=command.id, before=command.before)
-                return KnowledgeReply(dead=tuple(dead))
-            case DropDead():
-                dropped = await self._store.drop_dead(command.id)
-                log.info("dead letter dropped" if dropped else "no such dead letter to drop", id=command.id)
-                return KnowledgeReply(removed=dropped)
+            case ListDead() | DropDead():
+                return await self._dead(command)
+            case PutReadings() | DropReadings():
+                return await self._data.carry_out(command)
             case _:
                 assert_never(command)
+
+    async def _dead(self, command: ListDead | DropDead) -> KnowledgeReply:
+        if isinstance(command, ListDead):
+            limit = _bounded(command.limit, MAX_PAGE)
+            dead = await self._store.dead(limit=limit, id=command.id, before=command.before)
+            return KnowledgeReply(dead=tuple(dead))
+        dropped = await self._store.drop_dead(command.id)
+        log.info("dead letter dropped" if dropped else "no such dead letter to drop", id=command.id)
+        return KnowledgeReply(removed=dropped)
 
     async def _put(self, command: PutDocument) -> DocumentInfo:
         try:

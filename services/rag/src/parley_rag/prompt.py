@@ -26,6 +26,12 @@ _SMALL_TALK = """\
 You are Parley, an assistant that answers questions about documents in a knowledge base. The user is making small talk:
 answer in {language}, in one or two friendly sentences, without citations."""
 
+_DATA = """\
+Tell the user the following, in {language}. Keep every figure, unit, name and time exactly as it stands, and add no
+other:
+
+{prepared}"""
+
 _NOTHING_ZH = "知识库“{kb}”里还没有任何文档。请先导入文档：parley ingest PATH --kb {kb}"
 _NOTHING_EN = (
     'Nothing has been ingested into the knowledge base "{kb}" yet. Add documents first: parley ingest PATH --kb {kb}'
@@ -82,6 +88,12 @@ def _system(question: str, sources: Sequence[Source], intent: Intent, kb: str) -
         return _NO_PASSAGES.format(language=language)
     passages = "\n\n".join(_passage(i, source) for i, source in enumerate(sources, start=1))
     return f"{_RULES.format(language=language)}\n\nPassages:\n\n{passages}"
+
+
+def of_data(question: str, prepared: str) -> tuple[ChatMessage, ...]:
+    """For an engine that may phrase an answer from data anew."""
+    language = "Chinese" if is_wide(question) else "English"
+    return ChatMessage("system", _DATA.format(language=language, prepared=prepared)), ChatMessage("user", question)
 
 
 def _is_plain(question: str) -> bool:

@@ -73,6 +73,14 @@ class RetentionOptions:
         zero="for ever",
         minimum=0,
     )
+    readings_s: float = setting(
+        "PARLEY_KEEP_READINGS_S",
+        366 * DAY_S,
+        "How long readings are kept after they were brought in, whatever time they are of; at least 3600",
+        unit="seconds",
+        zero="for ever",
+        minimum=0,
+    )
     every_s: float = setting(
         "PARLEY_FORGET_EVERY_S",
         60.0,
@@ -92,6 +100,7 @@ class RetentionOptions:
             "PARLEY_KEEP_REMOVED_S": self.removed_s,
             "PARLEY_KEEP_CONTACT_S": self.contact_s,
             "PARLEY_KEEP_REVIEWS_S": self.reviews_s,
+            "PARLEY_KEEP_READINGS_S": self.readings_s,
         }
         short = ", ".join(name for name, seconds in kept.items() if 0 < seconds < LEAST_S)
         if short:
@@ -109,6 +118,7 @@ class Retention:
             ("documents", self._options.removed_s, store.forget_removed),
             ("contact", self._options.contact_s, store.contact.forget),
             ("reviews", self._options.reviews_s, store.reviews.forget),
+            ("readings", self._options.readings_s, store.readings.forget),
         )
         self._tables: dict[str, Forget] = {
             table: partial(forget, older_than_s, limit=self._options.batch)

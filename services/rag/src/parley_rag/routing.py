@@ -21,6 +21,8 @@ class Intent(enum.StrEnum):
     SMALL_TALK = "small_talk"
     NO_DOCUMENTS = "no_documents"
     """A question to the default base before anything was ingested."""
+    QUERY_DATA = "query_data"
+    """A question about measured data."""
 
 
 class Route(enum.StrEnum):
@@ -28,6 +30,7 @@ class Route(enum.StrEnum):
 
     KNOWLEDGE_BASE = "knowledge_base"
     SMALL_TALK = "small_talk"
+    QUERY_DATA = "query_data"
 
 
 @dataclass(frozen=True, slots=True)

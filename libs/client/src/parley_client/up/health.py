@@ -18,9 +18,11 @@ class Engine:
 
 
 async def readiness(client: httpx.AsyncClient, health: str) -> tuple[bool, str]:
-    """(is it ready, what it says about it) for the service at `health`; a service that is not there is not ready."""
+    """(is it ready, what it says about it) for the service at `health`; a service that is not there is not ready. The
+    sample bases are not there yet: they are loaded once everything else is ready.
+    """
     try:
-        answer = await client.get(f"{health}/readyz", timeout=_WITHIN)
+        answer = await client.get(f"{health}/readyz?without=bases", timeout=_WITHIN)
     except httpx.HTTPError as error:
         return False, f"no answer from {health}/readyz ({type(error).__name__})"
     return answer.status_code == httpx.codes.OK, " ".join(answer.text.split())[:400]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from parley_client.up import ports
 from parley_client.up.child import Command
+from parley_client.up.sample import BASES
 from parley_client.up.settings import UpSettings
 
 MODULES = {"gateway": "parley_gateway", "rag": "parley_rag", "inference": "parley_inference"}
@@ -49,6 +50,8 @@ def services(settings: UpSettings, amqp_url: str) -> list[Service]:
     shared["PYTHONUNBUFFERED"] = "1"
     if not shared.get("PARLEY_STORE"):
         shared["PARLEY_STORE"] = f"sqlite+aiosqlite:///{settings.data / 'parley.db'}"
+    if settings.sample:
+        shared.setdefault("PARLEY_READY_BASES", ",".join(BASES))
     taken = {settings.port + index for index in range(settings.counts["gateway"])}
     found: list[Service] = []
     for role, module in MODULES.items():

@@ -1,4 +1,4 @@
-"""The store: conversations, dead letters and knowledge bases on SQLite or PostgreSQL.
+"""The store: conversations, dead letters, knowledge bases and measured data on SQLite or PostgreSQL.
 
 ``ports`` says what is promised, ``engine`` opens a store, ``schema`` and ``migrations`` say what lies on disk.
 Statements are written and compiled with SQLAlchemy Core, once; they run on the drivers directly (``database``).

@@ -16,6 +16,7 @@ from parley_runtime.store.dead import DeadTable
 from parley_runtime.store.knowledge import KnowledgeTable
 from parley_runtime.store.migrations import migrate
 from parley_runtime.store.ports import Store
+from parley_runtime.store.readings import ReadingTable
 from parley_runtime.store.reviews import ReviewTable
 from parley_runtime.store.turns import TurnTable
 
@@ -114,6 +115,7 @@ class SqlStore(TurnTable, DeadTable, KnowledgeTable):
         KnowledgeTable.__init__(self, database)
         self.reviews = ReviewTable(database)
         self.contact = ContactTable(database)
+        self.readings = ReadingTable(database)
         self._ping = database.prepare(sa.select(sa.literal_column("1")))
 
     async def ping(self) -> None:

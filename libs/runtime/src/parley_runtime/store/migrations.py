@@ -98,6 +98,21 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
             "INSERT INTO sequence (name, value) VALUES ('contact', 0)",
         ),
     ),
+    (
+        6,
+        (
+            """CREATE TABLE readings (
+                tenant {name} NOT NULL, metric {name} NOT NULL, sensor {name} NOT NULL, at BIGINT NOT NULL,
+                value TEXT NOT NULL, number {float} NOT NULL, unit {name} NOT NULL, stored_at {float} NOT NULL,
+                CONSTRAINT readings_key PRIMARY KEY (tenant, metric, sensor, at))""",
+            "CREATE INDEX readings_time ON readings (tenant, metric, at)",
+            "CREATE INDEX readings_age ON readings (stored_at)",
+            """CREATE TABLE series (
+                tenant {name} NOT NULL, metric {name} NOT NULL, sensor {name} NOT NULL, unit {name} NOT NULL,
+                newest BIGINT NOT NULL, stored_at {float} NOT NULL,
+                CONSTRAINT series_key PRIMARY KEY (tenant, metric, sensor))""",
+        ),
+    ),
 )
 LATEST = MIGRATIONS[-1][0]
 

@@ -14,6 +14,7 @@ from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo, Record
 from parley_runtime.store.contact_ports import ContactStore
+from parley_runtime.store.reading_ports import ReadingStore
 from parley_runtime.store.review_ports import ReviewStore
 
 
@@ -235,6 +236,9 @@ class Store(TurnStore, KnowledgeStore, Protocol):
 
     @property
     def contact(self) -> ContactStore: ...
+
+    @property
+    def readings(self) -> ReadingStore: ...
 
     async def ping(self) -> None:
         """Raises Unavailable unless a statement ran."""

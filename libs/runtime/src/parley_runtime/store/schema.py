@@ -75,6 +75,30 @@ contact = Table(
     Column("kept_at", Text, nullable=False),  # by the database's clock, in UTC; such texts sort by time
 )
 
+readings = Table(
+    "readings",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("sensor", Text, primary_key=True),
+    Column("at", BigInteger, primary_key=True),  # microseconds since 1970, UTC
+    Column("value", Text, nullable=False),  # the digits as they were given
+    Column("number", Float, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("stored_at", Float, nullable=False),  # by the database's clock
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("sensor", Text, primary_key=True),
+    Column("unit", Text, nullable=False),  # of the newest reading
+    Column("newest", BigInteger, nullable=False),
+    Column("stored_at", Float, nullable=False),
+)
+
 sequence = Table(
     "sequence",
     metadata,

@@ -110,6 +110,7 @@ RETRIEVE_SECONDS = _metric("parley_retrieve_seconds", "histogram", "Search of th
 PASSAGES = _metric("parley_passages", "gauge", "Passages in this process's index.")
 INDEX_LAG_SECONDS = _metric("parley_index_lag_seconds", "gauge", "Age of the oldest change not yet indexed.")
 INGESTED = _metric("parley_ingested_total", "counter", "Documents by outcome.", ("outcome",))
+READINGS = _metric("parley_readings_total", "counter", "Readings brought in, by outcome.", ("outcome",))
 ROUTES = _metric("parley_routes_total", "counter", "Questions by route.", ("route",))
 FORGOTTEN = _metric("parley_forgotten_total", "counter", "Rows removed for their age, by table.", ("table",))
 REVIEWS = _metric("parley_reviews_total", "counter", "Contract reviews by what became of them.", ("outcome",))
@@ -129,6 +130,7 @@ NOTICES = _metric("parley_notices_total", "counter", "Notices to the owner's web
 
 # Inference
 TOKENS = _metric("parley_tokens_total", "counter", "Tokens by direction.", ("engine", "direction"))
+PHRASED = _metric("parley_phrased_total", "counter", "Answers from data phrased by a model.", ("outcome",))
 ENGINE_FIRST_SECONDS = _metric(
     "parley_engine_first_token_seconds", "histogram", "Engine's time to first token.", ("engine",), SECONDS
 )

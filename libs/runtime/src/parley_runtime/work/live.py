@@ -9,6 +9,7 @@ import msgspec
 
 from parley_protocol.events import Source
 from parley_protocol.ids import TurnKey
+from parley_protocol.readings import MetricData
 from parley_protocol.work import Job
 from parley_runtime.ports import Clock, Delivery
 from parley_runtime.run import Output
@@ -125,9 +126,9 @@ class LiveRun(Generic[J]):
         self.output.status(stage)
         self._sink.touch(self.feed)
 
-    def retrieval(self, intent: str, route: str, sources: Sequence[Source]) -> None:
+    def retrieval(self, intent: str, route: str, sources: Sequence[Source], data: Sequence[MetricData] = ()) -> None:
         """Mark; see ``stage.Run``. Leaves at once, but behind the job where the handler is about to return it."""
-        self.output.retrieval(intent, route, sources)
+        self.output.retrieval(intent, route, sources, data)
         self._sink.touch(self.feed)
 
     def resume(self, text: str) -> None:

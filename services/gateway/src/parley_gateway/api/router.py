@@ -2,16 +2,18 @@
 
 from starlette.routing import BaseRoute
 
-from parley_gateway.api import chat, contact, knowledge, page, status
+from parley_gateway.api import chat, contact, health, knowledge, page, readings, status
 from parley_gateway.hub import Hub
 
 
 def routes(hub: Hub) -> list[BaseRoute]:
     """Routes in order of matching. ``hub`` is what handlers work with."""
     return [
+        *health.routes(hub),
         *chat.routes(hub),
         *knowledge.routes(hub),
         *contact.routes(hub),
+        *readings.routes(hub),
         *status.routes(hub),
         *page.routes(),
     ]

@@ -312,7 +312,7 @@ class Turn:
 
 def _same(one: Retrieval, other: Retrieval | None) -> bool:
     """Whether two marks say the same, whatever their numbers."""
-    return other is not None and (one.intent, one.route, one.sources) == (other.intent, other.route, other.sources)
+    return other is not None and msgspec.structs.replace(one, n=other.n) == other
 
 
 def _latest(marks: list[Marked]) -> list[Marked]:

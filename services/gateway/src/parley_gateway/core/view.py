@@ -133,7 +133,13 @@ class View:
             return StatusFrame(turn=turn, seq=seq, position=position, stage=mark.stage)
         if isinstance(mark, Retrieval):
             return RetrievalFrame(
-                turn=turn, seq=seq, position=position, intent=mark.intent, route=mark.route, sources=mark.sources
+                turn=turn,
+                seq=seq,
+                position=position,
+                intent=mark.intent,
+                route=mark.route,
+                sources=mark.sources,
+                data=mark.data,
             )
         kind = TranscriptFinal if mark.final else TranscriptPartial
         return kind(turn=turn, seq=seq, position=position, text=mark.text)

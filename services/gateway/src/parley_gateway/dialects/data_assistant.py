@@ -12,6 +12,7 @@ from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Answered, Failed, Question, answer, session_of
 from parley_protocol.client import RetrievalFrame
 from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.readings import MetricData
 
 NAME = "data_assistant"
 SYSTEM = "d0"
@@ -22,12 +23,43 @@ INTENTS = {"small_talk": "闲聊", "query_data": "数据查询"}
 """By route; every other is a question to the knowledge base."""
 
 
+REASONS = {
+    FaultCode.BAD_FRAME: "消息无法识别：",
+    FaultCode.TOO_LARGE: "消息过长：",
+    FaultCode.RATE_LIMITED: "消息过于频繁，请稍后再发：",
+    FaultCode.OVERLOADED: "当前请求过多，请稍后再试：",
+    FaultCode.INVALID: "请求有误：",
+    FaultCode.UNKNOWN_KB: "知识库不存在：",
+    FaultCode.UNAUTHORIZED: "需要有效的令牌：",
+    FaultCode.EXPIRED: "未能在限定时间内回答，请再问一次：",
+    FaultCode.UNAVAILABLE: "服务暂时不可用，请稍后再试：",
+    FaultCode.CONFLICT: "请求有冲突：",
+    FaultCode.FAILED: "未能回答，请再试一次：",
+}
+"""What begins the reason of a failure where the question is not English."""
+
+WAIT_MS = {
+    FaultCode.RATE_LIMITED: 1_000,
+    FaultCode.OVERLOADED: 2_000,
+    FaultCode.EXPIRED: 2_000,
+    FaultCode.UNAVAILABLE: 2_000,
+    FaultCode.ABANDONED: 1_000,
+    FaultCode.ENGINE_FAILED: 2_000,
+    FaultCode.FAILED: 2_000,
+}
+"""``retry_after_ms`` of failures for which nobody knows a better one."""
+
+
 class Incoming(msgspec.Struct):
     """A message. Unknown fields are ignored."""
 
     message: str
     session_id: str | None = None
     context: dict[str, Any] | None = None
+
+
+class _Named(msgspec.Struct):
+    session_id: str | None = None
 
 
 class DataAssistant:
@@ -38,6 +70,8 @@ class DataAssistant:
         self._line = Line(MAX_WAITING)
         self._session = secrets.token_hex(8)
         """The last one named; before that one of the socket's own."""
+        self._refused: str | None = None
+        """The session that a message which was not taken names."""
 
     @property
     def busy(self) -> bool:
@@ -47,18 +81,28 @@ class DataAssistant:
         """Nothing is said unasked."""
 
     async def hear(self, data: str | bytes) -> None:
-        incoming = decoded(data)
+        try:
+            incoming = decoded(data)
+        except ProtocolError:
+            self._refused = named(data)
+            raise
         if not self._line.put(lambda: self._answer(incoming)):
             raise ProtocolError(FaultCode.OVERLOADED, f"{MAX_WAITING} messages wait for their answers; wait for one")
 
     def refuse(self, error: ProtocolError) -> None:
         """In the order of the messages where there is room, else at once."""
 
+        refused, self._refused = self._refused, None
+
+        def say() -> None:
+            outcome = Failed(error.code, str(error), WAIT_MS.get(error.code))
+            self._socket.send("error", failed(outcome, refused or self._session))
+
         async def tell() -> None:
-            self._socket.send("error", failed(Failed(error.code, str(error)), self._session))
+            say()
 
         if not self._line.put(tell):
-            self._socket.send("error", failed(Failed(error.code, str(error)), self._session))
+            say()
 
     def gone(self) -> None:
         self._line.close()
@@ -67,10 +111,11 @@ class DataAssistant:
         socket = self._socket
         name = self._session = incoming.session_id or self._session
         context = dict(incoming.context or {})
-        kb = context.pop("kb", None)
-        if kb is not None and not isinstance(kb, str):
-            outcome: Answered | Failed = Failed(FaultCode.INVALID, "context.kb must be the name of a knowledge base")
+        wrong = mistyped(context)
+        if wrong:
+            outcome: Answered | Failed = Failed(FaultCode.INVALID, wrong)
         else:
+            kb = context.pop("kb", None)
             question = Question(
                 text=incoming.message,
                 session=session_of(socket.hub, socket.identity, SYSTEM, name),
@@ -79,7 +124,7 @@ class DataAssistant:
             )
             outcome = await answer(socket.hub, socket.identity, question)
         if isinstance(outcome, Failed):
-            socket.send("error", failed(outcome, name))
+            socket.send("error", failed(outcome, name, english=is_english(incoming.message)))
         else:
             socket.send("success", succeeded(outcome, name))
 
@@ -89,7 +134,31 @@ def decoded(data: str | bytes) -> Incoming:
     try:
         return msgspec.json.decode(data, type=Incoming)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError(FaultCode.BAD_FRAME, f"消息无法识别：{str(error)[:200]}") from None
+        raise ProtocolError(FaultCode.BAD_FRAME, str(error)[:200]) from None
+
+
+def named(data: str | bytes) -> str | None:
+    """The session that a message names which cannot be taken otherwise."""
+    try:
+        return msgspec.json.decode(data, type=_Named).session_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def mistyped(context: Mapping[str, Any]) -> str:
+    """What is wrong with a context, or nothing. Names that are not known are somebody else's."""
+    for name in ("kb", "sensor", "place"):
+        if context.get(name) is not None and not isinstance(context[name], str):
+            return f"context.{name} must be a text"
+    span = context.get("time_range")
+    if span is not None and not isinstance(span, str | dict | list):
+        return "context.time_range must be a text, or an object with start and end"
+    return ""
+
+
+def is_english(message: str) -> bool:
+    """Texts for people are Chinese unless the question is English."""
+    return message.isascii() and any(char.isalpha() for char in message)
 
 
 def succeeded(outcome: Answered, session: str) -> dict[str, Any]:
@@ -102,16 +171,35 @@ def succeeded(outcome: Answered, session: str) -> dict[str, Any]:
         "response": outcome.done.text,
         "intent": INTENTS.get(route, "知识问答"),
         "route_decision": decision,
-        "data_used": [],
+        "data_used": [used(entry) for entry in found.data] if found is not None else [],
         "session_id": session,
     }
 
 
-def failed(outcome: Failed, session: str) -> dict[str, Any]:
+def used(entry: MetricData) -> dict[str, Any]:
+    """One metric's readings. A value is a number, its digits as stored."""
+    readings = [
+        {
+            "timestamp": reading.timestamp,
+            "value": msgspec.Raw(reading.value.encode()),
+            "unit": reading.unit,
+            "sensor": reading.sensor,
+        }
+        for reading in entry.readings
+    ]
+    shown: dict[str, Any] = {"type": "sensor_data", "metric": entry.metric, "readings": readings}
+    if entry.truncated:
+        shown["truncated"] = True
+    return shown
+
+
+def failed(outcome: Failed, session: str, *, english: bool = False) -> dict[str, Any]:
     """The reply to a message without an answer."""
-    frame: dict[str, Any] = {"status": "error", "response": outcome.message, "session_id": session}
-    if outcome.retry_after_ms is not None:
-        frame["retry_after_ms"] = outcome.retry_after_ms
+    reason = outcome.message if english else f"{REASONS.get(outcome.code, REASONS[FaultCode.FAILED])}{outcome.message}"
+    frame: dict[str, Any] = {"status": "error", "response": reason, "session_id": session}
+    wait_ms = outcome.retry_after_ms or WAIT_MS.get(outcome.code)
+    if wait_ms is not None:
+        frame["retry_after_ms"] = wait_ms
     return frame
 
 

@@ -1,0 +1,77 @@
+"""What the rest of the installation looks like from here: workers at their queues, sample bases in the store.
+
+Looked up in the background, so that ``/readyz`` waits for nothing. Workers count as gone only after they were not there
+twice in a row, and a base that was found once is not looked for again: readiness does not flap with a restart.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from parley_protocol.routes import Stage, stage_queue
+from parley_runtime.errors import ParleyError
+from parley_runtime.store.ports import KnowledgeStore
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+
+EVERY_S = 2.0
+"""Between two looks once everything is there."""
+SOON_S = 0.25
+"""Between two looks before that."""
+MISSES = 2
+"""Looks in a row without a worker before it counts as gone."""
+TENANT = "default"
+STAGES = (Stage.RETRIEVE, Stage.GENERATE, Stage.RECORD, Stage.KNOWLEDGE)
+
+
+class Depths(Protocol):
+    """Part of a link: messages and consumers of a queue."""
+
+    async def depth(self, queue: str) -> tuple[int, int] | None: ...
+
+
+class Readiness:
+    """``look`` it up; :meth:`run` does so for ever."""
+
+    def __init__(self, link: Depths, store: KnowledgeStore, bases: Sequence[str]) -> None:
+        self._link = link
+        self._store = store
+        self._missing_bases = list(bases)
+        self._misses = dict.fromkeys(STAGES, MISSES)
+        self._broker = "not looked up yet"
+
+    def reasons(self) -> dict[str, str | None]:
+        """Why the installation is not ready, by part; None where it is."""
+        gone = [stage.value for stage, misses in self._misses.items() if misses >= MISSES]
+        workers = self._broker or (f"nobody consumes: {', '.join(gone)}; start rag and inference" if gone else None)
+        missing = ", ".join(self._missing_bases)
+        return {"workers": workers, "bases": f"not in the store yet: {missing}" if missing else None}
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(SOON_S if any(self.reasons().values()) else EVERY_S)
+
+    async def look(self) -> None:
+        """Once. What cannot be asked counts as not there."""
+        for stage in STAGES:
+            try:
+                depth = await self._link.depth(stage_queue(stage))
+            except ParleyError as error:
+                self._broker = f"the broker cannot be asked ({type(error).__name__})"
+                break
+            self._misses[stage] = 0 if depth is not None and depth[1] else min(self._misses[stage] + 1, MISSES)
+        else:
+            self._broker = ""
+        if self._missing_bases:
+            await self._look_for_bases()
+
+    async def _look_for_bases(self) -> None:
+        try:
+            there = {base.name for base in await self._store.bases(TENANT)}
+        except ParleyError as error:
+            log.info("bases cannot be looked up; trying again", error=type(error).__name__)
+            return
+        self._missing_bases = [name for name in self._missing_bases if name not in there]
