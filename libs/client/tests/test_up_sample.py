@@ -94,3 +94,17 @@ async def test_a_document_that_is_refused_is_sent_again_next_time(project: Path)
     assert await load(gateway, project) == {"default": 2, "test": 2}
     gateway.refuse = ""
     assert await load(gateway, project) == {"default": 1, "test": 1}
+
+
+def test_the_sample_readings_are_the_same_every_time_and_end_at_load_time() -> None:
+    now = 1_795_891_234.5  # 2026-11-28T18:40:34Z
+    first = sample.readings(now).decode().splitlines()
+    assert first == sample.readings(now + 300).decode().splitlines()
+    assert first[0] == "metric,sensor,timestamp,value,unit"
+    assert 300 < len(first) < 1000
+    newest = {line.split(",")[0]: line.split(",")[2] for line in first[1:]}
+    assert newest == dict.fromkeys(
+        ("temp", "do", "ph", "turbidity", "air_temp", "humidity"), "2026-11-28T18:40:00+00:00"
+    )
+    later = sample.readings(now + 7200).decode().splitlines()[1:]
+    assert all(line.split(",")[2] > "2026-11-28T18:40" or line in first for line in later)

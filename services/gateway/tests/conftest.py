@@ -246,11 +246,12 @@ class House:
         turns: TurnSettings | None = None,
         access: AccessSettings | None = None,
         contact: ContactSettings | None = None,
+        **server: Any,
     ) -> Gateway:
         common = CommonSettings(process_id=name)
         settings = GatewaySettings(
             common=common,
-            server=ServerSettings(port=0, data=str(self.folder)),
+            server=ServerSettings(port=0, data=str(self.folder), **server),
             limits=limits or LimitSettings(connect_rate=0),
             turns=turns or TurnSettings(),
             access=access or AccessSettings(),

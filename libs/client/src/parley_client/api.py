@@ -11,6 +11,7 @@ import msgspec
 from parley_client.errors import ApiError, ClientError
 from parley_protocol.control import Presence
 from parley_protocol.events import Source
+from parley_protocol.readings import RefusedReading, SeriesInfo
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ class StatusInfo(msgspec.Struct, frozen=True):
     broker: str
     queues: tuple[QueueInfo, ...]
     processes: tuple[Presence, ...]
+
+
+class Readings(msgspec.Struct, frozen=True):
+    """What became of readings that were brought in. ``refused_count`` is 0 where all refusals are named."""
+
+    stored: int
+    refused: tuple[RefusedReading, ...] = ()
+    refused_count: int = 0
 
 
 class Retried(msgspec.Struct, frozen=True):
@@ -121,6 +130,21 @@ class Api:
         """Passages for a query, best first."""
         where = f"{_base(kb)}/search"
         return await self._read("GET", where, list[Source], "sources", params={"q": query, "limit": limit})
+
+    async def put_readings(self, data: bytes, media_type: str = "", *, all_or_nothing: bool = False) -> Readings:
+        """Bring readings in, JSON or CSV. Visible to questions when it returns."""
+        headers = {"Content-Type": media_type} if media_type else {}
+        params = {"all_or_nothing": "1"} if all_or_nothing else {}
+        return await self._read("POST", "/v1/readings", Readings, params=params, content=data, headers=headers)
+
+    async def series(self) -> list[SeriesInfo]:
+        """What measured data is held, by metric and sensor."""
+        return await self._read("GET", "/v1/readings", list[SeriesInfo], "series")
+
+    async def drop_readings(self, metric: str, sensor: str = "") -> int:
+        """Remove the readings of a metric, of one sensor or of all; returns how many there were."""
+        params = {"metric": metric, "sensor": sensor}
+        return await self._read("DELETE", "/v1/readings", int, "removed", params=params)
 
     async def status(self) -> StatusInfo:
         """Queues and processes."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from parley_client.commands import ask, chat, dead, ingest, kb, status, token, up
+from parley_client.commands import ask, chat, dead, ingest, kb, readings, status, token, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,7 @@ app.command()(chat.chat)
 app.command()(ask.ask)
 app.command()(ingest.ingest)
 app.add_typer(kb.app, name="kb")
+app.add_typer(readings.app, name="readings")
 app.command()(status.status)
 app.add_typer(dead.app, name="dead")
 app.command()(token.token)

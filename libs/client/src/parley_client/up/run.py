@@ -158,6 +158,10 @@ async def _load_sample(settings: UpSettings, report: Report) -> None:
             news = ", ".join(f"{base} ({count} changed)" if count else f"{base} (current)" for base, count in changes)
             failed = [f"{path}: {why}" for found in done.values() for path, why in found.failed]
             step.done = f"sample knowledge bases: {news}"
+        with report.step("sample readings of sensors") as step:
+            async with Api(settings.address, token=_token(settings.env), trusted=_trusted(settings)) as api:
+                brought = await sample.load_readings(api, time.time())
+            step.done = f"sample readings: {brought.stored} of {len(sample.SERIES)} series, up to now"
     except (ClientError, OSError) as error:
         failed = [str(error)]
     for why in failed:

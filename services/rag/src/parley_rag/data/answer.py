@@ -100,7 +100,7 @@ def _nothing(question: DataQuestion, facts: Facts, name: str, speech: Speech) ->
     when = _when(question)
     text = speech.pick(f"{when}没有{name}读数。", f"There are no {name} readings{f' ({when})' if when else ''}.")
     if facts.held_at is None:
-        return text
+        return text + speech.pick("可用 parley readings import 导入。", " Add some: parley readings import FILE")
     newest = f"{speech.time(facts.held_at)} {speech.zone_name(facts.held_at)}"
     return text + speech.pick(f"最新一条{name}读数来自 {newest}。", f" The newest {name} reading is from {newest}.")
 
@@ -131,7 +131,7 @@ def _figures(question: DataQuestion, facts: Facts, name: str, speech: Speech) ->
         head = f"{title}{f', {when}' if when else ''} ({count}, {period}): "
     parts = [part for aggregate in _told(question) for part in _SAY[aggregate](facts, speech)]
     end = speech.pick("。", ".")
-    text = head + speech.pick("，", ", ").join(parts or [speech.reading(newest)]) + end
+    text = head + speech.pick("；", "; ").join(parts or [speech.reading(newest)]) + end
     if facts.others:
         text += speech.pick(
             f"另有 {facts.others} 条读数单位不同，未计入。",

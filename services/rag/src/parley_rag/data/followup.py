@@ -21,6 +21,11 @@ _LEANS = re.compile(
     re.IGNORECASE,
 )
 
+_LEAD = re.compile(
+    r"^\W*(?:(?:and|what about|how about|then|same|only)\b|那|再|还有|换成|改成|只看)|呢[?？。\s]*$", re.IGNORECASE
+)
+"""What only says that the question leans on another."""
+
 
 def candidates(question: str, earlier: Sequence[str]) -> list[str]:
     """The questions that ``question`` may lean on, the last one first; none where it stands on its own."""
@@ -47,12 +52,7 @@ def _together(
 ) -> DataQuestion | None:
     named = bool(lexicon.mentions(question))
     names = "" if named else " ".join(lexicon.called(metric, chinese=base.chinese) for metric in base.metrics)
-    spoken = re.sub(
-        r"^\W*(?:and|what about|how about|then|same|only|那|再|还有|换成|改成|只看)\b?|呢[?？。\s]*$",
-        " ",
-        question,
-        flags=re.I,
-    )
+    spoken = _LEAD.sub(" ", question)
     for more in (names, f"{names} {base.when}"):
         found = understand(f"{spoken} {more}".strip(), lexicon, now, held, beside)
         if found is None:

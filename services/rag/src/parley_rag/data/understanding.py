@@ -134,9 +134,9 @@ def understand(
     when = moments.find(rest, now)
     rest = rest if when is None else _cut(rest, when.start, when.end)
     aggregates, rest = aggregates_of(rest)
-    timed = when is not None or beside.span is not None or beside.recent
-    placed = bool(sensors or must or beside.sensor or beside.place)
-    if not _asks(text, rest, named=bool(metrics), sure=sure, timed=timed, placed=placed, aggregates=aggregates):
+    # What the question itself says counts; what comes beside it only places what is asked.
+    said = bool(when or aggregates or ((sensors or must) and not (beside.sensor or beside.place)))
+    if not _asks(text, rest, named=bool(metrics), sure=sure, said=said, beside=beside.any):
         return None
     listing = bool(DATA.search(rest)) and not VALUE.search(rest) and not aggregates
     question_ = DataQuestion(
@@ -261,25 +261,25 @@ def _without(text: str, names: Sequence[str]) -> str:
     return text
 
 
-def _asks(
-    text: str, rest: str, *, named: bool, sure: bool, timed: bool, placed: bool, aggregates: Sequence[Aggregate]
-) -> bool:
-    """Whether readings are asked for. ``rest``: the text without metric, place, time and aggregate."""
+def _asks(text: str, rest: str, *, named: bool, sure: bool, said: bool, beside: bool) -> bool:
+    """Whether readings are asked for. ``rest``: the text without metric, place, time and aggregate, of which ``said``
+    tells whether there was one.
+    """
     if KNOWLEDGE.search(text) or STATEMENT.search(text):
         return False
     value, verb, data = VALUE.search(rest) or VALUE.search(text), VERB.search(rest), DATA.search(rest)
     bare = not FILLER.sub("", DATA.sub("", VERB.sub("", VALUE.sub("", MEASURED.sub("", rest)))))
+    certain = said or beside
     if not named:
         # "查询最近的数据", "latest sensor readings": plainly readings, with nothing else in them.
-        return bool((MEASURED.search(text) or data) and (timed or placed or verb or aggregates) and bare)
-    certain = bool(timed or placed or aggregates)
-    if DEFINITION.search(text) and not certain:
+        return bool((MEASURED.search(text) or data) and (certain or verb) and bare)
+    if DEFINITION.search(text) and not said:
         return False
-    if not sure and not certain:
-        return bool(bare and (data or verb or value) and not DEFINITION.search(text))
+    if not sure and not said:
+        return bool(bare and (data or verb or value or beside))
     if value or (verb and (bare or certain)) or data:
         return True
-    return (bare and (certain or bool(verb))) or bool(certain and _QUESTION.search(text))
+    return (bare and (certain or bool(verb))) or bool(said and _QUESTION.search(text))
 
 
 _QUESTION = re.compile(r"[?？]|[吗呢]\s*$|^(?:has|have|is|are|was|were|did|do|does)\b", re.IGNORECASE)
