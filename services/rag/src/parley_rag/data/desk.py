@@ -124,7 +124,9 @@ class DataDesk:
         held = [(one.metric, one.sensor) for one in series]
         asked = understand(question, self._lexicon, now, held, beside)
         asked = asked or followup.understand_after(question, leading, self._lexicon, now, held, beside)
-        if asked is None or (not series and not asked.metrics):
+        if asked is None or not (asked.certain or {metric for metric, _ in held} & set(asked.metrics)):
+            return None  # what may be meant for documents goes there, unless there are readings of it
+        if not series and not asked.metrics:
             return None
         if wrong is not None:
             raise wrong

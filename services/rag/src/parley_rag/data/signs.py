@@ -89,7 +89,9 @@ MEASURED = re.compile(
 """Data of sensors, where no metric is named."""
 
 KNOWLEDGE = re.compile(
-    r"为什么|为何|为啥|什么原因|原因|怎么(?!样[？?。\s]*$|样$|样了)|怎样(?!了)|如何(?![？?。\s]*$)|影响|作用"
+    r"(?:超过|低于|高于|大于|小于|不超过)(?:多少|几)|(?:多少|几)[度个]?(?:要|需|就|才|会|可以|以上|以下|开始|合|最好)"
+    r"|应(?![用答])|保持|维持|打开|关闭|开启|启动"
+    r"|为什么|为何|为啥|什么原因|原因|怎么(?!样[？?。\s]*$|样$|样了)|怎样(?!了)|如何(?![？?。\s]*$)|影响|作用"
     r"|关系|区别|差别|不同|意义|用途|有什么用|用来|原理|定义|含义|概念|意思"
     r"|什么叫|介绍|解释|说明|科普|标准|国标|规范|规定|要求|适宜|适合|合适|最佳|理想|应该|应当|该(?:保持|控制"
     r"|是|怎)|需要(?:多|保持|控制)|必须|建议|正常范围|安全范围|一般(?:是|为|在|多)|通常|方法|步骤|办法|措施"
@@ -110,7 +112,8 @@ KNOWLEDGE = re.compile(
     r"|\btomorrow\b|\bnext (?:week|month|day|year)\b|\bif\b|\bcan (?:i (?!see|get|have)|we (?!see|get|have)"
     r"|fish|it)|\bsurviv|\blive (?:in|at|with)\b|\bused for\b|\buse of\b|\bhappens?\b"
     r"|\bdanger|\bprevent|\bcontrol\b|\bincrease the\b|\breduce\b|\braise the\b|\bimprove\b|\bin general\b"
-    r"|\bthreshold|\bstandard|\bregulation|\bboil|\bfreez|\bconcept|\bis there an?\b|\bstate of the art"
+    r"|\bthreshold|\bstandard|\bregulation|\bboil|\bfreez|\bconcept|\b(?:at|above|below|over|under"
+    r"|until) (?:what|which)\b|\bis there an?\b|\bstate of the art"
     r"|\bhistory of\b|\bresearch",
     _I,
 )

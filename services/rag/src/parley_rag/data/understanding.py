@@ -56,6 +56,8 @@ class DataQuestion:
     sensors: tuple[str, ...] = ()
     unknown: str = ""
     must: bool = False
+    certain: bool = False
+    """A time, a sensor or an aggregate was named: documents cannot have been meant."""
     chinese: bool = True
 
 
@@ -150,6 +152,7 @@ def understand(
         sensors=sensors,
         unknown=unknown,
         must=must,
+        certain=said or beside.any,
         chinese=is_wide(question),
     )
     return replace(question_, aggregates=question_.aggregates or (_default(question_),))
@@ -204,6 +207,10 @@ _PLACE = re.compile(
 )
 
 
+_NO_NAME = re.compile(rf"{VERB.pattern}|请问?|帮[我忙]|麻烦|的|和|在", re.IGNORECASE)
+"""What stands before a place and is no part of its name."""
+
+
 def _sensors(text: str, held: Held, beside: Given) -> tuple[tuple[str, ...], str, bool, str]:
     """Sensors meant, a name that none has, whether that name was a sensor's, and the text without what named them."""
     known = tuple(dict.fromkeys(sensor for _, sensor in held))
@@ -218,7 +225,7 @@ def _sensors(text: str, held: Held, beside: Given) -> tuple[tuple[str, ...], str
         return found, "", False, _without(text, found)
     if match := _SENSOR.search(text):
         return (), next(part for part in match.groups() if part), True, _cut(text, *match.span())
-    if match := _PLACE.search(text):
+    if match := _PLACE.search(_NO_NAME.sub(lambda found: " " * len(found.group()), text)):
         return (), next(part for part in match.groups() if part).strip(), False, _cut(text, *match.span())
     return (), "", False, text
 
