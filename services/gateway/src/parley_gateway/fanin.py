@@ -89,13 +89,14 @@ class FanIn:
     def on_delivery(self, delivery: Delivery) -> None:
         """One message, on the loop."""
         self._last = delivery
-        if self._acks is None:
-            self._acks = asyncio.get_running_loop().create_task(self._settle())
         try:
             self._take(unpack_gateway(delivery.body))
         except ProtocolError as error:
             counter(names.UNDECODABLE).labels("events").inc()
             log.warning("event message cannot be decoded; dropped", code=error.code.value)
+        finally:
+            if self._acks is None:  # after the sockets' turn, which taking it in has called for
+                self._acks = asyncio.get_running_loop().create_task(self._settle())
 
     def _take(self, message: GatewayMessage) -> None:
         if isinstance(message, Batch):
