@@ -6,14 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aiormq import spec
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
-from pamqp.body import ContentBody
-from pamqp.header import ContentHeader
 
-from parley_runtime.amqp import meters
+from parley_runtime.amqp import framing, meters
 from parley_runtime.amqp.faults import WireError, wire_errors
 from parley_runtime.amqp.supervisor import Supervisor
 from parley_runtime.errors import OutcomeUnknown, ParleyError, Refused, Unavailable, Unroutable
@@ -25,7 +22,6 @@ WINDOW = 1000
 OnUnroutable = Callable[[str, str], None]
 """Called with exchange and key of a message that no queue took."""
 
-MAX_KEY = 255
 FULL_S = 0.001
 """How soon a write is tried again that found the connection's queue full."""
 
@@ -134,8 +130,15 @@ class _Outbox:
         """The future of the broker's confirm. Raises ValueError for a routing key of over 255 bytes."""
         channel = self.channel
         message_id = str(next(self._ids))
-        frames = _frames(channel, exchange, key, message, message_id, mandatory=mandatory)
-        payload = ChannelFrame.marshall(channel.number, frames).payload
+        payload = framing.publish(
+            channel.number,
+            exchange,
+            key,
+            message,
+            message_id,
+            mandatory=mandatory,
+            max_body=channel.max_content_size,
+        )
         channel.delivery_tag += 1
         tag = channel.delivery_tag
         confirmation = channel.confirmations[tag] = channel.create_future()
@@ -158,22 +161,3 @@ class _Outbox:
             self._loop.call_later(FULL_S, self._flush)
             return
         self._pending.clear()
-
-
-def _frames(
-    channel: Channel, exchange: str, key: str, message: Message, message_id: str, *, mandatory: bool
-) -> list[spec.Basic.Publish | ContentHeader | ContentBody]:
-    if len(key.encode()) > MAX_KEY:
-        raise ValueError(f"a routing key has at most {MAX_KEY} bytes")
-    body, size = message.body, channel.max_content_size
-    properties = spec.Basic.Properties(
-        headers=dict(message.headers) if message.headers else None,
-        delivery_mode=2 if message.durable else 1,
-        expiration=None if message.expires_s is None else str(max(0, int(message.expires_s * 1000))),
-        message_id=message_id,
-    )
-    return [
-        spec.Basic.Publish(exchange=exchange, routing_key=key, mandatory=mandatory),
-        ContentHeader(properties=properties, body_size=len(body)),
-        *(ContentBody(body[start : start + size]) for start in range(0, len(body), size)),
-    ]
