@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from parley_protocol import client, contact, control, events, readings, reviews, work
+from parley_protocol import client, contact, control, events, readings, reviews, tutors, work
 from parley_protocol.ids import TurnKey
 
 KEY = TurnKey("acme", "s-1", "t-1")
@@ -95,6 +95,7 @@ CONTROL = {
     "hail": control.Hail("c1", "gateway-1"),
     "review": control.ReviewMoved("acme", 123, reviews.ReviewStatus.PROCESSING, 9, 4),
     "contact.news": contact.ContactNews(7, "c1", "gateway-1"),
+    "tutor.ended": tutors.SessionsEnded(("s-1", "s-2")),
 }
 NOTICES = {
     "contact": contact.ContactNotice(

@@ -2,9 +2,9 @@
 
 Reading order: ``ids`` (names), ``faults`` (codes), ``readings`` (measured data), ``events`` (worker to gateway),
 ``work`` (jobs through the quorum queues), ``reviews`` (contract reviews), ``contact`` (messages of the contact chat),
-``control`` (broadcasts and direct calls), ``client`` (frames on the socket), ``routes`` (exchanges and queues),
-``position`` (the resume cursor), ``codec`` (the only encoders and decoders), ``installation`` (what lies in its
-folder).
+``tutors`` (tutors and sessions), ``control`` (broadcasts and direct calls), ``client`` (frames on the socket),
+``routes`` (exchanges and queues), ``position`` (the resume cursor), ``codec`` (the only encoders and decoders),
+``installation`` (what lies in its folder).
 
 Evolution rules, for every type here:
 

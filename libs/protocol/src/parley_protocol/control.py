@@ -10,6 +10,7 @@ import msgspec
 from parley_protocol.contact import ContactNews
 from parley_protocol.ids import TurnKey
 from parley_protocol.reviews import ReviewStatus
+from parley_protocol.tutors import SessionsEnded
 
 
 class Audience(enum.StrEnum):
@@ -135,4 +136,17 @@ class ReviewMoved(msgspec.Struct, frozen=True, array_like=True, tag="review"):
     done: int = 0
 
 
-Control = Begin | Prefix | Stop | Leave | Attach | Running | Alive | Hail | Detached | ReviewMoved | ContactNews
+Control = (
+    Begin
+    | Prefix
+    | Stop
+    | Leave
+    | Attach
+    | Running
+    | Alive
+    | Hail
+    | Detached
+    | ReviewMoved
+    | ContactNews
+    | SessionsEnded
+)

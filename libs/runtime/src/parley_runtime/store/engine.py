@@ -19,6 +19,7 @@ from parley_runtime.store.ports import Store
 from parley_runtime.store.readings import ReadingTable
 from parley_runtime.store.reviews import ReviewTable
 from parley_runtime.store.turns import TurnTable
+from parley_runtime.store.tutors import TutorTable
 
 _RETRY_S = 0.25
 
@@ -116,6 +117,7 @@ class SqlStore(TurnTable, DeadTable, KnowledgeTable):
         self.reviews = ReviewTable(database)
         self.contact = ContactTable(database)
         self.readings = ReadingTable(database)
+        self.tutors = TutorTable(database)
         self._ping = database.prepare(sa.select(sa.literal_column("1")))
 
     async def ping(self) -> None:

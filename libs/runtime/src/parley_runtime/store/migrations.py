@@ -113,6 +113,20 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
                 CONSTRAINT series_key PRIMARY KEY (tenant, metric, sensor))""",
         ),
     ),
+    (
+        7,
+        (
+            """CREATE TABLE tutors (
+                id {serial}, tenant {name} NOT NULL, admin {name} NOT NULL, name TEXT NOT NULL,
+                created_at {name} NOT NULL)""",
+            """CREATE TABLE tutor_sessions (
+                id {name} PRIMARY KEY, tenant {name} NOT NULL, tutor BIGINT NOT NULL, student TEXT NOT NULL,
+                kb {name}, admin {name} NOT NULL, state {name} NOT NULL, timeout_s {float} NOT NULL,
+                created_at {float} NOT NULL, seen_at {float} NOT NULL, ended_at {float} NOT NULL)""",
+            "CREATE INDEX tutor_sessions_active ON tutor_sessions (seen_at) WHERE state = 'active'",
+            "INSERT INTO sequence (name, value) VALUES ('tutor_sessions', 0)",
+        ),
+    ),
 )
 LATEST = MIGRATIONS[-1][0]
 

@@ -99,6 +99,32 @@ series = Table(
     Column("stored_at", Float, nullable=False),
 )
 
+tutors = Table(
+    "tutors",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("admin", Text, nullable=False),
+    Column("name", Text, nullable=False),  # JSON string
+    Column("created_at", Text, nullable=False),
+)
+
+tutor_sessions = Table(
+    "tutor_sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("tutor", BigInteger, nullable=False),
+    Column("student", Text, nullable=False),  # JSON string
+    Column("kb", Text),
+    Column("admin", Text, nullable=False),  # empty: not begun through the web side
+    Column("state", Text, nullable=False),
+    Column("timeout_s", Float, nullable=False),
+    Column("created_at", Float, nullable=False),  # all times by the database's clock
+    Column("seen_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),  # 0 while active
+)
+
 sequence = Table(
     "sequence",
     metadata,

@@ -102,6 +102,7 @@ RESUMES = _metric("parley_resumes_total", "counter", "Resumed sessions by verdic
 CONTACT_MESSAGES = _metric(
     "parley_contact_messages_total", "counter", "Contact chat messages kept.", ("sender", "kind")
 )
+TUTOR_SESSIONS = _metric("parley_tutor_sessions_total", "counter", "Tutor sessions by outcome.", ("outcome",))
 HTTP_REQUESTS = _metric("parley_http_requests_total", "counter", "HTTP requests.", ("route", "status"))
 LOOP_LAG_SECONDS = _metric("parley_loop_lag_seconds", "gauge", "Longest event loop pause of the last second.")
 
