@@ -22,6 +22,7 @@ from parley_gateway.config import (
     LimitSettings,
     ServerSettings,
     TurnSettings,
+    TutorSettings,
 )
 from parley_protocol import codec
 from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
@@ -246,6 +247,7 @@ class House:
         turns: TurnSettings | None = None,
         access: AccessSettings | None = None,
         contact: ContactSettings | None = None,
+        tutor: TutorSettings | None = None,
         **server: Any,
     ) -> Gateway:
         common = CommonSettings(process_id=name)
@@ -256,6 +258,7 @@ class House:
             turns=turns or TurnSettings(),
             access=access or AccessSettings(),
             contact=contact or ContactSettings(),
+            tutor=tutor or TutorSettings(),
         )
         process = Process("gateway", common)
         gateway = await self.stack.enter_async_context(

@@ -21,6 +21,7 @@ from parley_gateway.dialects.socket import DialectEndpoint
 from parley_gateway.dispatch import Dispatch
 from parley_gateway.drain import drain
 from parley_gateway.endpoint import Endpoint
+from parley_gateway.engine import EngineClient
 from parley_gateway.fanin import FanIn
 from parley_gateway.front import App, Counted, Front
 from parley_gateway.hearing import Hearing
@@ -34,6 +35,7 @@ from parley_gateway.readiness import Readiness
 from parley_gateway.registry import Registry
 from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
+from parley_gateway.tutoring import TutorDesk
 from parley_protocol.control import Audience
 from parley_protocol.installation import development_secret
 from parley_protocol.routes import topology
@@ -128,6 +130,8 @@ async def connected(process: Process, settings: GatewaySettings, broker: Broker,
         hub = _hub(process, settings, publisher=publisher, control=control, store=store)
         stack.push_async_callback(hub.dispatch.close)
         stack.push_async_callback(hub.contact.close)
+        stack.push_async_callback(hub.tutors.close)
+        stack.push_async_callback(hub.engine.close)
         stack.push_async_callback(_end_tasks, hub)
         fanin = FanIn(hub.dispatch, hub.registry, hub.calls, control, process.clock, prefetch=settings.turns.prefetch)
         Hearing(hub.dispatch, hub.registry, control)
@@ -212,6 +216,8 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         contact=ContactDesk(
             store.contact, control=control, calls=calls, publisher=publisher, settings=settings.contact
         ),
+        tutors=TutorDesk(store, control=control, clock=process.clock, secret=secret, settings=settings.tutor),
+        engine=EngineClient(settings.tutor),
         auth=Authenticator(settings.access, development_secret(installed)),
         sessions=SessionIds(secret),
         flusher=Flusher(),

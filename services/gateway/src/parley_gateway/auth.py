@@ -104,13 +104,15 @@ class Authenticator:
             algorithms=list(algorithms),
             audience=self._audience,
             leeway=LEEWAY_S,
-            options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+            options={"require": ["exp", "sub"], "verify_aud": self._audience is not None, "verify_sub": False},
         )
         return claims
 
 
 def _identity(claims: Mapping[str, Any]) -> Identity:
     user, tenant = claims.get("sub"), claims.get("tenant", DEFAULT_TENANT)
+    if type(user) is int:  # other systems number their users
+        user = str(user)
     if not isinstance(user, str) or not user or not isinstance(tenant, str) or not tenant:
         raise _unauthorized("the token's sub and tenant must be texts that are not empty")
     if len(user) > 256 or len(tenant) > 128:

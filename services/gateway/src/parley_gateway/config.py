@@ -280,6 +280,51 @@ class ContactSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TutorSettings:
+    """Tutor sessions."""
+
+    max_sessions: int = setting(
+        "MAX_SESSIONS", 10, "Tutor sessions that may be active, across all gateways", unit="sessions", minimum=1
+    )
+    timeout_s: float = setting(
+        "SESSION_TIMEOUT_SECONDS",
+        3600.0,
+        "A tutor session without a frame from its client, and without an answer in progress, ends after",
+        unit="seconds",
+        minimum=0.5,
+    )
+    websocket_url: str = setting(
+        "WEBSOCKET_URL",
+        "",
+        "Public address of the sockets of tutor sessions, without their path; empty: scheme and host of the request",
+    )
+    engine_url: str = setting(
+        "ENGINE_URL", "", "Address of the engine that the web side begins sessions at; empty: this gateway"
+    )
+    engine_token: str = setting("ENGINE_TOKEN", "", "Token that ENGINE_URL demands", secret=True)
+    engine_s: float = setting(
+        "PARLEY_ENGINE_CALL_S", 10.0, "Time for ENGINE_URL to answer", unit="seconds", minimum=0.1
+    )
+    max_audio: int = setting(
+        "PARLEY_MAX_AUDIO",
+        8 * 1024 * 1024,
+        "Largest audio frame taken from a tutor session's client",
+        unit="bytes",
+        minimum=1024,
+        maximum=16_777_216,
+    )
+    waiting: int = setting(
+        "PARLEY_TUTOR_WAITING", 32, "Questions of one tutor socket that may wait for their answers", minimum=1
+    )
+
+    def __post_init__(self) -> None:
+        if self.websocket_url and not self.websocket_url.startswith(("ws://", "wss://", "http://", "https://")):
+            raise ValueError("WEBSOCKET_URL: must begin with ws:// or wss://")
+        if self.engine_url and not self.engine_url.startswith(("http://", "https://")):
+            raise ValueError("ENGINE_URL: must begin with http:// or https://")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """Everything a gateway reads from its environment."""
 
@@ -291,3 +336,4 @@ class GatewaySettings:
     asks: AskOptions = field(default_factory=AskOptions)
     asr: AsrSettings = field(default_factory=AsrSettings)
     contact: ContactSettings = field(default_factory=ContactSettings)
+    tutor: TutorSettings = field(default_factory=TutorSettings)

@@ -13,11 +13,13 @@ from parley_gateway.calls import Calls
 from parley_gateway.config import GatewaySettings
 from parley_gateway.contact import ContactDesk
 from parley_gateway.dispatch import Dispatch
+from parley_gateway.engine import EngineClient
 from parley_gateway.identity import SessionIds
 from parley_gateway.limits import Addresses
 from parley_gateway.outbox import Flusher
 from parley_gateway.readiness import Readiness
 from parley_gateway.registry import Registry
+from parley_gateway.tutoring import TutorDesk
 from parley_protocol.client import Limits
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Link
@@ -45,6 +47,8 @@ class Hub:
     store: Store
     control: ControlPlane
     contact: ContactDesk
+    tutors: TutorDesk
+    engine: EngineClient
     auth: Authenticator
     sessions: SessionIds
     flusher: Flusher

@@ -81,6 +81,14 @@ class RetentionOptions:
         zero="for ever",
         minimum=0,
     )
+    sessions_s: float = setting(
+        "PARLEY_KEEP_SESSIONS_S",
+        30 * DAY_S,
+        "How long it is kept that a tutor session has ended; at least 3600",
+        unit="seconds",
+        zero="for ever",
+        minimum=0,
+    )
     every_s: float = setting(
         "PARLEY_FORGET_EVERY_S",
         60.0,
@@ -101,6 +109,7 @@ class RetentionOptions:
             "PARLEY_KEEP_CONTACT_S": self.contact_s,
             "PARLEY_KEEP_REVIEWS_S": self.reviews_s,
             "PARLEY_KEEP_READINGS_S": self.readings_s,
+            "PARLEY_KEEP_SESSIONS_S": self.sessions_s,
         }
         short = ", ".join(name for name, seconds in kept.items() if 0 < seconds < LEAST_S)
         if short:
@@ -119,6 +128,7 @@ class Retention:
             ("contact", self._options.contact_s, store.contact.forget),
             ("reviews", self._options.reviews_s, store.reviews.forget),
             ("readings", self._options.readings_s, store.readings.forget),
+            ("tutor_sessions", self._options.sessions_s, store.tutors.forget_sessions),
         )
         self._tables: dict[str, Forget] = {
             table: partial(forget, older_than_s, limit=self._options.batch)

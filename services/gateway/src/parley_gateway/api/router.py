@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute
 
-from parley_gateway.api import chat, contact, health, knowledge, page, readings, status
+from parley_gateway.api import chat, contact, health, knowledge, page, readings, sessions, status, tutors
 from parley_gateway.hub import Hub
 
 
@@ -14,6 +14,8 @@ def routes(hub: Hub) -> list[BaseRoute]:
         *knowledge.routes(hub),
         *contact.routes(hub),
         *readings.routes(hub),
+        *sessions.routes(hub),
+        *tutors.routes(hub),
         *status.routes(hub),
         *page.routes(),
     ]
