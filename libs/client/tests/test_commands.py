@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from parley_client.cli import app
-from parley_client.commands import common
+from parley_client.commands import common, tutors
 from parley_protocol.installation import SECRET_FILE, development_secret
 
 pytestmark = pytest.mark.unit
@@ -61,7 +61,10 @@ STATUS = {
     "queues": [{"name": "parley.generate", "ready": 3, "consumers": 0}],
     "processes": [PRESENCE],
 }
+TUTOR = {"id": 7, "admin": "1", "name": f"Ms {ESCAPE}Li", "created_at": "2026-01-02T03:04:05.000Z"}
 ANSWERS: dict[tuple[str, str], object] = {
+    ("POST", "/v1/tutors"): TUTOR,
+    ("DELETE", "/v1/tutors/7"): {"removed": 1, "sessions": 2},
     ("GET", "/v1/kb"): {"bases": [{"name": "[b]", "documents": 2, "passages": 9}]},
     ("GET", "/v1/kb/a%20b/search"): {"sources": [SOURCE]},
     ("GET", "/v1/kb/empty/search"): {"sources": []},
@@ -96,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
                 "updated_at": "2026-01-02T03:04",
             }
             return self._send(200, {"documents": [row] if full else []})
+        if (self.command, asked.path) == ("GET", "/v1/tutors"):
+            return self._send(200, {"tutors": [TUTOR] if query["after"] == "0" else []})
         if asked.path == "/v1/dead":
             return self._send(200, {"dead": self._letters(query)})
         if self.command == "DELETE" and asked.path.startswith("/v1/dead/many-"):
@@ -318,13 +323,38 @@ def test_without_a_secret_a_token_is_signed_with_the_installations_own(
     assert (claims["sub"], claims["owner"]) == ("me", True)
 
 
+def test_tutors_are_added_listed_and_removed(gateway: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parley("tutors", "add", "Ms Li", "--admin", "1", "--url", gateway).stdout == "tutor 7 of administrator 1\n"
+    listed = parley("tutors", "list", "--url", gateway).stdout
+    assert "Ms" in listed
+    assert "\x1b]" not in listed
+    assert json.loads(parley("tutors", "list", "--json", "--url", gateway).stdout) == [TUTOR]
+    assert "2 of his sessions were ended" in parley("tutors", "remove", "7", "--url", gateway).stdout
+    assert parley("tutors", "remove", "8", "--url", gateway).exit_code == 1
+    assert parley("tutors", "add", "Ms Li", "--url", gateway).exit_code == 2
+
+
+def test_a_token_of_ones_own_is_made_for_this_machine_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert tutors.own_token("http://127.0.0.1:8000") is None
+    monkeypatch.setenv("PARLEY_AUTH_SECRET", SECRET)
+    made = tutors.own_token("ws://localhost:8000")
+    assert made is not None
+    claims = jwt.decode(made, SECRET, algorithms=["HS256"])
+    assert (claims["owner"], claims["exp"] - claims["iat"]) == (True, 60)
+    assert tutors.own_token("https://parley.example") is None
+
+
 def test_no_process_of_a_role_is_not_taken_for_the_default(tmp_path: Path) -> None:
     refused = parley("up", "--rag", "0", "--data", str(tmp_path))
     assert refused.exit_code == 2
     assert "0 rag processes" in refused.output
 
 
-@pytest.mark.parametrize("command", [("--help",), ("up", "--help"), ("kb", "--help"), ("token", "--help")])
+@pytest.mark.parametrize(
+    "command", [("--help",), ("up", "--help"), ("kb", "--help"), ("token", "--help"), ("tutors", "--help")]
+)
 def test_help_is_there(command: tuple[str, ...]) -> None:
     shown = parley(*command)
     assert shown.exit_code == 0

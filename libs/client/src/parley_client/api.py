@@ -1,4 +1,4 @@
-"""The HTTP side of a gateway: knowledge bases, status, dead letters."""
+"""The HTTP side of a gateway: knowledge bases, status, dead letters, tutors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from parley_client.errors import ApiError, ClientError
 from parley_protocol.control import Presence
 from parley_protocol.events import Source
 from parley_protocol.readings import RefusedReading, SeriesInfo
+from parley_protocol.tutors import TutorInfo
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo
 
 if TYPE_CHECKING:
@@ -185,6 +186,24 @@ class Api:
     async def dead_retry(self, id: str) -> Retried:
         """Ask a parked turn's question again, as a new turn of a new session; a notice is sent again (both empty)."""
         return await self._read("POST", f"/v1/dead/{quote(id, safe='')}/retry", Retried)
+
+    async def tutors(self) -> list[TutorInfo]:
+        """Every tutor of the tenant, by id."""
+        found: list[TutorInfo] = []
+        while page := await self._read(
+            "GET", "/v1/tutors", list[TutorInfo], "tutors", params={"after": found[-1].id if found else 0}
+        ):
+            found += page
+        return found
+
+    async def add_tutor(self, admin: str, name: str = "") -> TutorInfo:
+        """A new tutor, who belongs to the administrator ``admin``."""
+        content = msgspec.json.encode({"admin": admin, "name": name})
+        return await self._read("POST", "/v1/tutors", TutorInfo, content=content)
+
+    async def remove_tutor(self, id: int) -> int:
+        """Remove a tutor; returns how many of his sessions were ended."""
+        return await self._read("DELETE", f"/v1/tutors/{id}", int, "sessions")
 
     async def _read(
         self,

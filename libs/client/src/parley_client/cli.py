@@ -2,7 +2,7 @@
 
 import typer
 
-from parley_client.commands import ask, chat, dead, ingest, kb, readings, status, token, up
+from parley_client.commands import ask, chat, dead, ingest, kb, readings, status, token, tutors, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ app.add_typer(readings.app, name="readings")
 app.command()(status.status)
 app.add_typer(dead.app, name="dead")
 app.command()(token.token)
+app.add_typer(tutors.app, name="tutors")
 
 
 def main() -> None:
