@@ -159,6 +159,13 @@ async def test_what_asks_for_no_data_is_left_to_the_knowledge_base(lab: Lab) -> 
     assert await lab.desk.answer("other", "查询最近的数据", None, []) is None
 
 
+async def test_a_metric_of_the_installations_own_is_answered_by_its_name(lab: Lab) -> None:
+    await lab.put("vibration,pump-7,2026-11-28T18:00Z,0.70,mm/s")
+    assert "0.70 mm/s" in (await lab.ask("latest vibration")).text
+    assert "0.70 mm/s" in (await lab.ask("vibration of pump 7 today")).text
+    assert await lab.desk.answer("t", "why is there vibration?", None, []) is None
+
+
 async def test_bad_rows_refuse_all_only_where_that_is_asked(lab: Lab) -> None:
     rows = ("temp,a,2026-11-27,1,", "temp,a,never,1,")
     reply = await lab.put(*rows, all_or_nothing=True)

@@ -11,9 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from parley_rag.data import moments
+from parley_rag.data.calendar_words import DAY, LATEST
 from parley_rag.data.lexicon import Lexicon, fold, key
 from parley_rag.data.moments import Span
 from parley_rag.data.signs import (
+    AGGREGATES,
     DATA,
     DEFINITION,
     FILLER,
@@ -118,9 +120,11 @@ def may_ask(question: str, lexicon: Lexicon, beside: Given) -> bool:
     text = fold(question)
     if lexicon.mentions(text):
         return True
-    return bool(
-        beside.any or MEASURED.search(text) or DATA.search(text) or aggregates_of(text)[0] or VALUE.search(text)
-    )
+    # What an installation measures under a name of its own is known only from what it holds.
+    return beside.any or any(sign.search(text) for sign in _SIGNS)
+
+
+_SIGNS = (MEASURED, DATA, LATEST, DAY, *(pattern for _, pattern in AGGREGATES), VALUE)
 
 
 def understand(
