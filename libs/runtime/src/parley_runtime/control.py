@@ -36,6 +36,41 @@ HEADERS: Headers = {"parley-kind": "control", "parley-v": 1}
 log = get_logger(__name__)
 
 
+class Mail:
+    """Losable publishes over one link: each has its deadline, and what is lost is counted and forgotten."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._posted: set[asyncio.Task[bool]] = set()
+
+    async def publish(self, exchange: str, key: str, body: bytes) -> bool:
+        """True: the broker has it. False: lost."""
+        message = Message(body, HEADERS, expires_s=None, durable=False)
+        try:
+            await self._link.publish(exchange, key, message, timeout_s=TIMEOUT_S, mandatory=False)
+        except ParleyError as error:
+            self._lost(type(error).__name__, key)
+            return False
+        return True
+
+    def post(self, exchange: str, key: str, body: bytes) -> None:
+        """The same without waiting; lost at once where :data:`MAX_WAITING` wait for the broker."""
+        if len(self._posted) >= MAX_WAITING:
+            self._lost("waiting", key)
+            return
+        task = asyncio.get_running_loop().create_task(self.publish(exchange, key, body))
+        self._posted.add(task)
+        task.add_done_callback(self._posted.discard)
+
+    async def gone_out(self) -> None:
+        """Whatever was posted has been published or lost."""
+        await asyncio.gather(*self._posted, return_exceptions=True)
+
+    def _lost(self, reason: str, key: str) -> None:
+        counter(names.CONTROL_LOST).inc()
+        log.info("control message lost", reason=reason, to=key)
+
+
 class ControlPlane:
     """Typed dispatch in, losable publishes out. Made by :meth:`open`; register handlers before :meth:`start`."""
 
@@ -44,6 +79,7 @@ class ControlPlane:
     ) -> None:
         self.process_id = process_id
         self._link = link
+        self._mail = Mail(link)
         self._audience = audience
         self._presence = presence
         self._handlers: dict[type[Any], list[Callable[[Any], None]]] = {}
@@ -94,19 +130,19 @@ class ControlPlane:
 
     async def broadcast(self, audience: Audience, message: Control) -> bool:
         """To every process of ``audience``, this one included. True: the broker has it; False: lost, and counted."""
-        return await self._publish(CONTROL, audience.value, codec.pack(message))
+        return await self._mail.publish(CONTROL, audience.value, codec.pack(message))
 
     async def send(self, process_id: str, message: Control) -> bool:
         """To one process, which may be gone: True says only that the broker has it."""
-        return await self._publish(CONTROL, process_id, codec.pack(message))
+        return await self._mail.publish(CONTROL, process_id, codec.pack(message))
 
     def post(self, key: str, message: Control) -> None:
         """Like :meth:`send` or :meth:`broadcast` (``key``: a process id or an audience) without waiting."""
-        self._spawn(CONTROL, key, codec.pack(message))
+        self._mail.post(CONTROL, key, codec.pack(message))
 
     def answer(self, reply_to: str, reply: Reply) -> None:
         """To whoever has asked, on its event queue, without waiting."""
-        self._spawn(EVENTS, reply_to, codec.pack(reply))
+        self._mail.post(EVENTS, reply_to, codec.pack(reply))
 
     async def aclose(self) -> None:
         """Stop consuming, let posted messages go out (each has its deadline), close the link. Idempotent."""
@@ -114,6 +150,7 @@ class ControlPlane:
             await self._subscription.cancel()
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._mail.gone_out()
         await self._link.close()
 
     def _queue(self) -> QueueSpec:
@@ -145,24 +182,3 @@ class ControlPlane:
     def _answer(self, hail: Hail) -> None:
         assert self._presence is not None
         self.answer(hail.reply_to, Reply(hail.call, codec.pack(self._presence())))
-
-    def _spawn(self, exchange: str, key: str, body: bytes) -> None:
-        if len(self._tasks) >= MAX_WAITING:
-            self._lost("waiting", key)
-            return
-        task = asyncio.get_running_loop().create_task(self._publish(exchange, key, body))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _publish(self, exchange: str, key: str, body: bytes) -> bool:
-        message = Message(body, HEADERS, expires_s=None, durable=False)
-        try:
-            await self._link.publish(exchange, key, message, timeout_s=TIMEOUT_S, mandatory=False)
-        except ParleyError as error:
-            self._lost(type(error).__name__, key)
-            return False
-        return True
-
-    def _lost(self, reason: str, key: str) -> None:
-        counter(names.CONTROL_LOST).inc()
-        log.info("control message lost", reason=reason, to=key)

@@ -16,40 +16,61 @@ MAX_DELTA = 8192
 """Code points that are merged into one delta while it waits to be sent."""
 
 
-class Output:
-    """Items of one run.
+class Pending:
+    """Items that have been made and not yet taken. ``n`` is the next one's number."""
+
+    __slots__ = ("_delta_at", "_delta_n", "_items", "_open", "n")
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._items: list[Event] = []
+        self._open: list[str] = []
+        """Pieces of the youngest item, where that is a delta: text joins it until it is taken."""
+        self._delta_n = 0
+        self._delta_at = 0
+
+    def take(self) -> tuple[Event, ...]:
+        """Items to send, in order of their numbers; each is given once."""
+        if self._items:
+            self._close_delta()
+            items = tuple(self._items)
+            self._items.clear()
+            return items
+        if self._open:
+            parts = self._open
+            text = parts[0] if len(parts) == 1 else "".join(parts)
+            parts.clear()
+            return (Delta(self._delta_n, self._delta_at, text),)
+        return ()
+
+    def _number(self, item: Event) -> None:
+        self._items.append(item)
+        self.n += 1
+
+    def _close_delta(self) -> None:
+        if self._open:
+            self._items.append(Delta(self._delta_n, self._delta_at, "".join(self._open)))
+            self._open.clear()
+
+
+class Output(Pending):
+    """What one run says: its text, its marks, and the items that tell of them.
 
     With ``replaces`` (a fence above 1) earlier items may have reached gateways: the first item is a snapshot, and text
     is held back while it repeats ``prefix``. Once it is as long, or differs, one snapshot with the whole fresh text
     goes out and deltas follow; the gateway delivers what is new, or says ``restarted``.
     """
 
-    __slots__ = (
-        "_at",
-        "_comparing",
-        "_delta_at",
-        "_delta_n",
-        "_items",
-        "_open",
-        "_parts",
-        "ending",
-        "marks",
-        "n",
-        "prefix",
-    )
+    __slots__ = ("_at", "_comparing", "_parts", "ending", "marks", "prefix")
 
     def __init__(self, n: int = 0, marks: Marks | None = None, *, prefix: str = "", replaces: bool = False) -> None:
-        self.n = n
+        super().__init__(n)
         self.marks = marks or Marks()
         self.prefix = prefix
         self.ending = False
         self._comparing = replaces
         self._at = 0
         self._parts: list[str] = []
-        self._items: list[Event] = []
-        self._open: list[str] = []
-        self._delta_n = 0
-        self._delta_at = 0
         if replaces:
             self._items.append(Snapshot(n, self.marks, None))
 
@@ -119,20 +140,6 @@ class Output:
         self._open.clear()
         self._items.append(self.snapshot())
 
-    def take(self) -> tuple[Event, ...]:
-        """Items to send, in order of their numbers; each is given once."""
-        if self._items:
-            self._close_delta()
-            items = tuple(self._items)
-            self._items.clear()
-            return items
-        if self._open:
-            parts = self._open
-            text = parts[0] if len(parts) == 1 else "".join(parts)
-            parts.clear()
-            return (Delta(self._delta_n, self._delta_at, text),)
-        return ()
-
     def snapshot(self) -> Snapshot:
         """All items up to now in one. Items not yet taken are in it: take them first, or send it instead of them."""
         text = None if self._comparing or not self._at else self.text
@@ -149,12 +156,3 @@ class Output:
         self._comparing = False
         self.n += 1
         self._items.append(self.snapshot())
-
-    def _number(self, item: Event) -> None:
-        self._items.append(item)
-        self.n += 1
-
-    def _close_delta(self) -> None:
-        if self._open:
-            self._items.append(Delta(self._delta_n, self._delta_at, "".join(self._open)))
-            self._open.clear()

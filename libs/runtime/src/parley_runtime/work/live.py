@@ -65,10 +65,59 @@ class Lease:
             await delivery.reject()
 
 
-class LiveRun(Generic[J]):
+class Supervised:
+    """Work of a handler that can be ended from outside."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.leaving = False
+        """The handler has returned; what ends the run is being published."""
+        self.end: End | None = None
+        self.ended_at = 0.0
+        self._clock = clock
+        self._task: asyncio.Task[Any] | None = None
+
+    async def supervise(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` so that :meth:`stop` cancels it and nothing else.
+
+        Raises:
+            RunEnded: it was stopped, and has returned.
+        """
+        task = self._task = asyncio.get_running_loop().create_task(work)
+        if self.end is not None:
+            task.cancel()
+        try:
+            result: T = await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if self.end is None or (current is not None and current.cancelling()):
+                raise
+            raise RunEnded from None
+        except Exception:
+            if self.end is not None:
+                raise RunEnded from None
+            raise
+        finally:
+            self._task = None
+        if self.end is not None:
+            raise RunEnded
+        return result
+
+    def stop(self, end: End) -> bool:
+        """End the run: nothing more of it is sent, its handler is cancelled. False where it is past that."""
+        if self.end is not None or self.leaving:
+            return False
+        self.end = end
+        self.ended_at = self._clock.monotonic()
+        if self._task is not None:
+            self._task.cancel()
+        return True
+
+
+class LiveRun(Supervised, Generic[J]):
     """Implements ``stage.Run``. Until :meth:`begin` it is only a delivered job; then it has a fence and speaks."""
 
     def __init__(self, job: J, delivery: Delivery, *, stage: str, first: bool, sink: EventSink, clock: Clock) -> None:
+        super().__init__(clock)
         self.stage = stage
         self.first = first
         self.lease = Lease(delivery)
@@ -77,16 +126,11 @@ class LiveRun(Generic[J]):
         self.claimed = False
         self.repeated = False
         """An earlier run may have spoken: gateways are asked what they have delivered."""
-        self.leaving = False
-        """Its handler has returned; what ends the run is being published."""
-        self.end: End | None = None
-        self.ended_at = 0.0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.output = Output(job.n, job.marks)
         self.feed = Feed(job.key, job.fence, self.output, job.reply_to)
         self._job = job
         self._sink = sink
-        self._clock = clock
         self.wait_ms = max(0.0, clock.wall() - job.sent_at) * 1000 if job.sent_at else 0.0
         self.first_at = 0.0
         self.seated = False
@@ -95,7 +139,6 @@ class LiveRun(Generic[J]):
         """It may speak: where its fence is above 1, gateways have been told so and had time to answer."""
         self.pieces = 0
         """Pieces of text that its handler has made: tokens, where an engine streams one at a time."""
-        self._task: asyncio.Task[Any] | None = None
 
     @property
     def job(self) -> J:
@@ -163,42 +206,6 @@ class LiveRun(Generic[J]):
         self.feed.fence = fence
         self.output.refence()
         self._sink.touch(self.feed, urgent=True)
-
-    async def supervise(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run ``work`` so that :meth:`stop` cancels it and nothing else.
-
-        Raises:
-            RunEnded: it was stopped, and has returned.
-        """
-        task = self._task = asyncio.get_running_loop().create_task(work)
-        if self.end is not None:
-            task.cancel()
-        try:
-            result: T = await task
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if self.end is None or (current is not None and current.cancelling()):
-                raise
-            raise RunEnded from None
-        except Exception:
-            if self.end is not None:
-                raise RunEnded from None
-            raise
-        finally:
-            self._task = None
-        if self.end is not None:
-            raise RunEnded
-        return result
-
-    def stop(self, end: End) -> bool:
-        """End the run: nothing more of it is sent, its handler is cancelled. False where it is past that."""
-        if self.end is not None or self.leaving:
-            return False
-        self.end = end
-        self.ended_at = self._clock.monotonic()
-        if self._task is not None:
-            self._task.cancel()
-        return True
 
     def _write(self, text: str) -> None:
         if self.end is not None:

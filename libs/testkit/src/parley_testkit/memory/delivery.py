@@ -81,7 +81,7 @@ class MemoryDelivery:
         self.headers = {key: value for key, value in stored.headers.items() if not key.startswith("x-")}
         self.redelivered = stored.redelivered
         self.death = stored.death
-        self.delivery_count = stored.count if lane.queue.quorum and stored.count else None
+        self.delivery_count = stored.count if lane.queue.rules.quorum and stored.count else None
 
     @property
     def queue(self) -> str:

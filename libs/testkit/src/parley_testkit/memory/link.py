@@ -124,6 +124,38 @@ class MemorySubscription:
             _log.exception("on_ready failed")
 
 
+class Condition:
+    """Where a link stands. ``epoch`` counts lost connections."""
+
+    def __init__(self) -> None:
+        self.state = LinkState.CONNECTING
+        self.epoch = 0
+        self.watchers: list[OnState] = []
+        self._changed = asyncio.Event()
+
+    def enter(self, state: LinkState, reason: str) -> None:
+        """Tell watchers, if it is another state."""
+        if state is self.state:
+            return
+        self.state = state
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for watcher in self.watchers:
+            watcher(state, reason)
+
+    async def until_writable(self) -> None:
+        """Raises Unavailable where the link is closed."""
+        while self.state is not LinkState.UP:
+            if self.state is LinkState.CLOSED:
+                raise Unavailable("the link is closed")
+            await self._changed.wait()
+
+    async def until_lost(self, epoch: int) -> None:
+        """Until the connection of ``epoch`` is lost."""
+        while self.epoch == epoch:
+            await self._changed.wait()
+
+
 class MemoryLink:
     """Implements :class:`parley_runtime.ports.Link`. Deadlines run on the loop's clock."""
 
@@ -131,11 +163,8 @@ class MemoryLink:
         self.purpose = purpose
         self.connected = asyncio.Event()
         self._wire = wire
-        self._state = LinkState.CONNECTING
-        self._changed = asyncio.Event()
-        self._watchers: list[OnState] = []
+        self._condition = Condition()
         self._subscriptions: list[MemorySubscription] = []
-        self._epoch = 0
 
     @property
     def server(self) -> Server:
@@ -143,10 +172,10 @@ class MemoryLink:
 
     @property
     def state(self) -> LinkState:
-        return self._state
+        return self._condition.state
 
     def watch(self, on_state: OnState) -> None:
-        self._watchers.append(on_state)
+        self._condition.watchers.append(on_state)
 
     async def publish(
         self, exchange: str, key: str, message: Message, *, timeout_s: float = 5.0, mandatory: bool = True
@@ -155,8 +184,8 @@ class MemoryLink:
         epoch = None
         try:
             async with asyncio.timeout(timeout_s):
-                await self._until_writable()
-                epoch = self._epoch
+                await self._condition.until_writable()
+                epoch = self._condition.epoch
                 await self._confirmed(epoch, exchange, key, message, mandatory=mandatory)
         except TimeoutError:
             if epoch is None:
@@ -165,9 +194,9 @@ class MemoryLink:
 
     async def _confirmed(self, epoch: int, exchange: str, key: str, message: Message, *, mandatory: bool) -> None:
         if self._wire.blocked:
-            self._enter(LinkState.BLOCKED, "memory alarm")
+            self._condition.enter(LinkState.BLOCKED, "memory alarm")
         sent = self._wire.read(exchange, key, message, mandatory=mandatory)
-        lost = asyncio.ensure_future(self._until_lost(epoch))
+        lost = asyncio.ensure_future(self._condition.until_lost(epoch))
         try:
             # Written is written: a caller that is cancelled now does not stop the broker from taking the message.
             await asyncio.wait({sent, lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -178,16 +207,6 @@ class MemoryLink:
             raise OutcomeUnknown("the connection was lost before the confirm")
         finally:
             lost.cancel()
-
-    async def _until_writable(self) -> None:
-        while self._state is not LinkState.UP:
-            if self._state is LinkState.CLOSED:
-                raise Unavailable("the link is closed")
-            await self._changed.wait()
-
-    async def _until_lost(self, epoch: int) -> None:
-        while self._epoch == epoch:
-            await self._changed.wait()
 
     async def subscribe(
         self,
@@ -222,44 +241,35 @@ class MemoryLink:
 
     def connect(self) -> None:
         """Declare the topology and come up; nothing if up or closed. Raises ConfigError."""
-        if self._state is not LinkState.CONNECTING:
+        if self.state is not LinkState.CONNECTING:
             return
         for exchange in self._wire.topology.exchanges:
             self.server.declare_exchange(exchange)
         for queue in self._wire.topology.queues:
             self.server.declare_queue(queue)
-        self._enter(LinkState.UP, "connected")
+        self._condition.enter(LinkState.UP, "connected")
         self.connected.set()
 
     def cut(self) -> None:
         """Lose the connection."""
-        if self._state is LinkState.CLOSED:
+        if self.state is LinkState.CLOSED:
             return
         self._sever()
-        self._enter(LinkState.CONNECTING, "the connection was lost")
+        self._condition.enter(LinkState.CONNECTING, "the connection was lost")
 
     def drop(self) -> None:
         """Lose the connection for good, without a goodbye."""
         self._sever()
         for subscription in self._subscriptions:
             subscription.end()
-        self._enter(LinkState.CLOSED, "closed")
+        self._condition.enter(LinkState.CLOSED, "closed")
 
     def _sever(self) -> None:
         self.connected.clear()
-        self._epoch += 1
+        self._condition.epoch += 1
         for subscription in self._subscriptions:
             subscription.cut()
 
     def unblock(self) -> None:
-        if self._state is LinkState.BLOCKED:
-            self._enter(LinkState.UP, "unblocked")
-
-    def _enter(self, state: LinkState, reason: str) -> None:
-        if state is self._state:
-            return
-        self._state = state
-        self._changed.set()
-        self._changed = asyncio.Event()
-        for watcher in self._watchers:
-            watcher(state, reason)
+        if self.state is LinkState.BLOCKED:
+            self._condition.enter(LinkState.UP, "unblocked")

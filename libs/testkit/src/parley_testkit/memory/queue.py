@@ -39,6 +39,41 @@ class Consumer(Protocol):
         ...
 
 
+class Rules:
+    """A queue's arguments, read."""
+
+    def __init__(self, spec: QueueSpec) -> None:
+        arguments: dict[str, Any] = dict(spec.arguments)
+        self.quorum = arguments.get("x-queue-type") == "quorum"
+        self.max_length: int | None = arguments.get("x-max-length")
+        self.refuses = arguments.get("x-overflow") == "reject-publish"
+        self.delivery_limit: int | None = arguments.get("x-delivery-limit") if self.quorum else None
+        self.ttl_s = _seconds(arguments.get("x-message-ttl"))
+        self.unused_s = _seconds(arguments.get("x-expires"))
+
+    def over(self, length: int) -> bool:
+        """Whether a queue of ``length`` holds more than it may."""
+        return self.max_length is not None and length > self.max_length
+
+
+class Alarm:
+    """One timer that is set anew, or stopped."""
+
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, when: float, then: Callable[[], object]) -> None:
+        """Call ``then`` at ``when`` (loop time), and at no time set before."""
+        self.stop()
+        self._handle = asyncio.get_running_loop().call_at(when, then)
+
+    def stop(self) -> None:
+        """It does not go off."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
 DeadLetter = Callable[["MemoryQueue", Stored, str], None]
 Expired = Callable[["MemoryQueue"], None]
 
@@ -48,34 +83,27 @@ class MemoryQueue:
 
     def __init__(self, spec: QueueSpec, dead_letter: DeadLetter, expired: Expired) -> None:
         self.spec = spec
+        self.rules = Rules(spec)
         self.ready: deque[Stored] = deque()
         self.consumers: deque[Consumer] = deque()
         self._dead_letter, self._expired = dead_letter, expired
         self._loop = asyncio.get_running_loop()
         self._pumping: asyncio.Handle | None = None
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._head_alarm = Alarm()
+        self._unused_alarm = Alarm()
         self.touch()
-
-    @property
-    def quorum(self) -> bool:
-        return bool(self._argument("x-queue-type") == "quorum")
 
     @property
     def full(self) -> bool:
         """True if a publish would be refused."""
-        limit: int | None = self._argument("x-max-length")
-        refuses: bool = self._argument("x-overflow") == "reject-publish"
-        return limit is not None and len(self.ready) >= limit and refuses
+        return self.rules.refuses and self.rules.over(len(self.ready) + 1)
 
     def put(self, stored: Stored, expires_s: float | None) -> None:
         """Append; the shorter of the message's and the queue's time to live counts, in this queue only."""
-        ttl = self._argument("x-message-ttl")
-        lives = [s for s in (expires_s, None if ttl is None else ttl / 1000) if s is not None]
+        lives = [s for s in (expires_s, self.rules.ttl_s) if s is not None]
         stored.expires_at = self._loop.time() + min(lives) if lives else None
         self.ready.append(stored)
-        limit = self._argument("x-max-length")
-        while limit is not None and len(self.ready) > limit and self._argument("x-overflow") != "reject-publish":
+        while not self.rules.refuses and self.rules.over(len(self.ready)):
             self._dead_letter(self, self.ready.popleft(), "maxlen")
         self.stir()
 
@@ -84,15 +112,15 @@ class MemoryQueue:
         queue (RabbitMQ does that or the opposite; this is the harder case). A quorum queue counts, and parks what is
         over its delivery limit.
         """
-        limit = self._argument("x-delivery-limit")
+        limit = self.rules.delivery_limit
         for stored in returned:
             stored.redelivered = True
             stored.count += 1
-            if self.quorum and limit is not None and stored.count > limit:
+            if limit is not None and stored.count > limit:
                 self._dead_letter(self, stored, "delivery_limit")
             else:
                 self.ready.append(stored)
-        if not self.quorum:
+        if not self.rules.quorum:
             self.ready = deque(sorted(self.ready, key=lambda stored: stored.arrival))
         self.stir()
 
@@ -102,7 +130,7 @@ class MemoryQueue:
 
     def attach(self, consumer: Consumer) -> None:
         self.consumers.append(consumer)
-        self._stop_idle_timer()
+        self._unused_alarm.stop()
         self.stir()
 
     def detach(self, consumer: Consumer) -> None:
@@ -112,24 +140,23 @@ class MemoryQueue:
 
     def touch(self) -> None:
         """Start the time after which an unused queue goes."""
-        self._stop_idle_timer()
-        expires = self._argument("x-expires")
-        if expires is not None and not self.consumers:
-            self._idle_timer = self._loop.call_later(expires / 1000, self._expired, self)
+        self._unused_alarm.stop()
+        if self.rules.unused_s is not None and not self.consumers:
+            self._unused_alarm.set(self._loop.time() + self.rules.unused_s, lambda: self._expired(self))
 
     def forget_transient(self) -> None:
         """What a broker restart does; a quorum queue keeps everything."""
-        if not self.quorum:
+        if not self.rules.quorum:
             self.ready = deque(stored for stored in self.ready if stored.durable)
         self.stir()
 
     def end(self) -> None:
         """The queue is deleted, with what is in it."""
         self.ready.clear()
-        self._stop_idle_timer()
-        for handle in (self._pumping, self._head_timer):
-            if handle is not None:
-                handle.cancel()
+        self._unused_alarm.stop()
+        self._head_alarm.stop()
+        if self._pumping is not None:
+            self._pumping.cancel()
         for consumer in tuple(self.consumers):
             consumer.ended()
         self.consumers.clear()
@@ -159,20 +186,14 @@ class MemoryQueue:
 
     def _drop_expired(self) -> None:
         """Only the head expires: a message behind one that lives longer waits, as in RabbitMQ."""
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        self._head_alarm.stop()
         while self.ready and self.ready[0].expires_at is not None:
             when = self.ready[0].expires_at
             if when > self._loop.time():
-                self._head_timer = self._loop.call_at(when, self.stir)
+                self._head_alarm.set(when, self.stir)
                 return
             self._dead_letter(self, self.ready.popleft(), "expired")
 
-    def _stop_idle_timer(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
 
-    def _argument(self, name: str) -> Any:
-        return self.spec.arguments.get(name)
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
