@@ -16,6 +16,7 @@ from parley_gateway.core import effects as fx
 from parley_gateway.core import flow
 from parley_gateway.core.entry import Check, Entry, Phase, Request
 from parley_gateway.core.session import Session
+from parley_gateway.core.told import Told
 from parley_gateway.core.turn import HOLD_S, TERMINAL_HOLD_S, Turn, Verdict
 from parley_gateway.core.view import View
 from parley_gateway.core.watch import SILENCE_S
@@ -47,7 +48,7 @@ _TURN_NAMED = frozenset(
         *("closed", "terminal", "held"),
     )
 )
-TURN_REST = tuple(slot for slot in Turn.__slots__ if slot not in _TURN_NAMED)
+TURN_REST = tuple(slot for slot in (*Told.__slots__, *Turn.__slots__) if slot not in _TURN_NAMED)
 _DELIVERED = (Verdict.EXTENDED, Verdict.MARKED, Verdict.REPLACED)
 
 

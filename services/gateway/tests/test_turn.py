@@ -2,7 +2,8 @@
 
 import pytest
 
-from parley_gateway.core.turn import HOLD_S, MAX_MARKS, TERMINAL_HOLD_S, Turn, Verdict
+from parley_gateway.core.told import MAX_MARKS
+from parley_gateway.core.turn import HOLD_S, TERMINAL_HOLD_S, Turn, Verdict
 from parley_protocol.events import Delta, Marks, Retrieval, Snapshot, Status, Terminal, Transcript, TurnStatus
 from parley_protocol.ids import TurnKey
 

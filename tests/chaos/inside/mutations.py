@@ -99,7 +99,7 @@ def _no_begin(on: On) -> None:
 
 
 def _no_repetition(on: On) -> None:
-    from parley_gateway.core.turn import Turn
+    from parley_gateway.core.told import Told
     from parley_runtime.work.asks import Asks
 
     def begin(original: Any) -> Any:
@@ -119,7 +119,7 @@ def _no_repetition(on: On) -> None:
         return replaced
 
     wrap(Asks, "begin", ("self", "key", "fence"), begin)
-    wrap(Turn, "_say", ("self", "text"), say)
+    wrap(Told, "_say", ("self", "text"), say)
 
 
 def _no_watch(on: On) -> None:
@@ -209,7 +209,7 @@ def _accept_before_confirm(on: On) -> None:
 def _no_session_order(on: On) -> None:
     from parley_gateway.core.effects import Publish
     from parley_gateway.core.entry import Phase
-    from parley_gateway.core.session import Session
+    from parley_gateway.core.order import Order
 
     def make(original: Any) -> Any:
         def advance(self: Any) -> list[Any]:
@@ -223,7 +223,7 @@ def _no_session_order(on: On) -> None:
 
         return advance
 
-    wrap(Session, "advance", ("self",), make)
+    wrap(Order, "advance", ("self",), make)
 
 
 def _no_fence_at_gateway(on: On) -> None:

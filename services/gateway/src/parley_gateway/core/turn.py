@@ -1,17 +1,14 @@
 """Which events of workers count: rules 1 to 6 of the turn protocol, for one turn at one gateway.
 
-``fence`` is the highest run known to have begun, ``n`` the item expected next, ``text`` the answer. Runs are compared
-by fence with ``<`` only. The text grows, or is replaced as a whole with ``restarts`` counted up; views write it to
-sockets by a cursor, so nothing is queued per socket. A later run that has said a beginning of the text takes none of it
-back: the rest stands until that run says something else, or its terminal does.
+``fence`` is the highest run known to have begun, ``n`` the item expected next. Runs are compared by fence with ``<``
+only. What counts becomes part of what sockets are told, see ``told``.
 """
 
 import enum
 
-import msgspec
-
+from parley_gateway.core.told import Item, Told
 from parley_protocol.client import Latency
-from parley_protocol.events import Delta, Event, Marks, Refusal, Retrieval, Snapshot, Status, Terminal, Transcript
+from parley_protocol.events import Delta, Event, Refusal, Snapshot, Terminal
 from parley_protocol.ids import TurnKey
 
 HOLD_S = 0.05
@@ -20,11 +17,6 @@ TERMINAL_HOLD_S = 0.2
 """How long a terminal waits for the last items of its run."""
 MAX_HELD = 512
 """Items held for one turn; beyond it the turn is watched instead."""
-MAX_MARKS = 64
-"""Marks kept for views that are behind; beyond it the superseded ones of a kind are forgotten."""
-
-Mark = Status | Transcript | Retrieval
-Item = Mark | Delta
 
 
 class Verdict(enum.StrEnum):
@@ -49,51 +41,15 @@ class Verdict(enum.StrEnum):
     FINISHED = "finished"
 
 
-class Marked(msgspec.Struct, frozen=True):
-    """A mark as delivered: after ``at`` code points of the text with ``restarts`` restarts."""
+class Turn(Told):
+    """One turn's acceptance, and what it has let through."""
 
-    rev: int
-    restarts: int
-    at: int
-    fence: int
-    mark: Mark
-
-
-class Turn:
-    """One turn's acceptance. ``known`` is False while a gateway follows a turn whose text it has not been told."""
-
-    __slots__ = (
-        "closed",
-        "fence",
-        "frozen",
-        "held",
-        "hold_until",
-        "key",
-        "known",
-        "last",
-        "latency",
-        "marks",
-        "n",
-        "restarts",
-        "rev",
-        "said",
-        "terminal",
-        "text",
-        "waits",
-    )
+    __slots__ = ("closed", "frozen", "held", "hold_until", "key", "latency", "n", "terminal", "waits")
 
     def __init__(self, key: TurnKey, *, fence: int = 1, known: bool = True) -> None:
+        super().__init__(fence, known=known)
         self.key = key
-        self.fence = fence
         self.n = 0
-        self.text = ""
-        self.said: int | None = None
-        """While a later run repeats the text: how many code points of it that run has said. None: all of it."""
-        self.known = known
-        self.restarts = 0
-        self.rev = 0
-        self.marks: list[Marked] = []
-        self.last = Marks()
         self.frozen = False
         self.closed = False
         self.terminal: Terminal | None = None
@@ -105,19 +61,20 @@ class Turn:
 
     def extend(self, fence: int, item: Delta) -> bool:
         """The hot path: True where the delta is exactly the one expected and was appended."""
+        n, text = item.n, self.text
         if (
-            item.n == self.n
+            n == self.n
             and fence == self.fence
-            and item.at == len(self.text)
+            and item.at == len(text)
             and not self.frozen
             and self.known
             and not self.held
             and self.terminal is None
             and self.said is None
         ):
-            self.n += 1
+            self.n = n + 1
             # A string that only a local name refers to grows in place; an attribute's is copied for every delta.
-            text, self.text = self.text, ""
+            self.text = ""
             text += item.text
             self.text = text
             return True
@@ -258,64 +215,3 @@ class Turn:
             self.held = None
             if self.terminal is None:
                 self.hold_until = 0.0
-
-    def _fits(self, item: Item) -> bool:
-        return not isinstance(item, Delta) or item.at == (len(self.text) if self.said is None else self.said)
-
-    def _say(self, text: str) -> None:
-        """A run has said ``text`` so far. One that was not told in time what had been delivered says it once more:
-        nothing of that is taken back while it repeats it.
-        """
-        repeats = self.known and len(text) < len(self.text) and self.text.startswith(text)
-        self.said = len(text) if repeats else None
-        if not repeats:
-            self._replace(text)
-
-    def _replace(self, text: str) -> None:
-        """Continue where ``text`` begins with what is known, else start anew. Views check an unknown beginning."""
-        if self.known and not text.startswith(self.text):
-            self.restarts += 1
-        self.text = text
-
-    def _mark_all(self, marks: Marks, end: int, *, spoken: bool) -> None:
-        """Deliver those that differ from the last of their kind, in their order. ``end`` is the number after the last
-        item. Once there is text, the last status came right after the retrieval, which carries its own number: a client
-        that has read on from there has seen it. A retrieval that is the last item came after the last status.
-        """
-        last, found = self.last, marks.retrieval
-        n = found.n + 1 if spoken and found is not None else max(0, end - 1)
-        if marks.transcript and marks.transcript != last.transcript:
-            self._mark(Transcript(n, marks.transcript, final=True))
-        if found is not None and found.n == end - 1:
-            self._mark_status(max(0, found.n - 1), marks.status)
-        if found is not None and not _same(found, last.retrieval):
-            self._mark(found)
-        self._mark_status(n, marks.status)
-
-    def _mark_status(self, n: int, stage: str) -> None:
-        if stage and stage != self.last.status:
-            self._mark(Status(n, stage))
-
-    def _mark(self, mark: Mark) -> None:
-        match mark:
-            case Status():
-                self.last = msgspec.structs.replace(self.last, status=mark.stage)
-            case Transcript():
-                self.last = msgspec.structs.replace(self.last, transcript=mark.text)
-            case Retrieval():
-                self.last = msgspec.structs.replace(self.last, retrieval=mark)
-        self.rev += 1
-        self.marks.append(Marked(self.rev, self.restarts, len(self.text), self.fence, mark))
-        if len(self.marks) > MAX_MARKS:
-            self.marks = _latest(self.marks)
-
-
-def _same(one: Retrieval, other: Retrieval | None) -> bool:
-    """Whether two marks say the same, whatever their numbers."""
-    return other is not None and msgspec.structs.replace(one, n=other.n) == other
-
-
-def _latest(marks: list[Marked]) -> list[Marked]:
-    """The last of each kind, in order."""
-    kinds = {type(marked.mark): marked for marked in marks}
-    return sorted(kinds.values(), key=lambda marked: marked.rev)

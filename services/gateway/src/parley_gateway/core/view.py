@@ -8,7 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from parley_gateway.core.turn import Mark, Marked, Turn
+from parley_gateway.core.told import Mark, Marked
+from parley_gateway.core.turn import Turn
 from parley_protocol.client import (
     AnswerDelta,
     Done,
