@@ -20,6 +20,7 @@ from parley_gateway.config import (
     ContactSettings,
     GatewaySettings,
     LimitSettings,
+    ReviewSettings,
     ServerSettings,
     TurnSettings,
     TutorSettings,
@@ -247,6 +248,7 @@ class House:
         turns: TurnSettings | None = None,
         access: AccessSettings | None = None,
         contact: ContactSettings | None = None,
+        reviews: ReviewSettings | None = None,
         tutor: TutorSettings | None = None,
         **server: Any,
     ) -> Gateway:
@@ -258,6 +260,7 @@ class House:
             turns=turns or TurnSettings(),
             access=access or AccessSettings(),
             contact=contact or ContactSettings(),
+            reviews=reviews or ReviewSettings(),
             tutor=tutor or TutorSettings(),
         )
         process = Process("gateway", common)

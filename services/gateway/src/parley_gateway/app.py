@@ -33,6 +33,7 @@ from parley_gateway.outbox import Flusher
 from parley_gateway.pulse import Pulse
 from parley_gateway.readiness import Readiness
 from parley_gateway.registry import Registry
+from parley_gateway.reviews import ReviewDesk
 from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
 from parley_gateway.tutoring import TutorDesk
@@ -132,6 +133,7 @@ async def connected(process: Process, settings: GatewaySettings, broker: Broker,
         stack.push_async_callback(hub.contact.close)
         stack.push_async_callback(hub.tutors.close)
         stack.push_async_callback(hub.engine.close)
+        stack.push_async_callback(hub.reviews.close)
         stack.push_async_callback(_end_tasks, hub)
         fanin = FanIn(hub.dispatch, hub.registry, hub.calls, control, process.clock, prefetch=settings.turns.prefetch)
         Hearing(hub.dispatch, hub.registry, control)
@@ -218,6 +220,7 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         ),
         tutors=TutorDesk(store, control=control, clock=process.clock, secret=secret, settings=settings.tutor),
         engine=EngineClient(settings.tutor),
+        reviews=ReviewDesk(store.reviews, control, process.clock, poll_s=settings.reviews.poll_s),
         auth=Authenticator(settings.access, development_secret(installed)),
         sessions=SessionIds(secret),
         flusher=Flusher(),

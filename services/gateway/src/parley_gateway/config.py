@@ -325,6 +325,26 @@ class TutorSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewSettings:
+    """Contract review."""
+
+    queued: int = setting(
+        "PARLEY_REVIEW_QUEUED",
+        100,
+        "Reviews of all tenants that have not ended; further ones are refused with 503",
+        unit="reviews",
+        minimum=1,
+    )
+    poll_s: float = setting(
+        "PARLEY_REVIEW_POLL_S",
+        2.0,
+        "Time between looks at a review that sockets watch, for news that was lost",
+        unit="seconds",
+        minimum=0.05,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """Everything a gateway reads from its environment."""
 
@@ -337,3 +357,4 @@ class GatewaySettings:
     asr: AsrSettings = field(default_factory=AsrSettings)
     contact: ContactSettings = field(default_factory=ContactSettings)
     tutor: TutorSettings = field(default_factory=TutorSettings)
+    reviews: ReviewSettings = field(default_factory=ReviewSettings)

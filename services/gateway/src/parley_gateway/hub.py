@@ -19,6 +19,7 @@ from parley_gateway.limits import Addresses
 from parley_gateway.outbox import Flusher
 from parley_gateway.readiness import Readiness
 from parley_gateway.registry import Registry
+from parley_gateway.reviews import ReviewDesk
 from parley_gateway.tutoring import TutorDesk
 from parley_protocol.client import Limits
 from parley_runtime.control import ControlPlane
@@ -49,6 +50,7 @@ class Hub:
     contact: ContactDesk
     tutors: TutorDesk
     engine: EngineClient
+    reviews: ReviewDesk
     auth: Authenticator
     sessions: SessionIds
     flusher: Flusher

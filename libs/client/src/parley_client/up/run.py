@@ -13,7 +13,7 @@ import httpx
 from parley_client.api import DEFAULT_URL, Api
 from parley_client.errors import ClientError
 from parley_client.tokens import make_token
-from parley_client.up import health, lock, plan, sample
+from parley_client.up import health, lock, plan, sample, sample_review
 from parley_client.up.broker import BrokerSettings, choose
 from parley_client.up.errors import UpError
 from parley_client.up.report import Report
@@ -112,6 +112,7 @@ async def _work(
         lock.describe(held, lock.Holder(os.getpid(), settings.address))
         if settings.sample:
             await _load_sample(settings, report)
+            await _load_review(settings, report)
         chosen = await health.engines(client, [service.health for service in services])
         _greet(settings, report, chosen)
 
@@ -135,7 +136,7 @@ def _greet(settings: UpSettings, report: Report, engines: list[health.Engine]) -
 def _token(env: Mapping[str, str]) -> str | None:
     """The token that is given, else one made with the gateways' secret where they have one."""
     given = env.get("PARLEY_TOKEN")
-    return given or (make_token(env, "parley-up") if env.get("PARLEY_AUTH_SECRET") else None)
+    return given or (make_token(env, "parley-up", owner=True) if env.get("PARLEY_AUTH_SECRET") else None)
 
 
 def _trusted(settings: UpSettings) -> ssl.SSLContext | None:
@@ -166,3 +167,18 @@ async def _load_sample(settings: UpSettings, report: Report) -> None:
         failed = [str(error)]
     for why in failed:
         report.warn(f"the sample is not complete: {why}")
+
+
+async def _load_review(settings: UpSettings, report: Report) -> None:
+    """As :func:`_load_sample`."""
+    failed: list[str] = []
+    try:
+        with report.step("sample review") as step:
+            async with Api(settings.address, token=_token(settings.env), trusted=_trusted(settings)) as api:
+                done = await sample_review.load(api, settings.root)
+            failed = [f"{path}: {why}" for path, why in done.failed]
+            step.done = f"sample review: task {sample_review.TASK} by the rules in {sample_review.BASE}"
+    except (ClientError, OSError) as error:
+        failed = [str(error)]
+    for why in failed:
+        report.warn(f"the sample review is not complete: {why}")

@@ -115,6 +115,7 @@ READINGS = _metric("parley_readings_total", "counter", "Readings brought in, by 
 ROUTES = _metric("parley_routes_total", "counter", "Questions by route.", ("route",))
 FORGOTTEN = _metric("parley_forgotten_total", "counter", "Rows removed for their age, by table.", ("table",))
 REVIEWS = _metric("parley_reviews_total", "counter", "Contract reviews by what became of them.", ("outcome",))
+REVIEWS_WATCHED = _metric("parley_reviews_watched", "gauge", "Reviews that sockets of this gateway watch.")
 REVIEW_CLAUSES = _metric("parley_review_clauses_total", "counter", "Clauses of reviews by outcome.", ("outcome",))
 REVIEW_FALLBACKS = _metric(
     "parley_review_fallbacks_total", "counter", "Clauses that another assessor than the chosen one judged.", ("chosen",)

@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute
 
-from parley_gateway.api import chat, contact, health, knowledge, page, readings, sessions, status, tutors
+from parley_gateway.api import chat, contact, health, knowledge, page, readings, reviews, sessions, status, tutors
 from parley_gateway.hub import Hub
 
 
@@ -16,6 +16,7 @@ def routes(hub: Hub) -> list[BaseRoute]:
         *readings.routes(hub),
         *sessions.routes(hub),
         *tutors.routes(hub),
+        *reviews.routes(hub),
         *status.routes(hub),
         *page.routes(),
     ]

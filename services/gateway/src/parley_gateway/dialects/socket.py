@@ -1,7 +1,7 @@
 """A documented dialect on a socket: the shell that is the same for all of them.
 
 A client may send before it has read anything: its frames are handled after the greeting, in order. Close codes are the
-standard ones: 1001 this gateway goes away, 1008 refused, 1009 far too large, 1013 slow.
+standard ones: 1001 this gateway goes away, 1008 refused, 1009 far too large, 1013 slow, or to be tried later.
 """
 
 import asyncio
@@ -190,7 +190,9 @@ class DialectEndpoint:
             counter(names.FRAME_ERRORS).labels(dialect.name, error.code.value).inc()
             log.info("socket refused", dialect=dialect.name, code=error.code.value)
             socket.send("error", dialect.error(error))
-            socket.close(POLICY, error.code.value)
+            socket.outbox.flush()
+            later = error.code in (FaultCode.UNAVAILABLE, FaultCode.OVERLOADED)
+            socket.close(SLOW if later else POLICY, error.code.value)
             return
         log.info("socket opened", dialect=dialect.name, socket=socket.label)
         socket.speaker.greet()
