@@ -21,6 +21,7 @@ GAP = 80
 """Code points between two parts."""
 
 _STOP = r"[。;!?]|\.\s"
+_END = re.compile(_STOP)
 _OBJECT = (
     r"(?<![给向对与使赔])(?<!\bto )(?<!\bto the )(?<!against the )(?<!\bof the )(?<!\bby the )(?<!\bfor the )"
     r"(?<!from the )"
@@ -86,6 +87,11 @@ def normal(text: str) -> str:
     folded = unicodedata.normalize("NFKC", re.sub(r"\n[ \t\u3000]*\n\s*", "。", text)).lower()
     folded = re.sub(r"\bper\s?cent\b|\bpercent\b", "%", _HAN_SHARE.sub(_figure, folded))
     return _WIDE_BREAK.sub("", re.sub(r"\s+", " ", folded))
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a clause, each through :func:`normal`. No pattern reaches beyond one."""
+    return [part for part in _END.split(normal(text)) if part.strip()]
 
 
 def compiled(text: str, facts: Facts) -> tuple[Pattern, ...]:

@@ -13,6 +13,8 @@ whom, when it is none, and why:
     - 除外：故意；重大过失
     - 买方理由：……
 
+What ``Unless`` names makes a risk none in its own sentence only.
+
 How patterns are written: ``patterns``. Passages without such lines are no rules for this assessor.
 """
 
@@ -25,7 +27,7 @@ from parley_protocol.events import Source
 from parley_protocol.reviews import Risk, Verdict
 from parley_rag.review.assessor import Brief, cited
 from parley_rag.review.parties import Facts, Side
-from parley_rag.review.patterns import Pattern, compiled, normal
+from parley_rag.review.patterns import Pattern, compiled, normal, sentences
 
 NAME = "playbook"
 _LINE = re.compile(r"^[ \t]*[-*•]?[ \t]*([^:：\n]{1,40})[:：][ \t]*(.+)$", re.MULTILINE)
@@ -59,12 +61,18 @@ class Rule:
 
     def judge(self, clause: str, side: Side | None) -> tuple[Side | None, Risk] | None:
         """(whose risk, how large) of ``clause`` for ``side`` (None: for either); None where the rule is kept."""
-        text = normal(clause)
+        whole = normal(clause)
         for signal in self.signals:
-            concerns = side is None or signal.side is None or signal.side is side
-            if concerns and any(pattern.found(text) for pattern in signal.patterns):
-                return None if any(pattern.found(text) for pattern in self.unless) else (signal.side, signal.risk)
+            if side is not None and signal.side not in (None, side):
+                continue
+            hits = [pattern for pattern in signal.patterns if pattern.found(whole)]  # most clauses end here
+            if hits and any(self._offends(text, hits) for text in sentences(clause)):
+                return signal.side, signal.risk
         return None
+
+    def _offends(self, sentence: str, patterns: Sequence[Pattern]) -> bool:
+        found = any(pattern.found(sentence) for pattern in patterns)
+        return found and not any(pattern.found(sentence) for pattern in self.unless)
 
     def reason(self, side: Side | None) -> str:
         """In the words of the playbook."""
@@ -78,7 +86,7 @@ class PlaybookAssessor:
     name = NAME
 
     async def assess(self, clause: str, rules: Sequence[Source], brief: Brief) -> tuple[Verdict, ...]:
-        """See ``Assessor``. About a millisecond, on the loop."""
+        """See ``Assessor``. A millisecond for a usual clause and seven for a page, on the loop."""
         found: dict[str, Verdict] = {}
         for source in rules:
             rule = _cached(source.text, tuple(sorted(brief.facts.parties.items())))
