@@ -52,14 +52,18 @@ def told(seen: Seen, frame: Any, row: TurnRow | None) -> tuple[Seen, str]:
 
 
 def _at_the_end(seen: Seen, done: Done, row: TurnRow | None) -> str:
-    """At ``done`` the client has seen the last marks of the run that the row is of."""
+    """``done`` names the row's sources. Of a whole answer the client has seen the last marks of its run by then; one by
+    force may have marks that are behind what the client has read elsewhere, and is not told of again.
+    """
     if row is None or done.sources != row.sources:
         return "10: done names other sources than the row"
-    marks = row.marks
-    if marks.retrieval is not None and marks.retrieval.sources != seen.sources:
-        return f"10: the client has seen the sources {seen.sources}, the row has {marks.retrieval.sources}"
-    if row.status is TurnStatus.COMPLETED and marks.status != seen.status:
-        return f"10: the client has seen the status {seen.status!r}, the row has {marks.status!r}"
+    if row.status is not TurnStatus.COMPLETED:
+        return ""
+    found = row.marks.retrieval
+    if found is None or found.sources != seen.sources:
+        return f"10: the client has seen the sources {seen.sources}, the row has {found}"
+    if row.marks.status != seen.status:
+        return f"10: the client has seen the status {seen.status!r}, the row has {row.marks.status!r}"
     return ""
 
 
