@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from parley_gateway.app import Gateway, compose
 from parley_gateway.config import (
     AccessSettings,
+    AsrSettings,
     ContactSettings,
     GatewaySettings,
     LimitSettings,
@@ -30,6 +31,7 @@ from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
 from parley_protocol.events import Batch, Delta, Event, Status, Terminal, TurnEvents, TurnStatus
 from parley_protocol.routes import EVENTS, stage_queue, topology
 from parley_protocol.work import Job, Record, Retrieve
+from parley_runtime.answering import EngineChoice
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Broker, Delivery, Link, Message, Subscription
 from parley_runtime.process import Process
@@ -250,6 +252,8 @@ class House:
         contact: ContactSettings | None = None,
         reviews: ReviewSettings | None = None,
         tutor: TutorSettings | None = None,
+        asr: AsrSettings | None = None,
+        engine: EngineChoice | None = None,
         **server: Any,
     ) -> Gateway:
         common = CommonSettings(process_id=name)
@@ -262,6 +266,8 @@ class House:
             contact=contact or ContactSettings(),
             reviews=reviews or ReviewSettings(),
             tutor=tutor or TutorSettings(),
+            asr=asr or AsrSettings(),
+            engine=engine or EngineChoice(),
         )
         process = Process("gateway", common)
         gateway = await self.stack.enter_async_context(

@@ -8,10 +8,11 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from parley_gateway.config import AccessSettings, LimitSettings, TurnSettings
+from parley_gateway.config import AccessSettings, AsrSettings, LimitSettings, TurnSettings
 from parley_protocol.control import Stop
 from parley_protocol.events import Delta, Fault, Snapshot, Status, Terminal, TurnStatus
 from parley_protocol.work import Record
+from parley_runtime.answering import AsrEngineChoice, EngineChoice
 
 from .conftest import LIMIT_S
 
@@ -360,3 +361,22 @@ async def test_a_client_that_does_not_read_holds_its_answer_up_and_nothing_else(
             frame = await client.next()
         assert text == big * pieces
         assert await client.short(2) == ["idle", "listening"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "every", "engine"),
+    [
+        (AsrEngineChoice(), EngineChoice(), ""),
+        (AsrEngineChoice(key="app-x"), EngineChoice(), "dify"),
+        (AsrEngineChoice(mock=True, key="app-x"), EngineChoice(), ""),
+        (AsrEngineChoice(mock=False), EngineChoice(), "dify"),
+        (AsrEngineChoice(), EngineChoice(rag_engine="dify"), "dify"),
+    ],
+)
+async def test_which_engine_is_asked_and_as_whom(house, asked, every, engine):
+    settings = AsrSettings(kb="manuals", choice=asked)
+    gateway = await house.gateway(asr=settings, engine=every)
+    async with asr(gateway) as client:
+        await client.say("what is a fence", session_id="user_001")
+        job = await house.worker.jobs.get()
+        assert (job.engine, job.user, job.kb) == (engine, "user_001", "manuals")

@@ -8,7 +8,7 @@ from parley_inference.choose import Chosen, choose
 from parley_inference.config import InferenceSettings
 from parley_inference.registry import ENGINES
 from parley_runtime.config import read
-from parley_runtime.errors import ConfigError, Unavailable
+from parley_runtime.errors import ConfigError, EngineRejected, Unavailable
 
 pytestmark = pytest.mark.unit
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
 async def _choose(environ: dict[str, str]) -> tuple[Chosen, list[structlog.typing.EventDict]]:
     with structlog.testing.capture_logs() as events:
         chosen = await choose(read(InferenceSettings, environ))
-    await chosen.engine.close()
+    await chosen.close()
     return chosen, [event for event in events if event["event"] == "engine chosen"]
 
 
@@ -73,3 +73,29 @@ def test_defaults_of_all_settings_can_be_read() -> None:
     assert settings.engines.extractive.pace_ms == 8.0
     assert settings.engines.openai.api_key == ""
     assert settings.worker.hand_over_s < settings.common.drain_s
+
+
+async def test_dify_is_open_beside_every_engine_and_chosen_by_name_alone() -> None:
+    chosen, _ = await _choose({"DIFY_API_KEY": "app-x"})
+    assert chosen.engine.name == "extractive"
+    assert chosen.of("") is chosen.of("extractive") is chosen.engine
+    assert chosen.of("dify").name == "dify"
+    with pytest.raises(EngineRejected, match="'openai'"):
+        chosen.of("openai")
+
+
+async def test_rag_engine_is_above_parley_engine() -> None:
+    chosen, events = await _choose({"RAG_ENGINE": "dify", "PARLEY_ENGINE": "extractive", "DIFY_API_KEY": "app-x"})
+    assert (chosen.info.name, chosen.info.why, chosen.beside) == ("dify", "RAG_ENGINE names it", {})
+    assert chosen.of("dify") is chosen.of("") is chosen.engine
+    assert "app-x" not in str(events)
+
+
+async def test_dify_without_a_key_says_so_to_each_question_rather_than_not_start() -> None:
+    chosen, _ = await _choose({"RAG_ENGINE": "dify"})
+    assert chosen.engine.problem() is None
+
+
+def test_an_unknown_rag_engine_is_a_settings_error() -> None:
+    with pytest.raises(ConfigError, match=r"RAG_ENGINE='x'.*dify"):
+        read(InferenceSettings, {"RAG_ENGINE": "x"})

@@ -10,12 +10,14 @@ import pytest
 
 from parley_inference.engine import Generator, Request
 from parley_inference.engines import openai
+from parley_inference.engines.dify import DifyGenerator, DifySettings
 from parley_inference.engines.extractive import ExtractiveGenerator, ExtractiveSettings
 from parley_inference.engines.openai import OpenAISettings
 from parley_inference.engines.scripted import ScriptedGenerator, ScriptedSettings
 from parley_inference.registry import ENGINES
 from parley_protocol.events import Source
 from parley_protocol.work import ChatMessage, Sampling
+from parley_testkit.dify import KEY, DifyServer, words
 
 pytestmark = pytest.mark.unit
 
@@ -34,7 +36,7 @@ class Case:
 
 def _request(text: str, sources: tuple[Source, ...] = (), sampling: Sampling | None = None) -> Request:
     messages = (ChatMessage("user", text),)
-    return Request(messages=messages, question=text, sources=sources, sampling=sampling or Sampling())
+    return Request(messages=messages, question=text, sources=sources, sampling=sampling or Sampling(), user="u")
 
 
 @asynccontextmanager
@@ -94,9 +96,18 @@ async def _openai_case(continues: bool) -> AsyncIterator[Case]:
         await engine.close()
 
 
+@asynccontextmanager
+async def _dify() -> AsyncIterator[Case]:
+    async with DifyServer() as server:
+        engine = DifyGenerator(DifySettings(api_key=KEY, base_url=server.url))
+        yield Case(engine, lambda k: (_request(f"q{k}"), "".join(words(f"q{k}", 0))), _request("endless"))
+        await engine.close()
+
+
 CASES: dict[str, Callable[[], AbstractAsyncContextManager[Case]]] = {
     "scripted": _scripted,
     "extractive": _extractive,
+    "dify": _dify,
     "openai": lambda: _openai_case(continues=False),
     "openai-continuing": lambda: _openai_case(continues=True),
 }

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from parley_runtime.errors import EngineError, EngineRejected
 from parley_runtime.process import Process
 from parley_runtime.settings import CommonSettings
 from parley_runtime.telemetry import metrics, names, tracing
-from parley_testkit.house import KEY, House, open_house, prompt
+from parley_testkit.house import KEY, House, open_house, other, prompt
 
 pytestmark = pytest.mark.unit
 
@@ -81,10 +82,12 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 @asynccontextmanager
-async def _serving(house: House, engine: Generator, seats: int = 4) -> AsyncIterator[tuple[Process, Service]]:
+async def _serving(
+    house: House, engine: Generator, seats: int = 4, **beside: Generator
+) -> AsyncIterator[tuple[Process, Service]]:
     settings = read(InferenceSettings, {})
     process = Process("inference", CommonSettings(process_id="inference-1"))
-    chosen = Chosen(engine, EngineInfo("generate", engine.name, "a test", engine.model), seats)
+    chosen = Chosen(engine, EngineInfo("generate", engine.name, "a test", engine.model), seats, beside)
     broker = house.broker.process("inference-1")
     async with serve_stage(process, settings, chosen, broker=broker, store=house.store) as service:
         process.started.set()
@@ -233,3 +236,76 @@ async def test_the_span_of_an_answer(house: House, tmp_path: Path) -> None:
     assert '"gen_ai.usage.output_tokens": 3' in chat
     assert f'"gen_ai.conversation.id": "{KEY.session[:8]}"' in chat
     assert "Who?" not in text
+
+
+class Rememberer(FakeEngine):
+    """Keeps conversations: calls each of them ``thread``."""
+
+    name = "dify"
+    threads = True
+
+    def __init__(self, thread: str, *parts: str, **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self.thread = thread
+
+    async def generate(self, request: Request, *, prefix: str = "") -> AsyncGenerator[Piece, None]:
+        yield Piece("", thread=self.thread)
+        async with aclosing(super().generate(request, prefix=prefix)) as pieces:
+            async for piece in pieces:
+                yield piece
+        yield Piece("", sources=SOURCES)
+
+
+async def test_a_job_that_names_an_engine_gets_it(house: House) -> None:
+    plain, named = FakeEngine("plain"), Rememberer("c-1", "named")
+    marks = Marks(retrieval=Retrieval(0, "question", "knowledge_base"))
+    async with _serving(house, plain, dify=named):
+        await house.gateway.publish(prompt(engine="dify", user="user_001", marks=marks, n=1))
+        record = await _record(house)
+    assert (record.text, record.sources) == ("named", SOURCES)
+    assert plain.asked == []
+    ((request, _),) = named.asked
+    assert (request.user, request.thread) == ("user_001", "")
+    assert house.gateway.of(KEY, Retrieval)[-1].sources == SOURCES
+
+
+async def test_an_engine_that_is_not_here_is_said(house: House) -> None:
+    async with _serving(house, FakeEngine("plain")):
+        await house.gateway.publish(prompt(engine="dify"))
+        record = await _record(house)
+    assert record.fault is not None
+    assert "no inference process here has the engine 'dify'" in record.fault.message
+
+
+async def test_what_an_engine_calls_a_conversation_is_told_to_it_at_the_next_turn(house: House) -> None:
+    records = await house.tap("record")
+    engine = Rememberer("c-1", "one")
+    async with _serving(house, engine):
+        for number, thread in enumerate(("c-1", "c-2", "c-2"), 1):
+            engine.thread = thread
+            await house.gateway.publish(prompt(key=other(f"turn {number}"), user="u"))
+            await records.next(number)
+    assert [request.thread for request, _ in engine.asked] == ["", "c-1", "c-2"]
+    assert await house.store.threads.find(KEY.tenant, KEY.session, "dify") == "c-2"
+    assert await house.store.threads.find(KEY.tenant, "another", "dify") == ""
+
+
+async def test_it_is_kept_though_the_answer_is_stopped(house: House) -> None:
+    engine = Rememberer("c-1", "so far ", hangs=True)
+    async with _serving(house, engine):
+        await house.gateway.publish(prompt())
+        await asyncio.wait_for(engine.speaking.wait(), 5)
+        await house.gateway.control.broadcast(Audience.WORKERS, Stop(KEY))
+        await asyncio.wait_for(engine.freed.wait(), 5)
+    assert await house.store.threads.find(KEY.tenant, KEY.session, "dify") == "c-1"
+
+
+async def test_an_engine_that_keeps_no_conversations_is_told_of_none(house: House) -> None:
+    await house.store.threads.keep(KEY.tenant, KEY.session, "dify", "c-1")
+    engine = Rememberer("", "one")
+    engine.threads = False
+    async with _serving(house, engine):
+        await house.gateway.publish(prompt())
+        await _record(house)
+    assert engine.asked[0][0].thread == ""
+    assert engine.asked[0][0].user == KEY.session

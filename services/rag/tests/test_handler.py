@@ -94,6 +94,18 @@ async def test_a_question_is_retrieved_and_handed_on(store: Store) -> None:
     assert (job.key, job.fence) == (KEY, 3)
 
 
+@pytest.mark.parametrize(("engine", "everybody"), [("dify", ""), ("", "dify")])
+async def test_an_engine_that_retrieves_by_itself_gets_the_question_as_it_is(
+    store: Store, engine: str, everybody: str
+) -> None:
+    retriever = await ingest(store, a="the outbox is bounded")
+    run = FakeRun(engine=engine, user="user_001", kb="there is none")
+    job = await RetrieveHandler(store, retriever, Options(engine=everybody))(run)
+    assert job.prompt == (ChatMessage("user", "What is the outbox?"),)
+    assert (job.engine, job.user) == (engine, "user_001")
+    assert run.marks == [("question", "knowledge_base", [])]
+
+
 async def test_small_talk_is_not_retrieved(store: Store) -> None:
     run = FakeRun(question="你好！", kb="nowhere")
     job = await RetrieveHandler(store, EmbeddedRetriever())(run)

@@ -60,7 +60,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     kb: str = "default"
 
 
-class Retrieve(Job, frozen=True, kw_only=True, omit_defaults=True, tag="retrieve"):
+class _Asking(Job, frozen=True, kw_only=True, omit_defaults=True):
+    """Fields of jobs that lead to an answer."""
+
+    engine: str = ""
+    """The engine that is to answer; empty: the generation stage's own choice."""
+    user: str = ""
+    """What the client calls the conversation, for engines that are told; empty: nothing but its session is known."""
+
+
+class Retrieve(_Asking, frozen=True, kw_only=True, omit_defaults=True, tag="retrieve"):
     """First stage of a typed turn: route, retrieve, build the prompt."""
 
     digest: str
@@ -71,7 +80,7 @@ class Retrieve(Job, frozen=True, kw_only=True, omit_defaults=True, tag="retrieve
     sampling: Sampling = msgspec.field(default_factory=Sampling)
 
 
-class Generate(Job, frozen=True, kw_only=True, omit_defaults=True, tag="generate"):
+class Generate(_Asking, frozen=True, kw_only=True, omit_defaults=True, tag="generate"):
     """Generation stage: stream the answer to ``prompt``; passages are in ``marks.retrieval.sources``."""
 
     prompt: tuple[ChatMessage, ...]

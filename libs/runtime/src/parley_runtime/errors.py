@@ -16,6 +16,7 @@ ParleyError
     ├── Conflict                the name exists with other content
     ├── Expired                 the deadline has passed
     └── EngineRejected          the engine refused the request itself
+        └── EngineTimeout       the engine took too long
 """
 
 from typing import ClassVar
@@ -131,3 +132,9 @@ class EngineRejected(Fatal):
     """The engine refused the request itself: another attempt would be refused too."""
 
     code = FaultCode.ENGINE_FAILED
+
+
+class EngineTimeout(EngineRejected):
+    """The engine took too long. It is not asked again: whoever asked has waited enough."""
+
+    code = FaultCode.ENGINE_TIMEOUT

@@ -101,6 +101,8 @@ def following(
         prompt=tuple(prompt),
         sampling=sampling or Sampling(),
         prepared=prepared,
+        engine=getattr(job, "engine", ""),
+        user=getattr(job, "user", ""),
     )
 
 

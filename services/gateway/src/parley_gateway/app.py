@@ -37,10 +37,11 @@ from parley_gateway.reviews import ReviewDesk
 from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
 from parley_gateway.tutoring import TutorDesk
-from parley_protocol.control import Audience
+from parley_protocol.control import Audience, EngineInfo
 from parley_protocol.installation import development_secret
 from parley_protocol.routes import topology
 from parley_runtime.amqp import AmqpBroker
+from parley_runtime.answering import asr_engine
 from parley_runtime.control import ControlPlane
 from parley_runtime.errors import ConfigError
 from parley_runtime.ports import Broker, Link
@@ -105,6 +106,8 @@ async def _backends(process: Process, settings: GatewaySettings) -> AsyncIterato
 @asynccontextmanager
 async def compose(process: Process, settings: GatewaySettings, broker: Broker, store: Store) -> AsyncIterator[Gateway]:
     """A gateway on any broker and store: what tests enter."""
+    engine, why = asr_engine(settings.engine, settings.asr.choice)
+    process.engines.append(EngineInfo("asr text", engine or "embedded", why))
     async with AsyncExitStack() as stack:
         listeners = bind(settings.server)
         for listener in listeners:

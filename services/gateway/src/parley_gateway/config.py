@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from parley_runtime.answering import AsrEngineChoice, EngineChoice, asr_engine
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
 from parley_runtime.work.options import AskOptions
@@ -237,6 +238,11 @@ class AsrSettings:
         minimum=0,
         maximum=1000,
     )
+    choice: AsrEngineChoice = field(default_factory=AsrEngineChoice)
+
+    def engine(self, every: EngineChoice) -> str:
+        """The engine of its answers; empty: the same as everybody's."""
+        return asr_engine(every, self.choice)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +360,7 @@ class GatewaySettings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     turns: TurnSettings = field(default_factory=TurnSettings)
     asks: AskOptions = field(default_factory=AskOptions)
+    engine: EngineChoice = field(default_factory=EngineChoice)
     asr: AsrSettings = field(default_factory=AsrSettings)
     contact: ContactSettings = field(default_factory=ContactSettings)
     tutor: TutorSettings = field(default_factory=TutorSettings)

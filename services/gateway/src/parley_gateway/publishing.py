@@ -113,6 +113,8 @@ class Publishing:
             context=request.context,
             messages=request.messages,
             sampling=request.sampling,
+            engine=request.engine,
+            user=request.user,
         )
         return Message(codec.pack(job), report.headers(entry, "retrieve"), expires_s=budget)
 

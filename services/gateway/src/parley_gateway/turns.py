@@ -45,6 +45,8 @@ def make_request(
     context: dict[str, Any] | None = None,
     messages: tuple[ChatMessage, ...] = (),
     sampling: Sampling | None = None,
+    engine: str = "",
+    user: str = "",
 ) -> Request:
     """A checked request. Raises ProtocolError ``invalid`` that names the field."""
     check_turn(turn)
@@ -69,6 +71,8 @@ def make_request(
         context=context,
         messages=messages,
         sampling=chosen,
+        engine=engine,
+        user=user,
     )
 
 

@@ -84,6 +84,8 @@ async def ask(
     context: dict[str, Any] | None = None,
     messages: tuple[ChatMessage, ...] = (),
     sampling: Sampling | None = None,
+    engine: str = "",
+    user: str = "",
     session: SessionId | None = None,
     turn: TurnId | None = None,
     deadline_s: float | None = None,
@@ -92,7 +94,8 @@ async def ask(
     """Run one turn and yield ``Accepted`` and then its frames up to and including ``Done``.
 
     ``session`` (None: a new one) must have been made for ``identity``; ``turn`` (None: a new id) makes the call
-    idempotent within its session. ``messages`` is a conversation used instead of the stored one.
+    idempotent within its session. ``messages`` is a conversation used instead of the stored one. ``engine`` and
+    ``user`` are those of :class:`parley_protocol.work.Retrieve`.
 
     Raises:
         ParleyError: nothing was taken: Invalid, Conflict, Overloaded (``retry_after_s``) or Unavailable. Overloaded may
@@ -121,6 +124,8 @@ async def ask(
             max_text=settings.limits.max_text,
             messages=messages,
             sampling=sampling,
+            engine=engine,
+            user=user,
         )
         hub.dispatch.apply(held.start(request, sink, hub.now()))
         async for frame in _frames(sink, turn_id):

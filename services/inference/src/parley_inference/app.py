@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from parley_inference.choose import Chosen, choose
 from parley_inference.config import InferenceSettings
+from parley_inference.engine import Generator, Remembering
 from parley_inference.handler import GenerateHandler
 from parley_inference.prepared import PreparedGenerator
 from parley_protocol.control import Audience
@@ -17,7 +18,7 @@ from parley_runtime.ports import Broker
 from parley_runtime.process import Figures, Process
 from parley_runtime.stage import StageSpec
 from parley_runtime.store import open_store
-from parley_runtime.store.ports import TurnStore
+from parley_runtime.store.ports import Store
 from parley_runtime.worker import Worker, open_worker
 
 ROLE = "inference"
@@ -42,7 +43,7 @@ async def build(process: Process, settings: InferenceSettings) -> AsyncIterator[
     async with Teardown() as steps:
         # 1. The engine, before anything that others can see: one that cannot be used ends the process here.
         chosen = await choose(settings)
-        steps.add("engine", chosen.engine.close)
+        steps.add("engine", chosen.close)
         # 2. The store, which decides who may write.
         store = await open_store(common.store_url, settings.store)
         steps.add("store", store.aclose)
@@ -57,7 +58,7 @@ async def build(process: Process, settings: InferenceSettings) -> AsyncIterator[
 
 @asynccontextmanager
 async def serve_stage(
-    process: Process, settings: InferenceSettings, chosen: Chosen, *, broker: Broker, store: TurnStore
+    process: Process, settings: InferenceSettings, chosen: Chosen, *, broker: Broker, store: Store
 ) -> AsyncIterator[Service]:
     """The generation stage on any broker and store."""
     process.engines.append(chosen.info)
@@ -65,9 +66,10 @@ async def serve_stage(
     control = await ControlPlane.open(
         broker, process_id=process.id, audience=Audience.WORKERS, presence=process.presence
     )
-    phraser = chosen.engine if settings.prepared.phrase and not chosen.engine.deterministic else None
+    phraser = chosen.engine if settings.prepared.phrase and _phrases(chosen.engine) else None
     prepared = PreparedGenerator(settings.engines.extractive.pace_ms / 1000, phraser)
-    stage = StageSpec(Stage.GENERATE.value, Generate, chosen.seats, GenerateHandler(chosen.engine, prepared))
+    handler = GenerateHandler(chosen.of, store.threads, prepared)
+    stage = StageSpec(Stage.GENERATE.value, Generate, chosen.seats, handler)
     opening = open_worker(
         [stage],
         broker=broker,
@@ -83,3 +85,8 @@ async def serve_stage(
             process.checks.add("worker", worker.check)
             process.add_figures(lambda: Figures(worker.seats, worker.busy, latencies=worker.latencies))
             yield Service(worker, settings.worker.hand_over_s)
+
+
+def _phrases(engine: Generator) -> bool:
+    """Whether it reads the prompt that asks for a phrasing: one that keeps conversations gets the question alone."""
+    return not (engine.deterministic or isinstance(engine, Remembering))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from parley_inference.prepared import PreparedSettings
 from parley_inference.registry import ENGINES, EngineSettings
+from parley_runtime.answering import EngineChoice
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
 from parley_runtime.store import StoreOptions
@@ -20,6 +21,7 @@ class InferenceSettings:
     engine: str = setting(
         "PARLEY_ENGINE", AUTO, f"Engine of the answers: {AUTO} (the best that can be used) or {', '.join(ENGINES)}"
     )
+    choice: EngineChoice
     seats: int = setting(
         "PARLEY_SEATS",
         0,
@@ -38,3 +40,10 @@ class InferenceSettings:
     def __post_init__(self) -> None:
         if self.engine not in (AUTO, *ENGINES):
             raise ValueError(f"PARLEY_ENGINE={self.engine!r}: expected one of {', '.join((AUTO, *ENGINES))}")
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """The engine that the settings name, or ``auto``, and the setting that does."""
+        if self.choice.rag_engine:
+            return self.choice.rag_engine, "RAG_ENGINE"
+        return self.engine, "PARLEY_ENGINE"

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from parley_protocol.events import Source, Usage
 from parley_protocol.work import ChatMessage, Sampling
@@ -24,14 +24,23 @@ class Request:
     deadline_s: float = 60.0
     prepared: str = ""
     """The answer, where it is known already."""
+    user: str = ""
+    """What the client calls the conversation; never empty where the engine ``threads``."""
+    thread: str = ""
+    """What the engine called the conversation before, where it ``threads``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some more text (may be empty in the last piece) and, once known, the usage of the whole run."""
+    """Some more text (may be empty) and, once known, the usage of the whole run.
+
+    ``thread``: what the engine calls the conversation. ``sources``: what it says that the answer rests on.
+    """
 
     text: str
     usage: Usage | None = None
+    thread: str = ""
+    sources: tuple[Source, ...] = ()
 
 
 class Generator(Protocol):
@@ -69,6 +78,14 @@ class Generator(Protocol):
     async def close(self) -> None:
         """Free everything. Idempotent."""
         ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """Of an engine that keeps conversations itself. ``threads``: it does, as it is set up."""
+
+    @property
+    def threads(self) -> bool: ...
 
 
 class _Deadline:
@@ -110,7 +127,7 @@ class _Deadline:
 
 
 async def stream(engine: Generator, request: Request, *, prefix: str = "") -> AsyncGenerator[Piece, None]:
-    """``engine.generate`` under the request's deadline; pieces without text and usage are left out. One task reads it.
+    """``engine.generate`` under the request's deadline; pieces with nothing in them are left out. One task reads it.
 
     Raises:
         Expired: the deadline passed before the answer was whole. The engine has been stopped.
@@ -130,7 +147,7 @@ async def stream(engine: Generator, request: Request, *, prefix: str = "") -> As
                     break
                 finally:
                     limit.waiting = False
-                if piece.text or piece.usage is not None:
+                if piece.text or piece.usage is not None or piece.thread or piece.sources:
                     yield piece
             raise Expired("the answer was not ready within the turn's deadline; allow more time")
     finally:

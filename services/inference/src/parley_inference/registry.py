@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from parley_inference.engine import Generator
-from parley_inference.engines import extractive, openai, scripted
+from parley_inference.engines import dify, extractive, openai, scripted
+from parley_inference.engines.dify import DifySettings
 from parley_inference.engines.extractive import ExtractiveSettings
 from parley_inference.engines.openai import OpenAISettings
 from parley_inference.engines.scripted import ScriptedSettings
@@ -14,6 +15,7 @@ from parley_inference.engines.scripted import ScriptedSettings
 class EngineSettings:
     """One group of settings per engine."""
 
+    dify: DifySettings
     extractive: ExtractiveSettings
     openai: OpenAISettings
     scripted: ScriptedSettings
@@ -30,17 +32,23 @@ class Opened:
 @dataclass(frozen=True, slots=True)
 class Registration:
     """``open`` raises a ParleyError whose message says why the engine cannot be used. ``seats`` is the default number
-    of answers at a time. ``auto`` engines are tried best first, in the order of :data:`ENGINES`.
+    of answers at a time. ``auto`` engines are tried best first, in the order of :data:`ENGINES`. ``beside`` ones are
+    open in every process, for jobs that name them.
     """
 
     open: Callable[[EngineSettings], Awaitable[Opened]]
     seats: int
     auto: bool = True
+    beside: bool = False
 
 
 async def _openai(settings: EngineSettings) -> Opened:
     engine = await openai.connect(settings.openai)
     return Opened(engine, f"{settings.openai.base_url} answers")
+
+
+async def _dify(settings: EngineSettings) -> Opened:
+    return Opened(dify.DifyGenerator(settings.dify), f"{settings.dify.base_url}, {settings.dify.mode.value}")
 
 
 async def _extractive(settings: EngineSettings) -> Opened:
@@ -55,4 +63,5 @@ ENGINES: dict[str, Registration] = {
     openai.NAME: Registration(_openai, seats=16),
     extractive.NAME: Registration(_extractive, seats=32),
     scripted.NAME: Registration(_scripted, seats=64, auto=False),
+    dify.NAME: Registration(_dify, seats=32, auto=False, beside=True),
 }

@@ -182,6 +182,7 @@ def _options(settings: RagSettings) -> Options:
         min_score=settings.min_score,
         history_turns=settings.history_turns,
         history_chars=settings.history_chars,
+        engine=settings.engine.rag_engine,
     )
 
 

@@ -8,6 +8,7 @@ from parley_rag.notifier import NotifierOptions
 from parley_rag.retention import RetentionOptions
 from parley_rag.review.registry import ReviewSettings
 from parley_rag.sweeper import SweeperOptions
+from parley_runtime.answering import EngineChoice
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
 from parley_runtime.store import StoreOptions
@@ -27,6 +28,7 @@ class RagSettings:
     retention: RetentionOptions = field(default_factory=RetentionOptions)
     review: ReviewSettings = field(default_factory=ReviewSettings)
     data: DataSettings = field(default_factory=DataSettings)
+    engine: EngineChoice = field(default_factory=EngineChoice)
     seats: int = setting(
         "PARLEY_RETRIEVE_SEATS", 32, "Questions worked on at a time", unit="questions", minimum=1, maximum=1000
     )

@@ -10,6 +10,7 @@ from parley_rag import conversation, prompt
 from parley_rag.data.desk import Answer, DataDesk
 from parley_rag.retrieval import Query, Retriever
 from parley_rag.routing import Intent, Route, decide
+from parley_runtime.answering import RETRIEVING
 from parley_runtime.errors import UnknownBase
 from parley_runtime.stage import Run, following
 from parley_runtime.store.ports import Exchange, Store
@@ -37,6 +38,8 @@ class Options:
     min_score: float = 0.08
     history_turns: int = 6
     history_chars: int = 6_000
+    engine: str = ""
+    """Of jobs that name none, where it is known here."""
 
 
 class RetrieveHandler:
@@ -61,6 +64,8 @@ class RetrieveHandler:
         """
         job = run.job
         run.status("routing")
+        if job.engine in RETRIEVING:
+            return _passed_on(run)
         history = await self._history(job)
         query, leaned = conversation.rewrite(job.question, history)
         decision = decide(job.question, leans=leaned)
@@ -68,6 +73,8 @@ class RetrieveHandler:
             answer = await self._data.answer(job.key.tenant, job.question, job.context, history)
             if answer is not None:
                 return _told(run, answer)
+        if not job.engine and self._options.engine in RETRIEVING:
+            return _passed_on(run)
         intent, sources = decision.intent, list[Source]()
         if decision.route is Route.KNOWLEDGE_BASE:
             run.status("retrieving")
@@ -113,6 +120,15 @@ def _told(run: Run[Retrieve], answer: Answer) -> Generate:
     run.retrieval(Intent.QUERY_DATA.value, route.value, (), answer.data)
     messages = prompt.of_data(run.job.question, answer.text)
     return following(run, messages, sampling=run.job.sampling, prepared=answer.text)
+
+
+def _passed_on(run: Run[Retrieve]) -> Generate:
+    """The question as it is: this engine finds passages and remembers the conversation by itself, and passages that it
+    has not seen would back nothing.
+    """
+    metrics.counter(names.ROUTES).labels("engine").inc()
+    run.retrieval(Intent.QUESTION.value, Route.KNOWLEDGE_BASE.value, ())
+    return following(run, (ChatMessage("user", run.job.question),), sampling=run.job.sampling)
 
 
 def relevant(sources: Sequence[Source], min_score: float) -> list[Source]:

@@ -123,6 +123,7 @@ class Retention:
         self._options = options or RetentionOptions()
         tables = (
             ("turns", self._options.turns_s, store.forget_turns),
+            ("threads", self._options.turns_s, store.threads.forget),
             ("dead", self._options.dead_s, store.forget_dead),
             ("documents", self._options.removed_s, store.forget_removed),
             ("contact", self._options.contact_s, store.contact.forget),

@@ -18,6 +18,7 @@ from parley_runtime.store.migrations import migrate
 from parley_runtime.store.ports import Store
 from parley_runtime.store.readings import ReadingTable
 from parley_runtime.store.reviews import ReviewTable
+from parley_runtime.store.threads import ThreadTable
 from parley_runtime.store.turns import TurnTable
 from parley_runtime.store.tutors import TutorTable
 
@@ -118,6 +119,7 @@ class SqlStore(TurnTable, DeadTable, KnowledgeTable):
         self.contact = ContactTable(database)
         self.readings = ReadingTable(database)
         self.tutors = TutorTable(database)
+        self.threads = ThreadTable(database)
         self._ping = database.prepare(sa.select(sa.literal_column("1")))
 
     async def ping(self) -> None:

@@ -127,6 +127,15 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
             "INSERT INTO sequence (name, value) VALUES ('tutor_sessions', 0)",
         ),
     ),
+    (
+        8,
+        (
+            """CREATE TABLE threads (
+                tenant {name} NOT NULL, session {name} NOT NULL, engine {name} NOT NULL, thread TEXT NOT NULL,
+                kept_at {float} NOT NULL, PRIMARY KEY (tenant, session, engine))""",
+            "CREATE INDEX threads_kept ON threads (kept_at)",
+        ),
+    ),
 )
 LATEST = MIGRATIONS[-1][0]
 

@@ -16,6 +16,7 @@ from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo, Record
 from parley_runtime.store.contact_ports import ContactStore
 from parley_runtime.store.reading_ports import ReadingStore
 from parley_runtime.store.review_ports import ReviewStore
+from parley_runtime.store.threads import ThreadStore
 from parley_runtime.store.tutor_ports import TutorStore
 
 
@@ -243,6 +244,9 @@ class Store(TurnStore, KnowledgeStore, Protocol):
 
     @property
     def tutors(self) -> TutorStore: ...
+
+    @property
+    def threads(self) -> ThreadStore: ...
 
     async def ping(self) -> None:
         """Raises Unavailable unless a statement ran."""

@@ -170,6 +170,16 @@ review_clauses = Table(
     Column("result", Text),  # JSON of ClauseResult; NULL until assessed
 )
 
+threads = Table(
+    "threads",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("session", Text, primary_key=True),
+    Column("engine", Text, primary_key=True),
+    Column("thread", Text, nullable=False),
+    Column("kept_at", Float, nullable=False),  # by the database's clock
+)
+
 schema_version = Table(
     "schema_version",
     metadata,

@@ -137,6 +137,12 @@ ENGINE_FIRST_SECONDS = _metric(
     "parley_engine_first_token_seconds", "histogram", "Engine's time to first token.", ("engine",), SECONDS
 )
 ENGINE_ERRORS = _metric("parley_engine_errors_total", "counter", "Engine failures.", ("engine", "kind"))
+ENGINE_PRICE = _metric(
+    "parley_engine_price_total", "counter", "What answers cost, as the engine says.", ("engine", "currency")
+)
+ENGINE_STOPS = _metric(
+    "parley_engine_stops_total", "counter", "Answers that were stopped at a server, by outcome.", ("engine", "outcome")
+)
 
 # Spans (OpenTelemetry messaging and GenAI conventions)
 SPAN_TURN = "turn"

@@ -24,6 +24,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     context: dict[str, Any] | None = None
     messages: tuple[ChatMessage, ...] = ()
     sampling: Sampling = Sampling()
+    engine: str = ""
+    user: str = ""
 
     def slim(self) -> "Request":
         """What is still asked of a turn that is over: whether it was this one."""

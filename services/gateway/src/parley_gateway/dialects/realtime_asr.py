@@ -69,10 +69,13 @@ class RealtimeAsr:
 
     def _begin(self, asked: Asked) -> None:
         socket = self._socket
+        settings = socket.hub.settings
         self._question = question = Question(
             text=asked.text,
             session=session_of(socket.hub, socket.identity, SYSTEM, asked.session),
-            kb=socket.hub.settings.asr.kb,
+            kb=settings.asr.kb,
+            engine=settings.asr.engine(settings.engine),
+            user=asked.session,
             turn=TurnId(f"a{secrets.token_hex(10)}"),
         )
         self._task = asyncio.get_running_loop().create_task(self._answer(asked, question), name="realtime asr answer")

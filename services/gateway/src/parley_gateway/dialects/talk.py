@@ -20,13 +20,17 @@ Told = Callable[[str, bool], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """``turn``: an id of the dialect's own, where it may have to cancel; None: a new one."""
+    """``turn``: an id of the dialect's own, where it may have to cancel; None: a new one. ``engine`` and ``user`` as in
+    :class:`parley_protocol.work.Retrieve`.
+    """
 
     text: str
     session: SessionId
     kb: str | None = None
     context: dict[str, Any] | None = None
     turn: TurnId | None = None
+    engine: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ async def answer(hub: Hub, identity: Identity, question: Question, told: Told | 
         context=question.context,
         session=question.session,
         turn=question.turn,
+        engine=question.engine,
+        user=question.user,
     )
     try:
         async with aclosing(frames):
