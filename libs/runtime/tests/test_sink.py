@@ -335,6 +335,37 @@ async def test_large_snapshots_are_spread_over_batches() -> None:
     assert sizes == [2, 2]
 
 
+async def test_whole_texts_keep_to_the_window_and_hold_up_no_other_turn() -> None:
+    link = HandLink()
+    link.open = False
+    sink = EventSink(link, sender="w1", options=slow(window=2))
+    behind = [feed(f"t{index}", "g1") for index in range(5)]
+    for one in behind:
+        one.output.delta("x" * 300_000)
+        one.follow("g1")
+        sink.touch(one, urgent=True)
+    live = feed("live", "g1")
+    live.output.delta("a")
+    sink.touch(live, urgent=True)
+    await ticks()
+    sent = [[turn.key.turn for turn in turns] for _, turns in await link.batches(3)]
+    assert sent == [["t0"], ["t1"], ["live"]]
+    for index in range(3):
+        link.answer(index)
+    await ticks(5)
+    assert [[turn.key.turn for turn in turns] for _, turns in (await link.batches(5))[3:]] == [["t2"], ["t3"]]
+    behind[4].output.delta("y")
+    for index in (3, 4):
+        link.answer(index)
+    await ticks(5)
+    ((last,),) = [turns for _, turns in (await link.batches(6))[5:]]
+    (snapshot,) = last.events
+    assert isinstance(snapshot, Snapshot)
+    assert (last.key.turn, snapshot.text) == ("t4", "x" * 300_000 + "y")
+    link.answer(5)
+    await sink.aclose(0.0)
+
+
 async def test_large_terminals_are_spread_over_batches() -> None:
     link = HandLink()
     sink = EventSink(link, sender="w1", options=slow())

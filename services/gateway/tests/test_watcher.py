@@ -8,8 +8,9 @@ from parley_gateway.core import effects as fx
 from parley_gateway.core import flow
 from parley_gateway.core.entry import Request
 from parley_gateway.core.session import Session
+from parley_gateway.core.watch import SILENCE_S
 from parley_gateway.watcher import Watcher
-from parley_protocol.events import TurnStatus
+from parley_protocol.events import Delta, TurnStatus
 from parley_runtime.errors import Unavailable
 from parley_runtime.store.ports import TurnRow
 
@@ -115,6 +116,21 @@ class House:
 @pytest.fixture
 async def house():
     return House()
+
+
+async def test_a_turn_that_flows_on_after_a_pause_is_not_watched(house):
+    """Its next item shows that nothing before it is missing."""
+    flow.watch_now(house.entry, 10.5, "pause")
+    house.apply(flow.on_event(house.entry, 1, Delta(0, 0, "a"), "w", 10.1)[1])
+    house.tick(10.5)
+    assert house.store.reads == []
+    assert house.entry.due() == 10.1 + SILENCE_S
+    flow.watch_now(house.entry, 11.5, "pause")
+    house.tick(11.5)
+    (read,) = await house.store.asked(1)
+    read.set_result([house.row(1)])
+    await house.settle()
+    assert house.control.sent == [("workers", (house.entry.turn.key,))]
 
 
 @pytest.mark.parametrize("newer", [True, False])

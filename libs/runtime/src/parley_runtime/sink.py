@@ -132,10 +132,10 @@ class EventSink:
         sender, by_gateway = self._sender, lanes.by_gateway
         dirty, self._dirty = self._dirty, []
         for feed in dirty:
-            feed.queued = False
             if feed.behind or lanes.paused:
                 self._route(feed)
                 continue
+            feed.queued = False
             items = feed.output.take()
             if not items:
                 continue
@@ -153,8 +153,15 @@ class EventSink:
         lanes.send()
 
     def _route(self, feed: Feed) -> None:
-        """The careful way: some gateway is paused or needs a snapshot."""
+        """The careful way: some gateway is paused or needs a snapshot. Whole texts fill the window; then the others'
+        next items go before further ones.
+        """
         lanes = self._lanes
+        if lanes.full:
+            self._dirty.append(feed)
+            self._stalled = True
+            return
+        feed.queued = False
         items = feed.output.take()
         turn = TurnEvents(feed.key, feed.fence, items, self._sender)
         whole: Snapshot | None = None

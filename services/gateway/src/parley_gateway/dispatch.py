@@ -103,11 +103,11 @@ class Dispatch:
         """The turn may want to be looked at earlier than before."""
         self._ticker.promise(entry)
 
-    def watch_all(self, cause: str) -> None:
-        """Every unfinished turn: events may have been lost."""
-        now = self._clock.monotonic()
+    def watch_all(self, cause: str, *, after_s: float = 0.0) -> None:
+        """Every unfinished turn: events may have been lost. One whose items flow within ``after_s`` has lost none."""
+        at = self._clock.monotonic() + after_s
         for entry in self._registry.open_turns():
-            flow.watch_now(entry, now, cause)
+            flow.watch_now(entry, at, cause)
             self._ticker.promise(entry)
 
     async def close(self) -> None:

@@ -11,6 +11,10 @@ log = get_logger(__name__)
 EVERY_S = 0.25
 PAUSE_S = 1.0
 """A loop that stood still for longer has missed what happened meanwhile: every unfinished turn is watched."""
+BACKLOG_S = 0.5
+"""Given to what came in meanwhile. A turn whose next items are among it has missed nothing: asking for a whole text of
+each turn would hold up a loop that is behind already, until it stands still for too long again.
+"""
 
 
 class Pulse:
@@ -31,6 +35,6 @@ class Pulse:
         self._handle = asyncio.get_running_loop().call_later(EVERY_S, self._beat)
         if paused > PAUSE_S:
             log.warning("loop paused; watching every unfinished turn", seconds=round(paused, 2))
-            self._hub.dispatch.watch_all("pause")
+            self._hub.dispatch.watch_all("pause", after_s=BACKLOG_S)
         expire_hellos(self._hub, now)
         self._hub.registry.sweep(now)
