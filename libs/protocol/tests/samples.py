@@ -95,7 +95,7 @@ CONTROL = {
     "alive": control.Alive(KEY, 2, "rag-2"),
     "hail": control.Hail("c1", "gateway-1"),
     "review": control.ReviewMoved("acme", 123, reviews.ReviewStatus.PROCESSING, 9, 4),
-    "contact.news": contact.ContactNews(7, "c1", "gateway-1"),
+    "contact.news": contact.ContactNews(7, "c1", "gateway-1", False),
     "tutor.ended": tutors.SessionsEnded(("s-1", "s-2")),
 }
 NOTICES = {
@@ -183,6 +183,7 @@ FORMER: tuple[tuple[str, Any], ...] = (
     ("server", msgspec.structs.replace(SERVER["retrieval"], data=())),
     ("job", msgspec.structs.replace(JOBS["retrieve"], **_UNASKED)),
     ("job", msgspec.structs.replace(JOBS["generate"], **_UNASKED)),
+    ("control", contact.ContactNews(7, "c1", "gateway-1")),
 )
 """What the lines of ``golden/v1-read.txt`` mean, in their order: each without the fields that came after it."""
 

@@ -342,6 +342,25 @@ async def test_an_owners_frame_that_cannot_be_taken_is_said(house):
         assert (await boss.receive())["type"] == "pong"
 
 
+async def test_news_of_several_messages_tell_of_the_last_of_them(house):
+    """Nobody looks by himself here, so each message comes by its news alone."""
+    settings = ContactSettings(poll_s=60)
+    one, two = await house.gateway("gateway-1", contact=settings), await house.gateway("gateway-2", contact=settings)
+    async with owner(house, two) as boss, visitor(two) as ann:
+        for round in range(3):
+            said = [
+                one.hub.contact.keep("default", client=ann.client, sender="visitor", kind="chat_message", text=text)
+                for text in (f"{round}a", f"{round}b", f"{round}c")
+            ]
+            said.append(
+                one.hub.contact.keep("default", client=ann.client, sender="owner", kind="chat_message", text="o")
+            )
+            await asyncio.gather(*said)
+            seen = {(await boss.receive())["message"] for _ in said}
+            assert seen == {f"{round}a", f"{round}b", f"{round}c", "o"}
+            assert (await ann.receive())["message"] == "o"
+
+
 async def test_news_that_are_lost_only_cost_time(house):
     """The visitor's gateway hears nothing over control; it finds the reply in the store."""
     one = await house.gateway("gateway-1", contact=ContactSettings(broadcast_s=0.2))

@@ -42,6 +42,8 @@ class ContactNews(msgspec.Struct, frozen=True, array_like=True, tag="contact.new
     id: int
     call: str = ""
     reply_to: str = ""
+    owner: bool = True
+    """Whether a message of the owner is among the news: only those are for visitors."""
 
 
 class Reached(msgspec.Struct, frozen=True):

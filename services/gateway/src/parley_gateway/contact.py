@@ -30,6 +30,8 @@ log = get_logger("parley.contact")
 
 PAGE = 200
 """Messages read at a time."""
+HINT_S = 0.002
+"""How long news of a message wait for those of others."""
 GATHER_S = 0.3
 """How long it takes to learn which gateways there are."""
 REMEMBERED = 1000
@@ -67,6 +69,7 @@ class ContactDesk:
         self._told: OrderedDict[int, int] = OrderedDict()
         self._asked: dict[int, list[ContactNews]] = defaultdict(list)
         self._hint: asyncio.TimerHandle | None = None
+        self._newest = ContactNews(0, owner=False)
         control.on(ContactNews, self._on_news)
 
     async def join(self, listener: Listener, *, owner: bool) -> None:
@@ -102,9 +105,12 @@ class ContactDesk:
             tenant, client=client, sender=sender, kind=kind, text=text, user_agent=user_agent
         )
         counter(names.CONTACT_MESSAGES).labels(sender, kind).inc()
-        self._wake.set()
+        by_owner = sender == OWNER
+        if by_owner or self._owners:
+            self._wake.set()
+        self._newest = ContactNews(message.id, owner=by_owner or self._newest.owner)
         if self._hint is None:  # news of several messages travel as one
-            self._hint = asyncio.get_running_loop().call_later(0.002, self._tell, message.id)
+            self._hint = asyncio.get_running_loop().call_later(HINT_S, self._tell)
         return message
 
     async def notify(self, tenant: str, message: ContactMessage) -> None:
@@ -175,16 +181,17 @@ class ContactDesk:
         counts[own] = max(counts.get(own, 0), self._told.get(message.id, 0))
         return counts
 
-    def _tell(self, id: int) -> None:
+    def _tell(self) -> None:
         self._hint = None
-        self._control.post(Audience.GATEWAYS.value, ContactNews(id))
+        news, self._newest = self._newest, ContactNews(0, owner=False)
+        self._control.post(Audience.GATEWAYS.value, news)
 
     def _on_news(self, news: ContactNews) -> None:
         if news.call:
             self._asked[news.id].append(news)
-        if self._follower is None:
+        if self._follower is None or news.id <= self._cursor:
             self._answer()
-        else:
+        elif news.owner or self._owners:
             self._wake.set()
 
     def _answer(self) -> None:

@@ -1,7 +1,8 @@
 """Messages of the contact chat. See ``contact_ports.ContactStore``.
 
-A message takes its number from the row ``sequence.contact``, whose lock its transaction then holds until it commits,
-as documents do: numbers become visible in their order, on PostgreSQL too, and a reader needs only the last one.
+A message takes its number from the row ``sequence.contact`` in the one statement that keeps it. On PostgreSQL the
+statement holds that row's lock until it commits, and SQLite has one writer at a time: numbers become visible in their
+order, and a reader needs only the last one.
 """
 
 from typing import Any
@@ -29,18 +30,7 @@ class ContactTable:
         self._db = database
         prepare, limit = database.prepare, value("limit", sa.BigInteger())
         time = as_text(database.dialect, now(database.dialect))
-        self._next = prepare(
-            sa.update(sequence)
-            .where(sequence.c.name == _NAME)
-            .values(value=sequence.c.value + 1)
-            .returning(sequence.c.value)
-        )
-        names = ("id", "tenant", "client", "sender", "kind", "text", "user_agent")
-        self._keep = prepare(
-            sa.insert(table)
-            .values({name: value(name, _C[name].type) for name in names} | {"kept_at": time})
-            .returning(_C.kept_at)
-        )
+        self._keep = prepare(_keep(database, time))
         above = sa.select(*_COLUMNS).where(_C.id > value("after", sa.BigInteger())).order_by(_C.id).limit(limit)
         self._page = prepare(above.where(_C.tenant == value("tenant")))
         self._news = prepare(above.add_columns(_C.tenant))
@@ -61,16 +51,14 @@ class ContactTable:
             "text": _encode.encode(text).decode(),
             "user_agent": _encode.encode(user_agent).decode(),
         }
-        async with self._db.transaction() as transaction:
-            number: int = (await transaction.run(self._next, {}))[0][0]
-            rows = await transaction.run(self._keep, {**values, "id": number})
+        number, kept_at = (await self._db.write(self._keep, values))[0]
         return ContactMessage(
             id=number,
             client_id=client,
             sender=sender,
             kind=kind,
             message=text,
-            timestamp=_offset(rows[0][0]),
+            timestamp=_offset(kept_at),
             user_agent=user_agent,
         )
 
@@ -91,6 +79,24 @@ class ContactTable:
     async def forget(self, older_than_s: float, *, limit: int) -> int:
         """See ``contact_ports.ContactStore``."""
         return len(await self._db.write(self._forget, {"age": older_than_s, "limit": limit}))
+
+
+def _keep(database: Database, time: sa.ColumnElement[str]) -> sa.Insert:
+    """Insert under the next number. On SQLite a trigger moves the sequence on."""
+    names = ("tenant", "client", "sender", "kind", "text", "user_agent")
+    given = {name: value(name, _C[name].type) for name in names}
+    if database.dialect == "sqlite":
+        following = sa.select(sequence.c.value + 1).where(sequence.c.name == _NAME).scalar_subquery()
+        return sa.insert(table).values(given | {"id": following, "kept_at": time}).returning(_C.id, _C.kept_at)
+    taken = (
+        sa.update(sequence)
+        .where(sequence.c.name == _NAME)
+        .values(value=sequence.c.value + 1)
+        .returning(sequence.c.value)
+        .cte("taken")
+    )
+    row = sa.select(taken.c.value, time, *(sa.cast(given[name], sa.Text()) for name in names))
+    return sa.insert(table).from_select(["id", "kept_at", *names], row).returning(_C.id, _C.kept_at)
 
 
 def _message(row: Row) -> ContactMessage:
