@@ -52,7 +52,7 @@ class QueueSpec(msgspec.Struct, frozen=True):
 
 
 class Topology(msgspec.Struct, frozen=True):
-    """Declared whole, in order, on every connect."""
+    """Declared whole, in order, by the first link of a process that connects."""
 
     exchanges: tuple[ExchangeSpec, ...]
     queues: tuple[QueueSpec, ...]

@@ -5,6 +5,7 @@ from functools import partial
 
 from parley_protocol.routes import Topology
 from parley_runtime.amqp.address import parse
+from parley_runtime.amqp.declaring import Declared
 from parley_runtime.amqp.faults import WireError, wire_errors
 from parley_runtime.amqp.leaderless import prepare
 from parley_runtime.amqp.mending import Mender
@@ -105,13 +106,14 @@ class AmqpBroker:
         self._heartbeat_s = max(1, round(heartbeat_s))
         self._address = parse(url, heartbeat_s=self._heartbeat_s)
         self._name, self._topology, self._window = name, topology, window
+        self._declared = Declared(partial(prepare, topology=topology))
         self._links: list[AmqpLink] = []
 
     async def open(self, purpose: str, *, wait_s: float = 30.0) -> AmqpLink:
         """As the port says."""
         supervisor = Supervisor(
             partial(dial, self._address, name=f"{self._name}:{purpose}", heartbeat_s=self._heartbeat_s),
-            partial(prepare, topology=self._topology),
+            self._declared,
             name=self._name,
             purpose=purpose,
         )
