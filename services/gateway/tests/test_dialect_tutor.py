@@ -60,14 +60,14 @@ async def say(socket, text):
     await socket.send(json.dumps({"type": "text", "content": text}, ensure_ascii=False))
 
 
-async def refused(socket):
-    """The one error frame of a socket that is closed with 1008."""
+async def refused(socket, code=1008):
+    """The one error frame of a socket that is closed with ``code``."""
     frame = await receive(socket)
     assert list(frame) == ["type", "content"]
     assert frame["type"] == "error"
     with pytest.raises(ConnectionClosed):
         await receive(socket)
-    assert socket.close_code == 1008
+    assert socket.close_code == code
     return frame["content"]
 
 
@@ -399,7 +399,7 @@ async def test_a_store_that_is_away_ends_no_session(house, monkeypatch):
         assert (await receive(socket))["content"] == "yes"
         monkeypatch.setattr(house.store.tutors, "find", away)
         async with student(gateway, session) as second:
-            assert "away" in await refused(second)
+            assert "away" in await refused(second, 1013), "it is to come back later"
 
 
 # --- pure -----------------------------------------------------------------------------------------------------
