@@ -18,7 +18,7 @@ from typing import Any
 
 import uvloop
 
-from bench import cancel, idle, latency, path, price, recovery, report, saturation, slow, throughput
+from bench import cancel, dialects, idle, latency, path, price, recovery, report, saturation, slow, throughput
 from bench.broker import broker
 from bench.stack import ROOT
 
@@ -83,6 +83,11 @@ MEASUREMENTS: dict[str, Measurement] = {
         "turns per second with 1, 2 and 4 processes of a kind, CPU of a turn, latency at 70 %",
         4,
         lambda bench: saturation.run(bench.folder, bench.amqp, bench.quick, say),
+    ),
+    "dialects": Measurement(
+        "turns of the documented dialects beside native ones: CPU of a turn",
+        1.5,
+        lambda bench: dialects.run(bench.folder, bench.amqp, bench.quick, say),
     ),
     "cancel": Measurement(
         "from a cancel to its seat being free, idle and at 70 % load",

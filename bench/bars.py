@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.dialects import LIMIT
 from bench.tables import table
 
 
@@ -59,7 +60,12 @@ def _cancel(rows: Any) -> list[Bar]:
     return [_at_most(f"cancel, {row.load}: {row.what}, p99", row.p99, row.bar, "ms") for row in rows if row.bar]
 
 
+def _dialects(rows: Any) -> list[Bar]:
+    return [_at_most(f"{row.name}: CPU of a turn, to native", row.ratio, LIMIT, "x") for row in rows[1:]]
+
+
 _MAKERS = {
+    "dialects": _dialects,
     "throughput": _throughput,
     "latency": _latency,
     "idle": _idle,

@@ -31,6 +31,10 @@ def _latency(axis: Any, rows: Any) -> None:
     _bars(axis, names, [row.first_p50 for row in rows], "first token, p50 ms", "{:.2f}")
 
 
+def _dialects(axis: Any, rows: Any) -> None:
+    _bars(axis, [row.name for row in rows], [row.total_us for row in rows], "us of CPU per turn, by dialect", "{:.0f}")
+
+
 def _idle(axis: Any, rows: Any) -> None:
     _bars(axis, [row.name for row in rows], [row.kib for row in rows], "KiB per idle connection", "{:.1f}")
 
@@ -95,6 +99,7 @@ PANELS: dict[str, Callable[[Any, Any], None]] = {
     "throughput": _throughput,
     "latency": _latency,
     "idle": _idle,
+    "dialects": _dialects,
     "path": _path,
     "saturation": _saturation,
     "price": _price,

@@ -19,6 +19,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "path": tables.path,
     "idle": tables.idle,
     "saturation": tables.saturation,
+    "dialects": tables.dialects,
     "price": tables.price,
     "cancel": tables.cancel,
     "recovery": tables.recovery,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bench.cancel import Cancels
+from bench.dialects import Row
 from bench.house import ROLES
 from bench.idle import Idle
 from bench.latency import Latencies
@@ -38,6 +39,29 @@ def throughput(flows: Sequence[Flow]) -> str:
     ]
     head = ["to 50 sockets", "events/s", "ratio", "frames/s", "gateway us/event", "worker us/event", "broker us/event"]
     return table(head, rows)
+
+
+def dialects(rows: Sequence[Row]) -> str:
+    """Turns per second, CPU and the ratio to native."""
+    cells = [
+        [
+            row.name,
+            f"{row.turns_s:,.0f}",
+            *(f"{row.cpu_us[process]:,.0f}" for process in (*ROLES, "broker")),
+            f"{row.total_us:,.0f}",
+            f"{row.ratio:.2f}x",
+        ]
+        for row in rows
+    ]
+    head = [
+        "16 sockets, each asks again at once",
+        "turns/s",
+        *(f"{role} us/turn" for role in ROLES),
+        "broker",
+        "all",
+        "",
+    ]
+    return table(head, cells)
 
 
 def latency(rows: Sequence[Latencies]) -> str:

@@ -26,9 +26,7 @@ class Variant:
 
 def no_confirms() -> None:
     """Publishes are written and forgotten; the broker is not asked to confirm them."""
-    from aiormq.abc import ChannelFrame
-
-    from parley_runtime.amqp import publisher
+    from parley_runtime.amqp import framing, publisher
     from parley_runtime.amqp.wire import Wire
 
     open_channel = Wire.open_channel
@@ -38,11 +36,12 @@ def no_confirms() -> None:
 
     class Outbox(publisher._Outbox):
         def put(self, exchange: str, key: str, message: Any, *, mandatory: bool) -> "asyncio.Future[Any]":
-            channel = self.channel
-            frames = publisher._frames(channel, exchange, key, message, str(next(self._ids)), mandatory=False)
+            channel, number = self.channel, str(next(self._ids))
+            size = channel.max_content_size
+            payload = framing.publish(channel.number, exchange, key, message, number, mandatory=False, max_body=size)
             if not self._pending:
                 self._loop.call_soon(self._flush)
-            self._pending.append(ChannelFrame.marshall(channel.number, frames).payload)
+            self._pending.append(payload)
             done: asyncio.Future[Any] = self._loop.create_future()
             done.set_result(None)
             return done
@@ -72,17 +71,17 @@ def classic_queues() -> None:
 
 def transient_messages() -> None:
     """Classic queues, and no message is written to disk."""
-    from parley_runtime.amqp import publisher
+    from parley_runtime.amqp import framing
     from parley_runtime.ports import Message
 
     classic_queues()
-    frames = publisher._frames
+    publish = framing.publish
 
-    def transient(channel: Any, exchange: str, key: str, message: Message, number: str, *, mandatory: bool) -> Any:
+    def transient(channel: int, exchange: str, key: str, message: Message, number: str, **options: Any) -> bytes:
         passing = Message(message.body, message.headers, message.expires_s, durable=False)
-        return frames(channel, exchange, key, passing, number, mandatory=mandatory)
+        return publish(channel, exchange, key, passing, number, **options)
 
-    swap(publisher, _frames=transient)
+    swap(framing, publish=transient)
 
 
 def no_store() -> None:
