@@ -1,7 +1,10 @@
 """The chat page as HTTP: types, caching, security headers, and nothing from another host."""
 
+import base64
+import hashlib
 import re
 from importlib import resources
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +14,9 @@ from parley_gateway.api import page
 
 pytestmark = pytest.mark.unit
 
+STANDALONE = "websocket_test.html"
+CLIENTS = Path(__file__).parents[3] / "tools" / "clients"
+
 
 @pytest.fixture
 async def http():
@@ -19,9 +25,13 @@ async def http():
         yield client
 
 
-def web_files() -> dict[str, str]:
-    folder = resources.files("parley_gateway").joinpath("web")
+def web_files(*folders: str) -> dict[str, str]:
+    folder = resources.files("parley_gateway").joinpath("web", *folders)
     return {entry.name: entry.read_text("utf-8") for entry in folder.iterdir() if entry.is_file()}
+
+
+def all_files() -> dict[str, str]:
+    return web_files() | {f"demo/{name}": text for name, text in web_files("demo").items()}
 
 
 async def test_root_is_the_page(http):
@@ -45,7 +55,8 @@ async def test_assets_have_their_types(http, name, content_type):
 
 
 async def test_security_headers_on_every_answer(http):
-    for path in ("/", "/assets/app.js", "/favicon.ico", "/assets/absent.js"):
+    paths = ("/", "/assets/app.js", "/favicon.ico", "/assets/absent.js", "/demo/", "/demo", f"/demo/{STANDALONE}")
+    for path in paths:
         reply = await http.get(path)
         policy = reply.headers["content-security-policy"]
         assert policy.startswith("default-src 'self'; connect-src 'self' ws: wss:;")
@@ -85,15 +96,48 @@ async def test_other_methods_are_refused(http):
     assert (head.status_code, head.content) == (200, b"")
 
 
-def test_the_page_has_no_inline_script_or_style():
-    html = web_files()["index.html"]
-    assert re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", html) == []
-    assert re.findall(r"<style\b|\sstyle=|\son\w+=", html) == []
+def test_the_pages_have_no_inline_script_or_style():
+    pages = {name: text for name, text in all_files().items() if name.endswith(".html")}
+    assert len(pages) == 8
+    del pages[f"demo/{STANDALONE}"]
+    for name, html in pages.items():
+        assert re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", html) == [], name
+        assert re.findall(r"<style\b|\sstyle=|\son\w+=", html) == [], name
+
+
+async def test_the_page_of_one_file_may_run_its_own_script_and_no_other(http):
+    reply = await http.get(f"/demo/{STANDALONE}")
+    before, _, rest = reply.text.partition("<script>")
+    script = rest.partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"; script-src 'self' 'sha256-{digest}'" in reply.headers["content-security-policy"]
+    assert "script" not in before
+    assert re.findall(r"\ssrc=|\shref=|\son\w+=", reply.text) == []
+
+
+async def test_the_page_of_one_file_is_the_one_among_the_test_clients(http):
+    assert (await http.get(f"/demo/{STANDALONE}")).content == (CLIENTS / STANDALONE).read_bytes()
+
+
+async def test_demo_has_its_index_behind_any_prefix(http):
+    reply = await http.get("/demo")
+    assert (reply.status_code, reply.headers["location"]) == (308, "demo/")
+    listed = (await http.get("/demo/")).text
+    assert listed == web_files("demo")["index.html"]
+
+
+@pytest.mark.parametrize("name", ["data", "contact", "review", "asr", "tutor"])
+async def test_each_dialect_has_a_page(http, name):
+    reply = await http.get(f"/demo/{name}.html")
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    wanted = re.findall(r"(?:src|href)=\"([^\"#]+)\"", reply.text)
+    assert f"{name}.js" in wanted
+    assert [each for each in wanted if (await http.get(f"/demo/{each}")).status_code != 200] == []
 
 
 def test_the_page_names_no_other_host():
     allowed = {"http://www.w3.org/2000/svg"}  # the SVG namespace is a name, nothing is fetched from it
-    for name, text in web_files().items():
+    for name, text in all_files().items():
         assert set(re.findall(r"(?:https?:)?//[a-z0-9-]+(?:\.[a-z0-9-]+)+[^\s\"'`)]*", text)) <= allowed, name
 
 
@@ -102,6 +146,10 @@ def test_every_import_and_link_names_a_file_of_the_page():
     for name, text in files.items():
         wanted = re.findall(r"from \"\./([^\"]+)\"", text) + re.findall(r"(?:src|href)=\"assets/([^\"]+)\"", text)
         assert [each for each in wanted if each not in files] == [], name
+    demo = web_files("demo")
+    for name, text in demo.items():
+        own, shared = (re.findall(rf"from \"{folder}/([^\"]+)\"", text) for folder in (r"\.", r"\.\./assets"))
+        assert [each for each in own if each not in demo] + [each for each in shared if each not in files] == [], name
 
 
 def test_every_module_is_asked_for_at_once():
@@ -113,8 +161,8 @@ def test_every_module_is_asked_for_at_once():
 
 def test_model_text_never_becomes_markup():
     forbidden = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function")
-    assert [name for name, text in web_files().items() if forbidden.search(text)] == []
+    assert [name for name, text in all_files().items() if forbidden.search(text)] == []
 
 
 def test_modules_stay_small():
-    assert {name: n for name, text in web_files().items() if (n := text.count("\n")) >= 400} == {}
+    assert {name: n for name, text in all_files().items() if (n := text.count("\n")) >= 400} == {}

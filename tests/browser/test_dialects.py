@@ -1,0 +1,238 @@
+"""The pages of the documented dialects against real processes: what a user sees there is what the frames say."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from harness import Stack, parley
+from playwright.async_api import Page, WebSocket, expect
+
+from parley_client.tokens import make_token
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+ROOT = Path(__file__).parents[2]
+CONTRACT = (ROOT / "sample" / "contracts" / "采购合同.txt").read_text(encoding="utf-8")
+HOURS = 12
+LONG_MS = 20_000
+FACT = "# Lighthouse\n\nThe lighthouse keeper of Parley Bay is Amina Holt.\n"
+HEIGHTS = "points => points.map(point => [point.dataset.value, Number(point.getAttribute('cy'))])"
+QUESTION = "Who is the lighthouse keeper of Parley Bay?"
+
+
+class Tap:
+    """The frames that the server sent to a page, by the path of their socket."""
+
+    def __init__(self) -> None:
+        self.frames: dict[str, list[dict[str, Any]]] = {}
+
+    def attach(self, page: Page) -> None:
+        page.on("websocket", self._opened)
+
+    def _opened(self, socket: WebSocket) -> None:
+        path = "/" + socket.url.split("/", 3)[3].split("?")[0]
+        kept = self.frames.setdefault(path, [])
+        socket.on("framereceived", lambda data: kept.append(json.loads(data)))
+
+
+@pytest.fixture
+def tap() -> Tap:
+    return Tap()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def installation(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The stack with readings of two ponds, the playbook and one document."""
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    rows = [
+        {"metric": "temp", "sensor": sensor, "timestamp": at.isoformat(), "value": base + past / 10, "unit": "℃"}
+        for sensor, base in (("pond-1", 20), ("pond-2", 22))
+        for past in range(HOURS)
+        for at in [hour - timedelta(hours=past)]
+    ]
+    stored = await asyncio.to_thread(httpx.post, f"{stack.url}/v1/readings", json=rows, trust_env=False, timeout=20)
+    assert stored.json()["stored"] == 2 * HOURS, stored.text
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "bay.md").write_text(FACT, encoding="utf-8")
+    for source, base in ((ROOT / "sample" / "playbook", "playbook"), (folder, "default"), (folder, "test")):
+        done = await asyncio.to_thread(parley, stack.url, "ingest", str(source), "--kb", base)
+        assert done.returncode == 0, done.stderr
+    return stack
+
+
+async def narrow(page: Page) -> None:
+    """A phone's width has everything, and nothing to scroll sideways."""
+    await page.set_viewport_size({"width": 390, "height": 844})
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+async def test_the_index_leads_to_every_page(installation, open_page, shot):
+    page = await open_page(f"{installation.url}/demo/")
+    links = await page.locator("#cards a").evaluate_all("links => links.map(link => link.href)")
+    assert len(links) == 5
+    await shot(page, "demo-index")
+    await narrow(page)
+    await shot(page, "demo-index-narrow")
+    for link in links:
+        await page.goto(link)
+        await expect(page.locator("#nav [aria-current=page]")).to_have_count(1)
+
+
+async def test_the_chart_has_a_point_for_each_reading_used(installation, open_page, tap, shot):
+    page = await open_page(f"{installation.url}/demo/data.html", own=True, before=tap.attach)
+    await page.locator("#message").fill("查询过去24小时的水温数据")
+    await page.keyboard.press("Enter")
+    points = page.locator("#charts .chart[data-metric=temp] .point")
+    await expect(points).to_have_count(2 * HOURS, timeout=LONG_MS)
+    (reply,) = tap.frames["/"]
+    used = reply["data_used"][0]["readings"]
+    assert len(used) == 2 * HOURS
+    drawn = await points.evaluate_all("points => points.map(point => Number(point.dataset.value))")
+    assert sorted(drawn) == sorted(reading["value"] for reading in used)
+    heights = await points.evaluate_all(HEIGHTS)
+    ranked = sorted((float(value), height) for value, height in heights)
+    assert all(low[1] >= high[1] for low, high in pairwise(ranked)), "a higher value is higher up"
+    await expect(page.locator(".canvas polyline")).to_have_count(2)
+    await expect(page.locator("#answer")).to_contain_text("水温")
+    await points.first.hover()
+    await expect(page.locator(".readout")).to_contain_text("pond-1")
+    await shot(page, "demo-data")
+    await narrow(page)
+    await expect(points).to_have_count(2 * HOURS)
+    await shot(page, "demo-data-narrow")
+    await page.locator("#message").fill(QUESTION)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#answer")).to_contain_text("Amina Holt", timeout=LONG_MS)
+    await expect(page.locator(".chart")).to_have_count(0)
+
+
+async def test_the_owner_sees_a_visitor_and_answers_him(installation, open_page, watch, shot):
+    watch.allow("401")
+    page = await open_page(f"{installation.url}/demo/contact.html")
+    await page.locator("#owner-token").fill("no token")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#owner-refused")).to_contain_text("token")
+    token = make_token({}, "boss", owner=True, data=installation.folder / "data")
+    await page.locator("#owner-token").fill(token)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#owner-form")).to_be_visible()
+    await page.locator("#visitor-text").fill(QUESTION)
+    await page.keyboard.press("Enter")
+    answer = page.locator("#visitor-log .assistant")
+    await expect(answer).to_contain_text("Amina Holt", timeout=LONG_MS)
+    await expect(page.locator("#owner-log .visitor")).to_contain_text(QUESTION)
+    await expect(page.locator("#owner-log .assistant")).to_contain_text("Amina Holt")
+    await page.locator("#owner-text").fill("我是主人，您好")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#visitor-log .owner .words")).to_have_text("我是主人，您好")
+    await page.locator("#request").click()
+    await expect(page.locator("#visitor-log .good")).to_have_text("联系请求已收到")
+    await expect(page.locator("#owner-log .visitor")).to_have_count(2)
+    await shot(page, "demo-contact")
+    await narrow(page)
+    await shot(page, "demo-contact-narrow")
+
+
+async def test_a_review_marks_its_findings_in_the_text(installation, open_page, tap, shot):
+    page = await open_page(f"{installation.url}/demo/review.html", own=True, before=tap.attach)
+    await page.locator("#contract").fill(CONTRACT)
+    await page.locator("#hand-in button[type=submit]").click()
+    await expect(page.locator("#percent")).to_have_text("100 %", timeout=LONG_MS)
+    await expect(page.locator("#progress")).to_have_js_property("value", 100)
+    await expect(page.locator("#result")).to_be_visible()
+    (frames,) = tap.frames.values()
+    findings = frames[-1]["result"]["findings"]
+    assert len(findings) >= 5
+    marks = page.locator("#text mark")
+    assert await marks.all_inner_texts() == [finding["clause"] for finding in findings]
+    assert await page.locator("#text").evaluate("text => text.textContent") == CONTRACT
+    cards = page.locator("#findings .finding")
+    assert await cards.locator(".cited strong").all_inner_texts() == [each["rule"]["title"] for each in findings]
+    risks = await marks.evaluate_all("marks => marks.map(mark => mark.classList[1])")
+    assert risks == [finding["risk"] for finding in findings]
+    await marks.nth(2).click()
+    await expect(cards.nth(2)).to_have_class("finding " + findings[2]["risk"] + " lit")
+    await shot(page, "demo-review")
+    await narrow(page)
+    await shot(page, "demo-review-narrow")
+    await page.reload()
+    await expect(marks).to_have_count(len(findings))
+
+
+async def test_spoken_text_is_answered_and_can_be_paused_and_stopped(installation, open_page, tap, shot):
+    page = await open_page(f"{installation.url}/demo/asr.html", own=True, before=tap.attach)
+    now = page.locator("#stages [aria-current]")
+    await expect(now).to_have_text("Listening")
+    await page.locator("#words").press_sequentially(QUESTION)
+    await expect(page.locator("#interim")).to_have_text(QUESTION)
+    await page.keyboard.press("Enter")
+    answer = page.locator("#heard .assistant")
+    await expect(answer).to_contain_text("Amina Holt", timeout=LONG_MS)
+    await expect(page.locator("#heard [data-final]")).to_have_count(1)
+    told = [frame for frame in tap.frames["/ws/realtime-asr"] if frame["type"] == "answer"]
+    assert [frame["stream_index"] for frame in told] == list(range(len(told)))
+    await expect(now).to_have_text("Listening")
+    await page.locator("#pause").click()
+    await expect(now).to_have_text("Paused")
+    await page.locator("#resume").click()
+    await expect(now).to_have_text("Listening")
+    await page.locator("#stop").click()
+    await expect(now).to_have_text("Idle")
+    await page.locator("#play").click()
+    await expect(page.locator("#heard .mine").nth(2)).to_be_visible(timeout=LONG_MS)
+    await expect(page.locator("#heard [data-final]")).to_have_count(2, timeout=LONG_MS)
+    await shot(page, "demo-asr")
+    await narrow(page)
+    await shot(page, "demo-asr-narrow")
+
+
+async def test_a_tutor_session_begins_answers_and_ends(installation, open_page, watch, shot):
+    watch.allow("404")
+    page = await open_page(f"{installation.url}/demo/tutor.html")
+    await page.locator("#kb-id").fill("absent")
+    await page.locator("#start").click()
+    await expect(page.locator("#refused")).to_have_text("Knowledge base not found: absent")
+    await page.locator("#kb-id").fill("test")
+    await page.locator("#start").click()
+    await expect(page.locator("#link")).to_have_attribute("data-phase", "open")
+    await page.locator("#text").fill(QUESTION)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#said .assistant")).to_contain_text("Amina Holt", timeout=LONG_MS)
+    await shot(page, "demo-tutor")
+    await narrow(page)
+    await shot(page, "demo-tutor-narrow")
+    await page.locator("#end").click()
+    await expect(page.locator("#said .notice").last).to_have_text("The session is over.")
+    await expect(page.locator("#link")).to_have_attribute("data-phase", "stopped")
+
+
+@pytest.mark.parametrize("where", ["served", "disk"])
+async def test_the_test_page_of_reviews_works(installation, open_page, shot, where):
+    body = {"text": CONTRACT, "role": "buyer"}
+    made = await asyncio.to_thread(httpx.post, f"{installation.url}/v1/reviews", json=body, trust_env=False, timeout=20)
+    socket = installation.url.replace("http", "ws")
+    file = (ROOT / "tools" / "clients" / "websocket_test.html").as_uri()
+    page = await open_page(f"{installation.url}/demo/websocket_test.html" if where == "served" else file, own=True)
+    if where == "disk":
+        await page.locator("#server").fill(socket)
+    await expect(page.locator("#server")).to_have_value(socket)
+    await page.locator("#task").fill(str(made.json()["task_id"]))
+    await page.locator("#connect").click()
+    await expect(page.locator("#percent")).to_have_text("100%", timeout=LONG_MS)
+    await expect(page.locator("#findings li").first).to_contain_text("预付款")
+    await page.locator("[data-send=heartbeat]").click()
+    await expect(page.locator("#log")).to_contain_text("heartbeat_ack")
+    await page.locator("#health").click()
+    await expect(page.locator("#log")).to_contain_text("WebSocket服务正常")
+    await page.locator("#echo").click()
+    await expect(page.locator("#log")).to_contain_text("欢迎客户端 test_client_001")
+    await page.locator("#disconnect").click()
+    await expect(page.locator("#state")).to_have_text("未连接")
+    await shot(page, f"demo-websocket-{where}")
+    await narrow(page)
