@@ -17,7 +17,7 @@ from parley_runtime.errors import OutcomeUnknown, ParleyError, Refused
 from parley_runtime.store.review_ports import NewClause
 from parley_testkit.turns import JobTap
 
-from .api_fakes import SECRET, error_of, http
+from .api_fakes import SECRET, http
 from .conftest import House
 
 pytestmark = pytest.mark.unit
@@ -35,6 +35,15 @@ async def gateway(house: House) -> Gateway:
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
     async with http(gateway) as made:
         yield made
+
+
+def error_of(answer: httpx.Response) -> dict[str, Any]:
+    """The error that the body holds; its words stand in `detail` too, where this dialect's clients look for them."""
+    body = answer.json()
+    assert list(body) == ["error", "detail"]
+    error: dict[str, Any] = body["error"]
+    assert body["detail"] == error["message"]
+    return error
 
 
 async def post(client: httpx.AsyncClient, **body: Any) -> httpx.Response:
@@ -123,7 +132,9 @@ async def test_what_is_wrong_is_said_at_once(house: House, client: httpx.AsyncCl
 
 async def test_unknown_reviews_and_those_of_others(house: House, client: httpx.AsyncClient) -> None:
     for path in ("999", "abc", "9" * 30, "-1"):
-        assert (await client.get(f"/v1/reviews/{path}")).status_code == 404
+        answer = await client.get(f"/v1/reviews/{path}")
+        assert answer.status_code == 404
+        assert error_of(answer)["message"] == "there is no review with this id"
     task = (await post(client)).json()["task_id"]
     assert (await client.get(f"/v1/reviews/{task}/text")).status_code == 404
     access = AccessSettings(auth_secret=SECRET)

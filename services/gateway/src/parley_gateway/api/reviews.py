@@ -1,7 +1,7 @@
 """``/v1/reviews``: contracts in, reviews out. Workers do the work; a task is in the store before its job is sent."""
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
-from parley_gateway.api.http import JSON, body, decoded, owner_only, route
+from parley_gateway.api.http import JSON, body, decoded, owner_only, plain_error, route
 from parley_gateway.dialects import review_frames as frames
 from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
@@ -64,10 +64,15 @@ class JsonUpload(msgspec.Struct, kw_only=True):
 def routes(hub: Hub) -> list[BaseRoute]:
     """Upload, one review, its text."""
     return [
-        route(hub, "/v1/reviews", {"POST": create}),
-        route(hub, "/v1/reviews/{task}", {"GET": one}),
-        route(hub, "/v1/reviews/{task}/text", {"GET": text}),
+        route(hub, "/v1/reviews", {"POST": create}, shape=both),
+        route(hub, "/v1/reviews/{task}", {"GET": one}, shape=both),
+        route(hub, "/v1/reviews/{task}/text", {"GET": text}, shape=both),
     ]
+
+
+def both(code: str, message: str, retryable: bool) -> Mapping[str, Any]:
+    """Parley's own shape of errors, and the `detail` that this dialect's clients look for."""
+    return {**plain_error(code, message, retryable), "detail": message}
 
 
 async def create(hub: Hub, request: Request, identity: Identity) -> Response:
