@@ -1,4 +1,4 @@
-"""Brings what the tests need and the machine lacks: `needs.py rabbitmq postgresql nginx chromium images`."""
+"""Brings what the tests need and the machine lacks: `needs.py rabbitmq postgresql nginx chromium wscat images`."""
 
 import asyncio
 import os
@@ -15,6 +15,9 @@ from parley_client.up.report import Report, Step
 IMAGES = "rabbitmq:3.10-management,rabbitmq:4.0-management"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_WITHIN = 900.0
+WSCAT = Path(__file__).resolve().parents[1] / ".parley" / "tools" / "wscat"
+WSCAT_VERSION = "6.1.0"
+NPM_WITHIN = 300.0
 SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 """Where daemons are, also for users whose PATH leaves them out."""
 
@@ -57,6 +60,21 @@ async def nginx(step: Step) -> str:
     return f"nginx: {shutil.which('nginx', path=SBIN)}"
 
 
+async def wscat(step: Step) -> str:
+    """The WebSocket client of npm that guides use, at a pinned version, in the project's own tools."""
+    installed = WSCAT / "node_modules" / "wscat" / "package.json"
+    if not installed.exists() or f'"version": "{WSCAT_VERSION}"' not in installed.read_text(encoding="utf-8"):
+        if not shutil.which("npm"):
+            await packages.install(("nodejs", "npm"), (), step)
+        step.now(f"npm install wscat@{WSCAT_VERSION}")
+        WSCAT.mkdir(parents=True, exist_ok=True)
+        options = ("--prefix", str(WSCAT), "--no-audit", "--no-fund", "--no-save", "--ignore-scripts")
+        code, printed = await output_of("npm", "install", *options, f"wscat@{WSCAT_VERSION}", within=NPM_WITHIN)
+        if code != 0:
+            raise UpError(f"npm could not install wscat:\n{printed[-500:]}")
+    return f"wscat: {WSCAT_VERSION}"
+
+
 async def images(step: Step) -> str:
     """The broker images of the contract suite, where a Docker engine answers."""
     if not await container.engine_answers():
@@ -91,6 +109,7 @@ async def main(names: list[str]) -> None:
         "postgresql": postgresql,
         "chromium": chromium,
         "nginx": nginx,
+        "wscat": wscat,
         "images": images,
     }
     for name in names:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from websockets.asyncio.client import connect
 from parley_testkit.certificate import make_certificate
 from parley_testkit.stack import Stack
 
+from .flows import FLOWS, UPLOAD
 from .nginx import Proxy, serving
+from .transcript import Player
 
 pytestmark = pytest.mark.e2e
 
@@ -51,6 +54,31 @@ async def test_the_data_assistant_answers(proxy: Proxy, trust: ssl.SSLContext, s
             await socket.send(json.dumps({"message": text, "session_id": "user_001"}))
             reply = await receive(socket)
             assert (reply["status"], reply["intent"]) == ("success", "闲聊"), reply
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize("flow", FLOWS)
+async def test_flow(proxy: Proxy, trust: ssl.SSLContext, scheme: str, flow: str) -> None:
+    """Each documented flow, while nginx hands every connection to whichever gateway it likes."""
+    address = f"wss://127.0.0.1:{proxy.https}" if scheme == "wss" else f"ws://127.0.0.1:{proxy.plain}"
+    await Player([address, address], trust).play(flow, session=f"user-{uuid.uuid4().hex[:8]}", upload=UPLOAD)
+
+
+async def test_a_tutor_session_begun_through_tls_is_given_an_address_that_works(
+    proxy: Proxy, trust: ssl.SSLContext
+) -> None:
+    """`engine_url` has the scheme and host that the client sees."""
+    base = f"https://127.0.0.1:{proxy.https}"
+    async with httpx.AsyncClient(trust_env=False, verify=trust, timeout=LIMIT_S) as http:
+        session = (await http.post(f"{base}/v1/sessions", json={"tutor_id": 1, "student_id": 999})).json()
+        url = f"wss://127.0.0.1:{proxy.https}/ws/ws/{session['session_id']}?token={session['engine_token']}"
+        assert session["engine_url"] == url
+        async with connect(session["engine_url"], ssl=trust) as socket:
+            await socket.send(json.dumps({"type": "text", "content": "hello"}))
+            assert (await receive(socket))["type"] == "text"
+        deleted = await http.delete(f"{base}/v1/sessions/{session['session_id']}")
+        assert deleted.json() == {"status": "deleted"}
+    assert session["engine_token"] not in proxy.log.read_text()
 
 
 async def test_native_turns_and_streams_pass_and_tokens_are_not_logged(proxy: Proxy, trust: ssl.SSLContext) -> None:
