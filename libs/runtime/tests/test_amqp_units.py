@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import Any, cast
 
 import pytest
 from aiormq.exceptions import ChannelPreconditionFailed, ConnectionClosed, ProbableAuthenticationError
@@ -11,8 +12,11 @@ from parley_runtime.amqp import AmqpBroker, meters
 from parley_runtime.amqp.address import parse
 from parley_runtime.amqp.backoff import QUICK_CAP_S, delay_s
 from parley_runtime.amqp.faults import WireError, wire_errors
+from parley_runtime.amqp.publisher import Publisher
+from parley_runtime.amqp.supervisor import Supervisor
 from parley_runtime.amqp.wire import silence_limit_s
 from parley_runtime.errors import ConfigError, Unavailable
+from parley_runtime.ports import Message
 
 pytestmark = pytest.mark.unit
 
@@ -108,3 +112,64 @@ async def test_nobody_there_is_unavailable_and_says_what_to_do() -> None:
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1: .*AMQP_URL") as caught:
         await broker.open("test", wait_s=0.1)
     assert "secret" not in str(caught.value)
+
+
+class Alarmed:
+    """A supervisor whose broker refuses publishes until ``room`` is set."""
+
+    def __init__(self) -> None:
+        self.room = asyncio.Event()
+        self.room.set()
+        self.opened = 0
+
+    @property
+    def wire(self) -> "Alarmed | None":
+        return self if self.room.is_set() else None
+
+    async def writable(self) -> "Alarmed":
+        await self.room.wait()
+        return self
+
+    def why(self) -> str:
+        return "an alarm"
+
+    async def open_channel(self, *, confirms: bool) -> Any:
+        self.opened += 1
+        return Confirming()
+
+
+class Confirming:
+    """A channel that confirms what is written."""
+
+    is_closed = False
+    number, max_content_size, delivery_tag = 1, 1000, 0
+
+    def __init__(self) -> None:
+        self.confirmations: dict[int, asyncio.Future[None]] = {}
+        self.message_id_delivery_tag: dict[str, int] = {}
+        self.write_queue = self
+
+    def create_future(self) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
+    def put_nowait(self, _: object) -> None:
+        for confirmation in self.confirmations.values():
+            if not confirmation.done():
+                confirmation.set_result(None)
+
+
+async def test_after_an_alarm_the_channel_from_before_it_goes_on() -> None:
+    alarmed = Alarmed()
+    publisher = Publisher(cast(Supervisor, alarmed), lambda exchange, key: None)
+
+    async def publish() -> None:
+        await publisher.publish("x", "k", Message(b"m", {}), timeout_s=5, mandatory=True)
+
+    await publish()
+    for _ in range(3):
+        alarmed.room.clear()
+        waiting = asyncio.create_task(publish())
+        await asyncio.sleep(0)
+        alarmed.room.set()
+        await waiting
+    assert alarmed.opened == 1

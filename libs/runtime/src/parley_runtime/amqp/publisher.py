@@ -88,6 +88,8 @@ class Publisher:
 
     async def _open(self) -> None:
         wire = await self._supervisor.writable()
+        if self._usable() is not None:
+            return  # the broker reads again; the channel was only waiting for that
         try:
             self._outbox = _Outbox(await wire.open_channel(confirms=True))
         except WireError:
