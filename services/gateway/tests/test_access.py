@@ -9,6 +9,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from parley_gateway import identity
 from parley_gateway.app import check
 from parley_gateway.auth import Authenticator, credential
 from parley_gateway.config import AccessSettings, GatewaySettings, ServerSettings
@@ -17,6 +18,7 @@ from parley_gateway.limits import Addresses, Bucket
 from parley_gateway.origin import Origins, is_loopback
 from parley_gateway.server import bind
 from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.installation import SECRET_FILE
 from parley_runtime.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -89,6 +91,17 @@ def test_tenant_and_user_cannot_be_shifted_into_each_other():
     ids = SessionIds(b"k" * 32)
     made = ids.make(Identity("ab", "c"))
     assert not ids.verify(made, Identity("a", "bc"))
+
+
+def test_a_secret_that_another_process_is_writing_is_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / SECRET_FILE
+    path.touch()
+    monkeypatch.setattr(identity.time, "sleep", lambda _: path.write_bytes(b"s" * 32))
+    assert install_secret(str(tmp_path)) == b"s" * 32
+    path.write_bytes(b"short")
+    monkeypatch.setattr(identity.time, "sleep", lambda _: None)
+    with pytest.raises(ConfigError, match="damaged"):
+        install_secret(str(tmp_path))
 
 
 def test_the_installations_secret_is_made_once_and_is_private(tmp_path):

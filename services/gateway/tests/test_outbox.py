@@ -19,6 +19,7 @@ pytestmark = pytest.mark.unit
 class FakeWire:
     def __init__(self):
         self.lost = False
+        self.aborted = False
         self.room = asyncio.Event()
         self.room.set()
         self.writes = []
@@ -32,6 +33,9 @@ class FakeWire:
 
     async def drained(self):
         await self.room.wait()
+
+    def abort(self):
+        self.lost = self.aborted = True
 
 
 @pytest.fixture
@@ -143,3 +147,21 @@ async def test_an_end_that_came_too_early_is_written_after_the_older_one(outbox,
     outbox.touch(views[1])
     await settle()
     assert [frame.text for payloads in wire.writes for frame in payloads] == ["first", "too early"]
+
+
+async def test_a_socket_that_cannot_be_written_holds_up_no_other(monkeypatch):
+    flusher = Flusher()
+    bad, good = FakeWire(), FakeWire()
+    kept = {"text": True, "limit": 4096, "send_s": 1, "on_slow": lambda code, reason: None}
+    outboxes = [Outbox(each, flusher, **kept) for each in (bad, good)]
+
+    def broken(payloads):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(bad, "write", broken)
+    for _ in range(2):
+        for outbox in outboxes:
+            outbox.push(Pong())
+        await settle()
+    assert bad.aborted
+    assert [len(write) for write in good.writes] == [1, 1]

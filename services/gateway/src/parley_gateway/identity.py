@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,10 @@ from parley_runtime.errors import ConfigError
 
 _RANDOM = 15
 _MAC = 15
+SECRET_BYTES = 32
+LOOKS = 50
+LOOK_EVERY_S = 0.02
+"""Another process that starts at the same time may have made the secret's file and not filled it yet."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -77,10 +82,19 @@ def install_secret(folder: str) -> bytes:
         with suppress(FileExistsError):
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
-                file.write(secrets.token_bytes(32))
-        secret = path.read_bytes()
+                file.write(secrets.token_bytes(SECRET_BYTES))
+        secret = _read(path)
     except OSError as error:
         raise ConfigError(f"PARLEY_DATA={folder}: cannot keep the installation's secret there ({error})") from error
-    if len(secret) < 32:
+    if len(secret) < SECRET_BYTES:
         raise ConfigError(f"{path} is damaged: delete it (clients then begin new sessions)")
+    return secret
+
+
+def _read(path: Path) -> bytes:
+    for _ in range(LOOKS):
+        secret = path.read_bytes()
+        if len(secret) >= SECRET_BYTES:
+            break
+        time.sleep(LOOK_EVERY_S)
     return secret

@@ -13,6 +13,9 @@ from parley_gateway.core.view import View
 from parley_gateway.wire import Wire
 from parley_protocol.codec import encode_json, encode_pack
 from parley_protocol.faults import CloseCode
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger("parley.socket")
 
 CHUNK = 65_536
 """Bytes handed to the socket before asking again whether it has room."""
@@ -34,7 +37,11 @@ class Flusher:
     def _run(self) -> None:
         dirty, self._dirty = self._dirty, []
         for outbox in dirty:
-            outbox.flush()
+            try:
+                outbox.flush()
+            except Exception:  # the sockets behind it would never be written again
+                log.exception("socket could not be written on a defect; dropped, its client may resume")
+                outbox.wire.abort()
 
 
 def encode_text(frame: Any) -> bytes:
