@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from parley_client.tokens import make_token
+from parley_gateway import contact
 from parley_gateway.config import AccessSettings, ContactSettings, LimitSettings
 from parley_gateway.dialects import contact_frames
 from parley_protocol import codec
@@ -462,3 +463,29 @@ def test_frames_to_clients_stay_below_what_their_libraries_take():
         assert text.startswith(frame["message"])
     message = ContactMessage(id=1, client_id="c", sender="owner", kind="chat_message", message="短", timestamp="t")
     assert "truncated" not in contact_frames.from_store(message)
+
+
+async def test_messages_kept_out_of_order_are_told_by_the_newest(house, monkeypatch):
+    gateway = await house.gateway()
+    desk, keep, gate = gateway.hub.contact, house.store.contact.keep, asyncio.Event()
+
+    async def slow(tenant, **fields):
+        message = await keep(tenant, **fields)
+        if fields["text"] == "first":
+            await gate.wait()
+        return message
+
+    told = asyncio.Queue()
+    monkeypatch.setattr(house.store.contact, "keep", slow)
+    monkeypatch.setattr(desk._control, "post", lambda key, news: told.put_nowait(news))
+    # The later one's news must still wait as the first one comes.
+    monkeypatch.setattr(contact, "HINT_S", 0.5)
+    fields = {"client": "c", "sender": "visitor", "kind": "chat_message"}
+    first = asyncio.create_task(desk.keep("default", text="first", **fields))
+    while not await house.store.contact.messages("default"):
+        await asyncio.sleep(0)
+    second = await desk.keep("default", text="second", **fields)
+    gate.set()
+    assert (await first).id < second.id
+    async with asyncio.timeout(LIMIT_S):
+        assert (await told.get()).id == second.id

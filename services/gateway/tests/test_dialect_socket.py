@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from contextlib import asynccontextmanager
 
 import pytest
@@ -232,3 +233,35 @@ async def test_a_line_keeps_the_order_is_bounded_and_outlives_what_fails():
     await line.idle()
     assert done == [1, 2, 3]
     assert not line.busy
+
+
+async def test_a_line_that_is_closed_before_it_has_begun_is_idle():
+    done = []
+
+    async def work(number):
+        done.append(number)
+
+    line = Line(2)
+    line.put(lambda: work(1))
+    assert line.close() == 1
+    await asyncio.sleep(0)  # the task ends without having run
+    assert not line.busy
+    assert line.put(lambda: work(2))
+    await line.idle()
+    assert done == [2]
+
+
+async def test_messages_that_nobody_waits_for_any_more_are_said(house, caplog):
+    caplog.set_level(logging.INFO)
+    gateway = await house.gateway()
+    async with plain(gateway) as socket:
+        await say(socket, "one", session_id="s")
+        await house.worker.jobs.get()
+        await say(socket, "two", session_id="s")
+        await say(socket, "three", session_id="s")
+    async with asyncio.timeout(LIMIT_S):
+        while gateway.hub.connections:
+            gateway.hub.left.clear()
+            await gateway.hub.left.wait()
+    (said,) = [record for record in caplog.records if "are not answered" in str(record.msg)]
+    assert said.msg["messages"] == 2

@@ -402,6 +402,33 @@ async def test_a_store_that_is_away_ends_no_session(house, monkeypatch):
             assert "away" in await refused(second, 1013), "it is to come back later"
 
 
+async def test_a_store_that_goes_away_as_a_session_is_found_over_only_costs_time(house, monkeypatch):
+    gateway = await house.gateway(tutor=TutorSettings(timeout_s=4))
+    session = await begin(gateway)
+    expire, failures = house.store.tutors.expire, 0
+
+    async def over(*_):
+        return False
+
+    async def away():
+        nonlocal failures
+        failures += 1
+        if failures == 1:
+            raise StoreAway("the store is away")
+        return await expire()
+
+    async with student(gateway, session) as socket:
+        await socket.send("{")
+        await receive(socket)
+        monkeypatch.setattr(house.store.tutors, "touch", over)
+        monkeypatch.setattr(house.store.tutors, "expire", away)
+        await house.store.tutors.end("default", session["session_id"])
+        await socket.send("{")  # written by the next look, which finds the session over and cannot find out why
+        await receive(socket)
+        assert await refused(socket) == "the session has been deleted; begin a new one"
+    assert failures > 1
+
+
 # --- pure -----------------------------------------------------------------------------------------------------
 
 

@@ -108,7 +108,7 @@ class ContactDesk:
         by_owner = sender == OWNER
         if by_owner or self._owners:
             self._wake.set()
-        self._newest = ContactNews(message.id, owner=by_owner or self._newest.owner)
+        self._newest = ContactNews(max(message.id, self._newest.id), owner=by_owner or self._newest.owner)
         if self._hint is None:  # news of several messages travel as one
             self._hint = asyncio.get_running_loop().call_later(HINT_S, self._tell)
         return message

@@ -209,7 +209,7 @@ class TutorDesk:
             log.warning("use of a session could not be written", session=session[:8], reason=type(error).__name__)
             return True
         if not alive and use.pupils:
-            await self._check([session])
+            await self._look_at([session])
         return alive
 
     async def _look(self) -> None:
@@ -222,12 +222,15 @@ class TutorDesk:
                         use.last = self._clock.monotonic()
                     if use.last > use.written:
                         await self._write(session, use)
-                try:
-                    await self._check(list(self._uses))
-                except ParleyError as error:
-                    log.warning("sessions are looked at again later", reason=type(error).__name__)
+                await self._look_at(list(self._uses))
         finally:
             self._watch = None
+
+    async def _look_at(self, sessions: list[str]) -> None:
+        try:
+            await self._check(sessions)
+        except ParleyError as error:
+            log.warning("sessions are looked at again later", reason=type(error).__name__)
 
     async def _check(self, sessions: list[str]) -> None:
         expired = await self._store.tutors.expire()

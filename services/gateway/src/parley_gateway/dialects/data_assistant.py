@@ -13,6 +13,9 @@ from parley_gateway.dialects.talk import Answered, Failed, Question, answer, ses
 from parley_protocol.client import RetrievalFrame
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.readings import MetricData
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger("parley.dialect")
 
 NAME = "data_assistant"
 SYSTEM = "d0"
@@ -105,7 +108,9 @@ class DataAssistant:
             say()
 
     def gone(self) -> None:
-        self._line.close()
+        dropped = self._line.close()
+        if dropped:
+            log.info("messages of a client who has gone are not answered", messages=dropped)
 
     async def _answer(self, incoming: Incoming) -> None:
         socket = self._socket

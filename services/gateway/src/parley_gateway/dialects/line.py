@@ -31,14 +31,14 @@ class Line:
     @property
     def busy(self) -> bool:
         """Whether something is being worked on or waits."""
-        return self._task is not None
+        return self._task is not None and not self._task.done()
 
     def put(self, work: Work) -> bool:
         """Take ``work`` in; False where as many wait as may."""
         if len(self._waiting) >= self._limit:
             return False
         self._waiting.append(work)
-        if self._task is None:
+        if not self.busy:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="dialect line")
         return True
 
@@ -64,7 +64,7 @@ class Line:
 
     async def idle(self) -> None:
         """Returns when nothing is being worked on any more."""
-        while self._task is not None:
+        while self.busy and self._task is not None:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({self._task})
 

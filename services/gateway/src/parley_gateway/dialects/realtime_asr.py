@@ -16,6 +16,9 @@ from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Failed, Question, answer, cancel, session_of
 from parley_protocol.faults import ProtocolError
 from parley_protocol.ids import TurnId
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger("parley.dialect")
 
 NAME = "realtime_asr"
 SYSTEM = "d4"
@@ -54,6 +57,8 @@ class RealtimeAsr:
         self._socket.send("error", frames.refusal(error))
 
     def gone(self) -> None:
+        if self._machine.waiting:
+            log.info("questions of a client who has gone are not asked", questions=self._machine.waiting)
         if self._task is not None:
             self._task.cancel()  # nobody reads it here; the turn runs on and is stored
 

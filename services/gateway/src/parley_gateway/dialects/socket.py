@@ -57,9 +57,11 @@ class DialectSocket:
 
     def send(self, kind: str, frame: Any) -> None:
         """Write a frame after those before it. ``kind`` names it in the log, which never holds its text."""
-        if not self._closing:
-            size = self.outbox.push(frame)
-            log.info("reply", dialect=self._name, socket=self.label, kind=kind, bytes=size)
+        if self._closing:
+            log.info("reply not sent: its socket is being closed", dialect=self._name, socket=self.label, kind=kind)
+            return
+        size = self.outbox.push(frame)
+        log.info("reply", dialect=self._name, socket=self.label, kind=kind, bytes=size)
 
     async def room(self) -> None:
         """Returns when the socket has taken what was sent, or is lost: what is sent meanwhile would only wait."""

@@ -62,7 +62,9 @@ class Student:
 
     def over(self, state: SessionState) -> None:
         """See :class:`parley_gateway.tutoring.Pupil`."""
-        self._line.clear()
+        dropped = self._line.clear()
+        if dropped:
+            log.info("questions of a session that is over are not asked", questions=dropped)
         self._socket.send("error", frames.error(frames.words(state)))
         self._socket.close(POLICY, state.value)
 
