@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -31,14 +32,16 @@ class Tap:
 
     def __init__(self) -> None:
         self.frames: dict[str, list[dict[str, Any]]] = {}
+        self.sockets = 0
 
     def attach(self, page: Page) -> None:
         page.on("websocket", self._opened)
 
-    def _opened(self, socket: WebSocket) -> None:
-        path = "/" + socket.url.split("/", 3)[3].split("?")[0]
+    def _opened(self, opened: WebSocket) -> None:
+        self.sockets += 1
+        path = "/" + opened.url.split("/", 3)[3].split("?")[0]
         kept = self.frames.setdefault(path, [])
-        socket.on("framereceived", lambda data: kept.append(json.loads(data)))
+        opened.on("framereceived", lambda data: kept.append(json.loads(data)))
 
 
 @pytest.fixture
@@ -216,17 +219,19 @@ async def test_a_tutor_session_begins_answers_and_ends(installation, open_page, 
 async def test_the_test_page_of_reviews_works(installation, open_page, shot, where):
     body = {"text": CONTRACT, "role": "buyer"}
     made = await asyncio.to_thread(httpx.post, f"{installation.url}/v1/reviews", json=body, trust_env=False, timeout=20)
-    socket = installation.url.replace("http", "ws")
+    server = installation.url.replace("http", "ws")
     file = (ROOT / "tools" / "clients" / "websocket_test.html").as_uri()
     page = await open_page(f"{installation.url}/demo/websocket_test.html" if where == "served" else file, own=True)
     if where == "disk":
-        await page.locator("#server").fill(socket)
-    await expect(page.locator("#server")).to_have_value(socket)
+        await page.locator("#server").fill(server)
+    await expect(page.locator("#server")).to_have_value(server)
     await page.locator("#task").fill(str(made.json()["task_id"]))
+    await page.clock.install()
     await page.locator("#connect").click()
     await expect(page.locator("#percent")).to_have_text("100%", timeout=LONG_MS)
     await expect(page.locator("#findings li").first).to_contain_text("预付款")
-    await page.locator("[data-send=heartbeat]").click()
+    await expect(page.locator("#log")).not_to_contain_text("heartbeat_ack")
+    await page.clock.run_for(30_000)
     await expect(page.locator("#log")).to_contain_text("heartbeat_ack")
     await page.locator("#health").click()
     await expect(page.locator("#log")).to_contain_text("WebSocket服务正常")
@@ -236,3 +241,22 @@ async def test_the_test_page_of_reviews_works(installation, open_page, shot, whe
     await expect(page.locator("#state")).to_have_text("未连接")
     await shot(page, f"demo-websocket-{where}")
     await narrow(page)
+
+
+async def test_the_test_page_of_reviews_comes_back_five_times(open_page, watch, tap):
+    watch.allow("WebSocket connection to .* failed")
+    file = (ROOT / "tools" / "clients" / "websocket_test.html").as_uri()
+    page = await open_page(file, own=True, before=tap.attach)
+    await page.clock.install()
+    with socket.socket() as closed:  # bound and not listening: nobody else answers there
+        closed.bind(("127.0.0.1", 0))
+        await page.locator("#server").fill(f"ws://127.0.0.1:{closed.getsockname()[1]}")
+        await page.locator("#connect").click()
+        for attempt in range(1, 6):
+            await expect(page.locator("#state")).to_have_text(f"3 秒后重连（第 {attempt}/5 次）")
+            assert tap.sockets == attempt
+            await page.clock.run_for(2_900)
+            assert tap.sockets == attempt
+            await page.clock.run_for(100)
+        await expect(page.locator("#state")).to_have_text("未连接")
+        assert tap.sockets == 6

@@ -297,3 +297,51 @@ async def test_hostile_passages_take_no_time(run, name):
 async def test_the_supporting_sentence_is_found(run, passage, claim, marked):
     script = f"m => m.support({passage!r}, {claim!r}).map(([a, b]) => {passage!r}.slice(a, b))"
     assert await run("passages", script) == marked
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "marks"),
+    [
+        (19.9, 23.2, [19, 20, 21, 22, 23, 24]),
+        (7.1, 7.6, [7, 7.2, 7.4, 7.6]),
+        (-3, 3, [-4, -2, 0, 2, 4]),
+        (980, 1040, [980, 1000, 1020, 1040]),
+    ],
+)
+async def test_a_chart_has_round_levels_that_cover_its_readings(run, low, high, marks):
+    assert await run("../demo/chart", f"m => m.ticks({low}, {high}, 4)") == marks
+
+
+async def test_a_single_reading_has_a_place_in_a_chart(run):
+    assert await run("../demo/chart", "m => [[20], [0], [-4, -4]].map((each) => m.range(each))") == [
+        [19, 21],
+        [-1, 1],
+        [-4.2, -3.8],
+    ]
+
+
+async def test_readings_are_drawn_by_sensor_from_old_to_new(run):
+    script = """m => {
+      const reading = (sensor, hour, value) => ({sensor, value, timestamp: `2026-01-01T0${hour}:00:00+00:00`});
+      const lines = m.series([reading("a", 3, "2.50"), reading("b", 2, "7"), reading("a", 1, "2.40")]);
+      return [...lines].map(([sensor, points]) => [sensor, points.map((point) => point.shown)]);
+    }"""
+    assert await run("../demo/chart", script) == [["a", ["2.40", "2.50"]], ["b", ["7"]]]
+
+
+@pytest.mark.parametrize(
+    ("text", "places", "parts"),
+    [
+        ("abcdef", [[1, 3]], [["a", 0], ["bc", 1], ["def", 0]]),
+        ("abcdef", [[4, 6], [0, 2]], [["ab", 1], ["cd", 0], ["ef", 1]]),
+        ("abcdef", [[1, 3], [1, 3]], [["a", 0], ["bc", 2], ["def", 0]]),
+        ("abcdef", [[0, 4], [2, 6]], [["abcd", 1], ["ef", 1]]),
+        ("🙂🙂条款", [[2, 4]], [["🙂🙂", 0], ["条款", 1]]),
+        ("abc", [[2, 90]], [["ab", 0], ["c", 1]]),
+        ("abc", [], [["abc", 0]]),
+    ],
+)
+async def test_findings_are_marked_where_they_stand(run, text, places, parts):
+    script = f"""m => m.pieces({json.dumps(text)}, {json.dumps(places)}.map(([start, end]) => ({{start, end}})))
+      .map((piece) => [piece.text, piece.findings.length])"""
+    assert await run("../demo/passages", script) == parts

@@ -75,7 +75,7 @@ export class Chart {
     const y = scale(marks[0], marks.at(-1), HEIGHT - PAD.bottom, PAD.top);
     const svg = node("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": `${this.title}: ${points.length}` });
     svg.append(...marks.map((mark) => this.#level(mark, y(mark), width)));
-    svg.append(...moments(from, to, Math.floor(width / 110)).map((at) => label(x(at), HEIGHT - 8, "middle", when(at, to - from))));
+    svg.append(...moments(from, to, Math.floor(width / 80)).map((at) => label(x(at), HEIGHT - 8, "middle", when(at, to - from))));
     [...this.lines].forEach(([sensor, line], number) => svg.append(this.#line(sensor, line, number % HUES, x, y)));
     svg.addEventListener("pointermove", (event) => this.#nearest(event, svg));
     this.canvas.replaceChildren(svg);

@@ -50,11 +50,14 @@ export function socketAddress(path, params = {}) {
   return url.href;
 }
 
+// Where the gateway cannot be reached the answer says so: there always is one.
 export async function ask(path, { method = "GET", json, body, bearer = token.get() } = {}) {
   const headers = {};
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
-  return fetch(address(path), { method, headers, body: json === undefined ? body : JSON.stringify(json) });
+  const away = { detail: say("The gateway cannot be reached; try again.", "无法连接网关，请重试。") };
+  const request = { method, headers, body: json === undefined ? body : JSON.stringify(json) };
+  return fetch(address(path), request).catch(() => new Response(JSON.stringify(away), { status: 503 }));
 }
 
 // What an answer that refuses says, in whichever shape.
@@ -123,8 +126,12 @@ export class Line {
   // Sent at once, or when the socket is open.
   send(frame) {
     const text = JSON.stringify(frame);
-    if (this.socket.readyState === WebSocket.OPEN) this.#write(text);
+    if (this.ready) this.#write(text);
     else this.waiting.push(text);
+  }
+
+  get ready() {
+    return this.socket.readyState === WebSocket.OPEN;
   }
 
   close() {

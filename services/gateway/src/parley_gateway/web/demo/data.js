@@ -4,7 +4,7 @@ import { byId, h, langOf } from "../assets/dom.js";
 import { render } from "../assets/markdown.js";
 import { token } from "../assets/store.js";
 import { Chart } from "./chart.js";
-import { Line, phase, say, setUp, socketAddress, tags, Wire } from "./common.js";
+import { Line, say, setUp, socketAddress, tags, Wire } from "./common.js";
 
 const SAMPLES = ["查询最近的水温数据", "过去24小时溶解氧的平均值", "What was the highest water temperature last week?", "pH trend over the last 3 days", "What is a fence?"];
 const NAMES = { temp: ["Water temperature", "水温"], do: ["Dissolved oxygen", "溶解氧"], ph: ["pH", "pH"], turbidity: ["Turbidity", "浊度"], air_temp: ["Air temperature", "气温"], humidity: ["Humidity", "湿度"], level: ["Water level", "水位"] };
@@ -17,6 +17,7 @@ function parse(text) {
 }
 
 function shown(reply) {
+  byId("reply").hidden = false;
   const root = byId("answer");
   root.lang = langOf(reply.response ?? "");
   root.classList.toggle("refused", reply.status !== "success");
@@ -29,9 +30,15 @@ function shown(reply) {
   byId("reply").setAttribute("aria-busy", "false");
 }
 
+// A reply is not sent again to another socket.
+function lost() {
+  if (byId("reply").getAttribute("aria-busy") !== "true") return;
+  shown({ status: "error", response: say("The connection was lost; ask again.", "连接已断开，请重新提问。") });
+}
+
 setUp();
 const wire = new Wire(() => line.open());
-const line = new Line(() => socketAddress("/", { token: token.get() }), { frame: shown, wire, parse, shown: phase });
+const line = new Line(() => socketAddress("/", { token: token.get() }), { frame: shown, closed: lost, wire, parse });
 
 function send(message) {
   if (!message.trim()) return;

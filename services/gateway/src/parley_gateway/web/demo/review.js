@@ -47,7 +47,7 @@ function watch(task) {
   byId("refused").hidden = true;
   progress({ progress: 0, message: say("Waiting", "等待中") });
   line = new Line(() => socketAddress(`/ws/review/${task}`, { token: token.get() }), { wire, frame: (frame) => watched === task && heard(task, frame) });
-  beat = setInterval(() => line.send({ type: "heartbeat", timestamp: Date.now() }), BEAT_MS);
+  beat = setInterval(() => line.ready && line.send({ type: "heartbeat", timestamp: Date.now() }), BEAT_MS);
   history.replaceState(null, "", `?task=${task}`);
 }
 

@@ -1,4 +1,4 @@
-// D2: begin a session at the engine, then talk over the address that it gave. Without reconnecting, as documented.
+// D2: begin a session at the engine, then talk over the address that it gave.
 
 import { byId } from "../assets/dom.js";
 import { ask, bubble, Line, phase, reason, say, setUp, Wire } from "./common.js";
@@ -6,7 +6,7 @@ import { ask, bubble, Line, phase, reason, say, setUp, Wire } from "./common.js"
 setUp();
 phase("idle");
 const wire = new Wire();
-const log = byId("said");
+const said = byId("said");
 let line = null;
 let session = null;
 
@@ -17,13 +17,15 @@ function refused(text) {
 
 async function begin() {
   refused("");
+  byId("start").disabled = true;
   const student = byId("student-id").value.trim();
   const wanted = { tutor_id: Number(byId("tutor-id").value), student_id: /^\d{1,15}$/.test(student) ? Number(student) : student, kb_id: byId("kb-id").value.trim() || null };
   const answer = await ask("/v1/sessions", { method: "POST", json: wanted });
+  byId("start").disabled = false;
   if (!answer.ok) return refused(await reason(answer));
   const told = await answer.json();
   session = told.session_id;
-  log.replaceChildren();
+  said.replaceChildren();
   byId("session").textContent = session;
   byId("room").hidden = byId("end").hidden = false;
   byId("start").hidden = true;
@@ -33,14 +35,16 @@ async function begin() {
 }
 
 function hears(frame) {
-  if (frame.type === "text") bubble(log, "assistant", frame.content, { label: say("Tutor", "导师"), markdown: true });
-  else if (frame.type === "error") bubble(log, "notice bad", frame.content);
-  log.setAttribute("aria-busy", "false");
+  if (frame.type === "text") bubble(said, "assistant", frame.content, { label: say("Tutor", "导师"), markdown: true });
+  else if (frame.type === "error") bubble(said, "notice bad", frame.content);
+  said.setAttribute("aria-busy", "false");
 }
 
 function over(code) {
+  if (said.getAttribute("aria-busy") === "true") bubble(said, "notice bad", say("The connection was lost; ask again.", "连接已断开，请重新提问。"));
+  said.setAttribute("aria-busy", "false");
   if (code === 1001 || code === 1006) return;
-  bubble(log, "notice", say("The session is over.", "会话已结束。"));
+  bubble(said, "notice", say("The session is over.", "会话已结束。"));
   byId("end").hidden = true;
   byId("start").hidden = false;
 }
@@ -60,7 +64,7 @@ byId("talk").addEventListener("submit", (event) => {
   const content = byId("text").value.trim();
   if (!content) return;
   byId("text").value = "";
-  bubble(log, "mine", content);
-  log.setAttribute("aria-busy", "true");
+  bubble(said, "mine", content);
+  said.setAttribute("aria-busy", "true");
   line.send({ type: "text", content });
 });
