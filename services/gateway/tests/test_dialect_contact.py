@@ -467,11 +467,12 @@ def test_frames_to_clients_stay_below_what_their_libraries_take():
 
 async def test_messages_kept_out_of_order_are_told_by_the_newest(house, monkeypatch):
     gateway = await house.gateway()
-    desk, keep, gate = gateway.hub.contact, house.store.contact.keep, asyncio.Event()
+    desk, keep, kept_one, gate = gateway.hub.contact, house.store.contact.keep, asyncio.Event(), asyncio.Event()
 
     async def slow(tenant, **fields):
         message = await keep(tenant, **fields)
         if fields["text"] == "first":
+            kept_one.set()
             await gate.wait()
         return message
 
@@ -482,8 +483,7 @@ async def test_messages_kept_out_of_order_are_told_by_the_newest(house, monkeypa
     monkeypatch.setattr(contact, "HINT_S", 0.5)
     fields = {"client": "c", "sender": "visitor", "kind": "chat_message"}
     first = asyncio.create_task(desk.keep("default", text="first", **fields))
-    while not await house.store.contact.messages("default"):
-        await asyncio.sleep(0)
+    await kept_one.wait()
     second = await desk.keep("default", text="second", **fields)
     gate.set()
     assert (await first).id < second.id
