@@ -106,8 +106,13 @@ def gateway(switch: Switch) -> ScriptedGateway:
 
 
 @pytest.fixture(scope="session")
-def stack(rabbit: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def lab(rabbit: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Makes installations."""
+    return Lab(rabbit, tmp_path_factory.mktemp("browser"))
+
+
+@pytest.fixture(scope="session")
+def stack(lab: Lab) -> Iterator[Stack]:
     """A whole installation of real processes, with answers slow enough to be interrupted."""
-    lab = Lab(rabbit, tmp_path_factory.mktemp("browser"))
     with lab.stack("real", PARLEY_ENGINE="extractive", PARLEY_EXTRACTIVE_PACE_MS="40") as running:
         yield running

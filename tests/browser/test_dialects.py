@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from harness import Stack, parley
-from playwright.async_api import Page, WebSocket, expect
+from playwright.async_api import Page, WebSocket, WebSocketRoute, expect
 
 from parley_client.tokens import make_token
 
@@ -166,6 +166,41 @@ async def test_a_review_marks_its_findings_in_the_text(installation, open_page, 
     await shot(page, "demo-review-narrow")
     await page.reload()
     await expect(marks).to_have_count(len(findings))
+    await page.locator("#file").set_input_files(ROOT / "sample" / "contracts" / "purchase-agreement.md")
+    await page.locator("#role").select_option("seller")
+    await page.locator("#hand-in button[type=submit]").click()
+    await expect(page.locator("#text")).to_contain_text("Buyer", timeout=LONG_MS)
+    other = await page.locator("#findings .cited strong").all_inner_texts()
+    assert sorted(other) == ["Penalty", "Termination", "Unilateral change"]
+
+
+async def test_the_bar_shows_each_step_of_a_review_and_its_failure(installation, open_page):
+    page = await open_page(f"{installation.url}/demo/review.html", own=True)
+    routes: asyncio.Queue[WebSocketRoute] = asyncio.Queue()
+    await page.route_web_socket("**/ws/review/7", routes.put_nowait)
+    await page.goto(f"{installation.url}/demo/review.html?task=7")
+    async with asyncio.timeout(LONG_MS / 1000):
+        route = await routes.get()
+    for progress, message in ((5, "正在读取合同文档..."), (50, "正在分析合同条款...")):
+        route.send(json.dumps({"stage": "analyzing", "progress": progress, "message": message}))
+        await expect(page.locator("#progress")).to_have_js_property("value", progress)
+        await expect(page.locator("#percent")).to_have_text(f"{progress} %")
+        await expect(page.locator("#stage")).to_have_text(message)
+    route.send(json.dumps({"type": "error", "message": "文件已损坏", "task_id": 7, "stage": "failed"}))
+    await expect(page.locator("#refused")).to_have_text("文件已损坏")
+    await expect(page.locator("#result")).to_be_hidden()
+
+
+async def test_where_a_token_is_demanded_the_page_says_so_and_takes_it(lab, open_page):
+    secret = {"PARLEY_AUTH_SECRET": "a secret of more than thirty-two characters"}
+    with lab.stack("secured", roles={"gateway": 1}, **secret) as secured:
+        page = await open_page(f"{secured.url}/demo/data.html")
+        await expect(page.locator("#answer")).to_contain_text("token", timeout=LONG_MS)
+        await expect(page.locator("#link")).to_have_attribute("data-phase", "stopped")
+        await page.locator(".wire summary").click()
+        await page.locator("#page-token").fill(make_token(secret, "me"))
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#link")).to_have_attribute("data-phase", "open")
 
 
 async def test_spoken_text_is_answered_and_can_be_paused_and_stopped(installation, open_page, tap, shot):

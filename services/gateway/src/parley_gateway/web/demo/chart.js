@@ -57,7 +57,7 @@ export class Chart {
     this.figure = h("p", { class: "readout", "aria-live": "off" });
     this.canvas = h("div", { class: "canvas" });
     const legend = [...this.lines.keys()].map((sensor, at) => h("span", { class: `key hue${at % HUES}` }, sensor));
-    this.root = h("figure", { class: "chart", "data-metric": entry.metric }, h("figcaption", null, h("strong", null, title), ...legend), this.canvas, this.figure, this.#table(entry));
+    this.root = h("figure", { class: "chart", "data-metric": entry.metric }, h("figcaption", null, h("strong", null, this.unit ? `${title} (${this.unit})` : title), ...legend), this.canvas, this.figure, this.#table(entry));
     this.watcher = new ResizeObserver(() => this.#draw());
     this.watcher.observe(this.canvas);
   }

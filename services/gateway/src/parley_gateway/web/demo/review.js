@@ -116,7 +116,7 @@ function focus(element) {
   if (!element) return;
   for (const lit of document.querySelectorAll(".lit")) lit.classList.remove("lit");
   element.classList.add("lit");
-  element.scrollIntoView({ block: "center", behavior: "smooth" });
+  element.scrollIntoView({ block: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }
 
 // A text goes as JSON: a form would turn its line ends into those of a form, and offsets count them.
@@ -131,7 +131,12 @@ function contract() {
 
 byId("contract").value = SAMPLE;
 byId("file").addEventListener("change", () => {
-  byId("file-name").textContent = byId("file").files[0]?.name ?? say("Choose a file", "选择文件");
+  byId("file-name").textContent = byId("file").files[0]?.name ?? say("Choose a file (txt, md, pdf, docx)", "选择文件（txt、md、pdf、docx）");
+});
+// Words typed after a file was chosen are meant instead of it.
+byId("contract").addEventListener("input", () => {
+  byId("file").value = "";
+  byId("file").dispatchEvent(new Event("change"));
 });
 byId("hand-in").addEventListener("submit", async (event) => {
   event.preventDefault();
