@@ -170,6 +170,32 @@ async def test_turns_that_cannot_be_looked_up_are_a_gap(house, monkeypatch):
     assert (welcome["resumed"], welcome["gap"]) == (True, True)
 
 
+async def test_turns_that_cannot_be_put_in_order_are_a_gap(house, monkeypatch):
+    """The store is away for one read: of the turn in which the client stopped reading, not of the turn after it."""
+    one, two = await house.gateway("gateway-1"), await house.gateway("gateway-2")
+    async with house.client(one) as first:
+        await first.start("a")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Status(0, "generating"), Delta(1, 0, "so "))
+        await first.until_text("a", "so ")
+        position = first.position
+        await house.worker.finish(job, "so on", 2)
+        await first.until("turn.done", "a")
+        await first.start("b")
+        await house.worker.answer(await house.worker.jobs.get(), "later")
+        await first.until("turn.done", "b")
+    rows = house.store.rows
+
+    async def away_once(keys):
+        monkeypatch.setattr(house.store, "rows", rows)
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(house.store, "rows", away_once)
+    async with house.client(two, greet=False) as second:
+        assert (await second.hello(session=first.session, position=position, pending=["a"]))["gap"]
+        assert (await second.until("turn.done"))["turn"] == "a"
+
+
 async def test_after_any_gap_a_running_turn_is_told_anew(house, monkeypatch):
     """A client need not know which of its turns the gap is about."""
     gateway = await house.gateway()

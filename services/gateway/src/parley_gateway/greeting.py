@@ -11,6 +11,7 @@ from parley_protocol.client import Degraded, Hello, Welcome
 from parley_protocol.faults import CloseCode, FaultCode, ProtocolError
 from parley_protocol.position import Position, decode_position
 from parley_runtime.errors import Overloaded
+from parley_runtime.store.ports import TurnRow
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
@@ -123,7 +124,10 @@ async def _returning(connection: Connection, frame: Hello, session: Session) -> 
     over = resuming.over(session)
     wanted = resuming.to_read(session, position, frame.pending)
     rows = await watcher.read_rows([session.key(turn) for turn in wanted]) if wanted else {}
-    read = await watcher.read_after(session, position.turn, MAX_AFTER + 1) if position is not None else []
+    read: list[TurnRow] | None = []
+    if position is not None:
+        # Without the rows of what it has not read to its end, what came after that might be told before it.
+        read = None if rows is None else await watcher.read_after(session, position.turn, MAX_AFTER + 1)
     after = read or []
     return resuming.Returning(
         position=position,
