@@ -11,6 +11,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from parley_client.tokens import make_token
 from parley_testkit.certificate import make_certificate
 from parley_testkit.stack import Stack
 
@@ -79,6 +80,30 @@ async def test_a_tutor_session_begun_through_tls_is_given_an_address_that_works(
         deleted = await http.delete(f"{base}/v1/sessions/{session['session_id']}")
         assert deleted.json() == {"status": "deleted"}
     assert session["engine_token"] not in proxy.log.read_text()
+
+
+async def test_the_web_side_of_tutor_sessions(proxy: Proxy, trust: ssl.SSLContext, stack: Stack) -> None:
+    """`/api/tutors/...` with an administrator's token, of a tutor that the owner has added."""
+    data = stack.folder / "data"
+    boss = {"Authorization": f"Bearer {make_token({}, 'boss', owner=True, data=data)}"}
+    admin = {"Authorization": f"Bearer {make_token({}, '7', data=data)}"}
+    async with httpx.AsyncClient(
+        base_url=f"https://127.0.0.1:{proxy.https}", trust_env=False, verify=trust, timeout=LIMIT_S
+    ) as http:
+        added = await http.post("/v1/tutors", json={"admin": "7", "name": "Ms Li"}, headers=boss)
+        path = f"/api/tutors/{added.json()['id']}/sessions"
+        refused = await http.post(path, params={"student_id": 999})
+        assert (refused.status_code, refused.json()) == (401, {"detail": "Not authenticated"})
+        unknown = await http.post("/api/tutors/999999/sessions", json={"student_id": 999}, headers=admin)
+        assert (unknown.status_code, unknown.json()) == (404, {"detail": "Tutor not found"})
+        for asked in ({"params": {"student_id": 999}}, {"json": {"student_id": 999, "kb_id": "test"}}):
+            session = (await http.post(path, headers=admin, **asked)).json()
+            assert session["status"] == "active", session
+            async with connect(session["engine_url"], ssl=trust) as socket:
+                await socket.send(json.dumps({"type": "text", "content": "hello"}))
+                assert (await receive(socket))["type"] == "text"
+            deleted = await http.delete(f"/api/tutors/sessions/{session['session_id']}", headers=admin)
+            assert deleted.json() == {"status": "deleted"}
 
 
 async def test_native_turns_and_streams_pass_and_tokens_are_not_logged(proxy: Proxy, trust: ssl.SSLContext) -> None:
