@@ -26,7 +26,7 @@ def test_every_error_is_either_retryable_or_fatal() -> None:
 def test_every_error_of_the_module_stands_in_its_picture() -> None:
     assert errors.__doc__ is not None
     for kind in _tree():
-        if kind is not UnknownBase:
+        if kind.__module__ == errors.__name__ and kind is not UnknownBase:  # services have branches of their own
             assert kind.__name__ in errors.__doc__, kind
 
 
