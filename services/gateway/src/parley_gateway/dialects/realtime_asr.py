@@ -14,7 +14,7 @@ from parley_gateway.dialects.asr.questions import is_question
 from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Failed, Question, answer, cancel, session_of
-from parley_protocol.faults import ProtocolError
+from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import TurnId
 from parley_runtime.telemetry.logging import get_logger
 
@@ -94,7 +94,11 @@ class RealtimeAsr:
                 await socket.room()
                 self._carry(machine.piece(asked, text[start : start + PIECE], anew=anew and not start))
 
-        outcome = await answer(socket.hub, socket.identity, question, told)
+        try:
+            outcome = await answer(socket.hub, socket.identity, question, told)
+        except Exception:
+            log.exception("answer failed on a defect", dialect=NAME)
+            outcome = Failed(FaultCode.FAILED, "this question could not be worked on; ask again")
         if isinstance(outcome, Failed):
             self._carry(machine.failed(asked, frames.failure(outcome, asked.text)))
         else:
@@ -105,7 +109,7 @@ class RealtimeAsr:
         task, question = self._task, self._question
         assert task is not None
         assert question is not None
-        if cancel(self._socket.hub, self._socket.identity, question):
+        if cancel(self._socket.hub, question):
             await asyncio.wait({task}, timeout=STOP_S)
         else:
             task.cancel()  # it has not begun: it never will

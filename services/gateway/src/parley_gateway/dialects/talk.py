@@ -92,19 +92,19 @@ async def answer(hub: Hub, identity: Identity, question: Question, told: Told | 
     return Failed(FaultCode.FAILED, "the turn ended without a terminal event")
 
 
-def cancel(hub: Hub, identity: Identity, question: Question) -> bool:
+def cancel(hub: Hub, question: Question) -> bool:
     """End the turn of a question that was asked under an id of its own: exactly the text delivered is kept, the
     engine's seat is freed, and its :func:`answer` tells what was not told yet and returns. False: it is not known here.
     """
     if question.turn is None:
         raise ValueError("a question without an id of its own cannot be cancelled")
-    held = hub.registry.session(question.session, identity)
+    held = hub.registry.sessions.get(question.session)
+    if held is None:
+        return False
     try:
         hub.dispatch.apply(held.cancel(question.turn, hub.now()))
     except ProtocolError:
         return False
-    finally:
-        hub.registry.release(held)
     return True
 
 
