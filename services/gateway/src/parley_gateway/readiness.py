@@ -1,7 +1,8 @@
 """What the rest of the installation looks like from here: workers at their queues, sample bases in the store.
 
-Looked up in the background, so that ``/readyz`` waits for nothing. Workers count as gone only after they were not there
-twice in a row, and a base that was found once is not looked for again: readiness does not flap with a restart.
+Looked up in the background, so that ``/readyz`` waits for nothing, and only while somebody asks. Workers count as gone
+only after they were not there twice in a row, and a base that was found once is not looked for again: readiness does
+not flap with a restart.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ EVERY_S = 2.0
 """Between two looks once everything is there."""
 SOON_S = 0.25
 """Between two looks before that."""
+ASKED_S = 60.0
+"""Nobody looks any more after so long without a question: each look opens a channel for every stage."""
 MISSES = 2
 """Looks in a row without a worker before it counts as gone."""
 TENANT = "default"
@@ -40,6 +43,12 @@ class Readiness:
         self._missing_bases = list(bases)
         self._misses = dict.fromkeys(STAGES, MISSES)
         self._broker = "not looked up yet"
+        self._asked = asyncio.Event()
+
+    def ask(self) -> dict[str, str | None]:
+        """:meth:`reasons` as last looked up, and look on for :data:`ASKED_S`."""
+        self._asked.set()
+        return self.reasons()
 
     def reasons(self) -> dict[str, str | None]:
         """Why the installation is not ready, by part; None where it is."""
@@ -49,8 +58,15 @@ class Readiness:
         return {"workers": workers, "bases": f"not in the store yet: {missing}" if missing else None}
 
     async def run(self) -> None:
-        """Look for ever."""
+        """For ever: look while :meth:`ask` is called at least every :data:`ASKED_S`."""
+        loop = asyncio.get_running_loop()
+        until = 0.0
         while True:
+            if loop.time() >= until:
+                await self._asked.wait()
+            if self._asked.is_set():
+                self._asked.clear()
+                until = loop.time() + ASKED_S
             await self.look()
             await asyncio.sleep(SOON_S if any(self.reasons().values()) else EVERY_S)
 

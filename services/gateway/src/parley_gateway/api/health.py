@@ -27,7 +27,7 @@ def routes(hub: Hub) -> list[BaseRoute]:
         reasons = hub.process.reasons()
         if hub.draining:
             reasons["gateway"] = "draining"
-        reasons |= hub.readiness.reasons()
+        reasons |= hub.readiness.ask()
         for name in request.query_params.get("without", "").split(","):
             reasons.pop(name, None)
         bad = any(reasons.values())
