@@ -31,7 +31,9 @@ log = get_logger("parley.contact")
 PAGE = 200
 """Messages read at a time."""
 HINT_S = 0.002
-"""How long news of a message wait for those of others."""
+"""How long news of a message of the owner, which a visitor waits for, wait for those of others."""
+NEWS_S = 0.02
+"""The same of any other message, which only the owner reads."""
 GATHER_S = 0.3
 """How long it takes to learn which gateways there are."""
 REMEMBERED = 1000
@@ -109,8 +111,7 @@ class ContactDesk:
         if by_owner or self._owners:
             self._wake.set()
         self._newest = ContactNews(max(message.id, self._newest.id), owner=by_owner or self._newest.owner)
-        if self._hint is None:  # news of several messages travel as one
-            self._hint = asyncio.get_running_loop().call_later(HINT_S, self._tell)
+        self._tell_within(HINT_S if by_owner else NEWS_S)
         return message
 
     async def notify(self, tenant: str, message: ContactMessage) -> None:
@@ -180,6 +181,16 @@ class ContactDesk:
         own = self._calls.gateway  # known without the broker
         counts[own] = max(counts.get(own, 0), self._told.get(message.id, 0))
         return counts
+
+    def _tell_within(self, delay_s: float) -> None:
+        """News of several messages travel as one."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + delay_s
+        if self._hint is not None:
+            if self._hint.when() <= at:
+                return
+            self._hint.cancel()
+        self._hint = loop.call_at(at, self._tell)
 
     def _tell(self) -> None:
         self._hint = None
