@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import time
 from contextlib import asynccontextmanager
 
+import jwt
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -171,6 +173,28 @@ async def test_a_token_is_demanded_unless_the_dialect_is_open(house):
         await say(socket, "hm?")
         await house.worker.answer(await house.worker.jobs.get(), "yes")
         assert (await receive(socket))["response"] == "yes"
+
+
+async def test_sockets_of_one_user_are_bounded_whatever_they_speak(house):
+    limits = LimitSettings(connect_rate=0, identity_sockets=1)
+    gateway = await house.gateway(access=AccessSettings(auth_secret=SECRET), limits=limits)
+    token = jwt.encode({"sub": "ada", "exp": time.time() + 60}, SECRET, algorithm="HS256")
+    async with house.client(gateway, greet=False) as native:
+        await native.hello(token=token)
+        async with plain(gateway, f"/?token={token}") as second:
+            assert "close one first" in (await receive(second))["response"]
+            with pytest.raises(ConnectionClosed):
+                await receive(second)
+            assert second.close_code == 1008
+    async with asyncio.timeout(LIMIT_S):
+        while gateway.hub.connections:
+            gateway.hub.left.clear()
+            await gateway.hub.left.wait()
+    assert gateway.hub.per_identity == {}
+    async with plain(gateway, f"/?token={token}") as third:
+        await say(third, "hm?")
+        await house.worker.answer(await house.worker.jobs.get(), "yes")
+        assert (await receive(third))["response"] == "yes"
 
 
 async def test_a_drain_lets_the_answer_end_and_says_nothing_unasked(house):

@@ -141,20 +141,8 @@ class Connection:
         if session is not None:
             session.detach(self.outbox, self.hub.now())
             self.hub.registry.release(session)
-        self.count_identity(-1)
-
-    def count_identity(self, step: int) -> int:
-        """Sockets of this identity, after ``step``."""
-        identity = self.identity
-        if identity is None or not identity.known:
-            return 0
-        key = (identity.tenant, identity.user)
-        number = self.hub.per_identity.get(key, 0) + step
-        if number > 0:
-            self.hub.per_identity[key] = number
-        else:
-            self.hub.per_identity.pop(key, None)
-        return number
+        if self.identity is not None:
+            self.hub.count_identity(self.identity, -1)
 
     # --- frames -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from parley_gateway.core import resume as resuming
 from parley_gateway.core.session import Session
+from parley_gateway.identity import Identity
 from parley_gateway.turns import check_turn
 from parley_protocol.client import Degraded, Hello, Welcome
 from parley_protocol.faults import CloseCode, FaultCode, ProtocolError
@@ -40,7 +41,7 @@ async def hello(connection: Connection, frame: Hello, token: str) -> None:
         return
     hub = connection.hub
     connection.identity = identity = await hub.auth.identify(token)
-    _check_identity(connection)
+    _check_identity(connection, identity)
     most = _most_pending(hub)
     if len(frame.pending) > most:
         raise ProtocolError(FaultCode.INVALID, f"pending names more than {most} turns")
@@ -71,11 +72,12 @@ def _check_room(hub: Hub, session: Session, client: resuming.Returning) -> None:
         )
 
 
-def _check_identity(connection: Connection) -> None:
-    limit = connection.hub.settings.limits.identity_sockets
-    if limit and connection.count_identity(1) > limit:
+def _check_identity(connection: Connection, identity: Identity) -> None:
+    try:
+        connection.hub.admit_identity(identity)
+    except ProtocolError:
         connection.close(CloseCode.RATE, "too many sockets of this user")
-        raise ProtocolError(FaultCode.RATE_LIMITED, f"{limit} sockets of this user are open; close one first")
+        raise
 
 
 def _welcome(connection: Connection, session: Session, *, resumed: bool, gap: bool) -> None:

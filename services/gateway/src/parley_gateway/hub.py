@@ -14,7 +14,7 @@ from parley_gateway.config import GatewaySettings
 from parley_gateway.contact import ContactDesk
 from parley_gateway.dispatch import Dispatch
 from parley_gateway.engine import EngineClient
-from parley_gateway.identity import SessionIds
+from parley_gateway.identity import Identity, SessionIds
 from parley_gateway.limits import Addresses
 from parley_gateway.outbox import Flusher
 from parley_gateway.readiness import Readiness
@@ -22,6 +22,7 @@ from parley_gateway.registry import Registry
 from parley_gateway.reviews import ReviewDesk
 from parley_gateway.tutoring import TutorDesk
 from parley_protocol.client import Limits
+from parley_protocol.faults import FaultCode, ProtocolError
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Link
 from parley_runtime.process import Process
@@ -72,6 +73,28 @@ class Hub:
     def now(self) -> float:
         """Monotonic seconds."""
         return self.process.clock.monotonic()
+
+    def count_identity(self, identity: Identity, step: int) -> int:
+        """Open sockets of this identity, after ``step``; nobody counts those without a token."""
+        if not identity.known:
+            return 0
+        key = (identity.tenant, identity.user)
+        number = self.per_identity.get(key, 0) + step
+        if number > 0:
+            self.per_identity[key] = number
+        else:
+            self.per_identity.pop(key, None)
+        return number
+
+    def admit_identity(self, identity: Identity) -> None:
+        """Count one more socket of this identity, which is to be counted off when it goes.
+
+        Raises:
+            ProtocolError: ``rate_limited``: as many are open as may be. It has been counted all the same.
+        """
+        limit = self.settings.limits.identity_sockets
+        if limit and self.count_identity(identity, 1) > limit:
+            raise ProtocolError(FaultCode.RATE_LIMITED, f"{limit} sockets of this user are open; close one first")
 
     def limits(self) -> Limits:
         """What ``welcome`` says."""

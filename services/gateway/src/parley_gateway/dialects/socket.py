@@ -178,6 +178,7 @@ class DialectEndpoint:
         finally:
             del hub.connections[id(socket)]
             hub.left.set()
+            hub.count_identity(socket.identity, -1)
             socket.gone()
             socket.wire.release(hub.settings.limits.send_s)
             self._closed(socket, socket.closing or code)
@@ -187,6 +188,7 @@ class DialectEndpoint:
         dialect = self._dialect
         try:
             socket.identity = await self._identity(socket.scope)
+            self._hub.admit_identity(socket.identity)
             socket.speaker = await dialect.open(socket, parameters)
         except ProtocolError as error:
             counter(names.FRAME_ERRORS).labels(dialect.name, error.code.value).inc()
