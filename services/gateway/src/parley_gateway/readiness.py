@@ -1,12 +1,14 @@
 """What the rest of the installation looks like from here: workers at their queues, sample bases in the store.
 
-Looked up in the background, so that ``/readyz`` waits for nothing, and only while somebody asks. Workers count as gone
+Looked up in the background, and only while somebody asks: whoever asks after a pause waits for one look, and no longer
+than :data:`WAIT_S`. Workers count as gone
 only after they were not there twice in a row, and a base that was found once is not looked for again: readiness does
 not flap with a restart.
 """
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from parley_protocol.routes import Stage, stage_queue
@@ -22,6 +24,10 @@ SOON_S = 0.25
 """Between two looks before that."""
 ASKED_S = 60.0
 """Nobody looks any more after so long without a question: each look opens a channel for every stage."""
+STALE_S = 5.0
+"""What was looked up longer ago is looked up again before it is told."""
+WAIT_S = 1.0
+"""Longest wait for that; then it is told as it is known."""
 MISSES = 2
 """Looks in a row without a worker before it counts as gone."""
 TENANT = "default"
@@ -44,10 +50,17 @@ class Readiness:
         self._misses = dict.fromkeys(STAGES, MISSES)
         self._broker = "not looked up yet"
         self._asked = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._looked_at = float("-inf")
 
-    def ask(self) -> dict[str, str | None]:
-        """:meth:`reasons` as last looked up, and look on for :data:`ASKED_S`."""
+    async def ask(self) -> dict[str, str | None]:
+        """:meth:`reasons`, looked up a moment ago; and look on for :data:`ASKED_S`."""
         self._asked.set()
+        if asyncio.get_running_loop().time() - self._looked_at > STALE_S:
+            self._looked.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WAIT_S):
+                    await self._looked.wait()
         return self.reasons()
 
     def reasons(self) -> dict[str, str | None]:
@@ -83,6 +96,8 @@ class Readiness:
             self._broker = ""
         if self._missing_bases:
             await self._look_for_bases()
+        self._looked_at = asyncio.get_running_loop().time()
+        self._looked.set()
 
     async def _look_for_bases(self) -> None:
         try:

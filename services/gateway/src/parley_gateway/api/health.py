@@ -27,8 +27,10 @@ def routes(hub: Hub) -> list[BaseRoute]:
         reasons = hub.process.reasons()
         if hub.draining:
             reasons["gateway"] = "draining"
-        reasons |= hub.readiness.ask()
-        for name in request.query_params.get("without", "").split(","):
+        without = set(request.query_params.get("without", "").split(","))
+        if not without >= {"workers", "bases"}:
+            reasons |= await hub.readiness.ask()
+        for name in without:
             reasons.pop(name, None)
         bad = any(reasons.values())
         return JSONResponse({"status": "not ready" if bad else "ready", "checks": reasons}, 503 if bad else 200)
