@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+from parley_gateway.core.session import Session
 from parley_gateway.core.view import View
 from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
@@ -101,15 +102,10 @@ async def ask(
         ParleyError: nothing was taken: Invalid, Conflict, Overloaded (``retry_after_s``) or Unavailable. Overloaded may
             also come later, from a gateway that goes away before the turn has ended.
     """
-    if hub.draining:
-        counter(names.REFUSED).labels("draining").inc()
-        raise Overloaded(GOING, retry_after_s=hub.admission.elsewhere_s())
     settings = hub.settings
     budget_s = min(settings.turns.budget_s, deadline_s or settings.turns.budget_s)
     turn_id = turn or f"t{secrets.token_hex(10)}"
-    if session is not None and not hub.sessions.verify(session, identity):
-        raise Invalid("this session id was not made for this user; leave it out to begin a new session")
-    held = hub.registry.session(session or hub.sessions.make(identity), identity)
+    held = _held(hub, identity, session)
     sink = VirtualSink()
     hub.asks.add(sink)
     held.attach(sink)
@@ -140,6 +136,16 @@ async def ask(
         hub.asks.discard(sink)
         held.detach(sink, hub.now())
         hub.registry.release(held)
+
+
+def _held(hub: Hub, identity: Identity, session: SessionId | None) -> Session:
+    """The session to ask in. Raises Overloaded while draining, Invalid for somebody else's id."""
+    if hub.draining:
+        counter(names.REFUSED).labels("draining").inc()
+        raise Overloaded(GOING, retry_after_s=hub.admission.elsewhere_s())
+    if session is not None and not hub.sessions.verify(session, identity):
+        raise Invalid("this session id was not made for this user; leave it out to begin a new session")
+    return hub.registry.session(session or hub.sessions.make(identity), identity)
 
 
 def _refused(hub: Hub, error: ProtocolError) -> ParleyError:
