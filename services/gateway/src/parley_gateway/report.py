@@ -63,8 +63,9 @@ def ended(entry: Entry, *, taken: bool) -> None:
         histogram(names.TURN_SECONDS).observe(latency.total_ms / 1000)
         _whole_turn.add(latency.total_ms)
     lonely = taken and not entry.session.sinks and not entry.elsewhere
-    if lonely:
+    if lonely or (taken and entry.abandoned):  # who comes back between the decision and the end reads "abandoned" too
         counter(names.DETACHED_TURNS).labels("abandoned" if entry.abandoned else status).inc()
+    if lonely:
         counter(names.DETACHED_CHARACTERS).inc(max(0, len(entry.turn.text) - entry.heard))
     log.info(
         "turn ended",
