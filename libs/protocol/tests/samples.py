@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from parley_protocol import client, contact, control, events, readings, reviews, tutors, work
+from parley_protocol import audio, client, contact, control, events, readings, reviews, tutors, work
 from parley_protocol.ids import TurnKey
 
 KEY = TurnKey("acme", "s-1", "t-1")
@@ -80,9 +80,75 @@ ITEMS = (
     events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, MARKS, "sub"),
     events.Refusal("sub", FAULT),
 )
+STREAM_EVENTS = (
+    audio.Leased("pocketsphinx", 1.5),
+    audio.Progress(6400, 3200),
+    audio.SpeechStarted(1, 240),
+    audio.SpeechStopped(1, 1840),
+    audio.Partial(1, "what is a", 4, True),
+    audio.Heard(1, "what is a turn", 64_000, (audio.Word("what", 240, 480, 0.75),), 240, 1840, True, 12.5, 0.25),
+    audio.Moving("age"),
+    audio.Failed(FAULT),
+    audio.Ended(3000, 0.25),
+)
 GATEWAY = {
     "batch": events.Batch((events.TurnEvents(KEY, 2, ITEMS, "inference-1"),)),
     "reply": events.Reply("c1", b"\x80", FAULT),
+    "hearings": audio.Hearings((audio.StreamEvents("a-1", 2, "asr-1", STREAM_EVENTS),)),
+    "spoken": audio.Spoken("sp-1", 3, 1, 2, b"\x00\x01", 24_000, True, FAULT, 0.5, 2.25),
+}
+LISTEN = {
+    "listen": audio.Listen(
+        stream="a-1",
+        epoch=2,
+        gateway="gateway-1",
+        tenant="acme",
+        session="s-1",
+        hearing=audio.Hearing(
+            encoding="opus",
+            rate=48_000,
+            channels=2,
+            language="en",
+            engine="sherpa",
+            prompt="turn, session",
+            by_silence=True,
+            partials=False,
+            endpointing=audio.Endpointing(
+                threshold=0.6,
+                start_ms=60,
+                prefix_ms=200,
+                pause_ms=200,
+                silence_ms=500,
+                longest_ms=20_000,
+            ),
+        ),
+        kb="test",
+        at=3200,
+        utterance=1,
+        sent_at=1700000000.5,
+    ),
+}
+AUDIO = {
+    "audio": audio.AudioBatch(
+        "gateway-1",
+        (audio.AudioPart("a-1", 2, 3200, b"\x00\x01"), audio.AudioPart("a-2", 1, 0, b"", audio.Mark.COMMIT)),
+    ),
+}
+SPEAK = {
+    "speak": audio.Speak(
+        speech="sp-1",
+        index=3,
+        text="答案。",
+        gateway="gateway-1",
+        rate=16_000,
+        voice="cmn",
+        language="zh",
+        speed=1.25,
+        key=KEY,
+        attempt=1,
+        budget_s=5.0,
+        sent_at=1700000000.5,
+    ),
 }
 CONTROL = {
     "begin": control.Begin(KEY, 2, "inference-1"),
@@ -113,14 +179,28 @@ NOTICES = {
         tries=1,
     ),
 }
+VOICE = client.Voice(voice="en-us", language="en", rate=16_000, speed=1.25)
 CLIENT = {
     "hello": client.Hello(session="s", position="p", pending=("t-1",), token="x"),
     "turn.start": client.TurnStart(
-        turn="t-1", text="hi", kb="test", context={"a": 1}, deadline_ms=1000, interrupt=True
+        turn="t-1", text="hi", kb="test", context={"a": 1}, deadline_ms=1000, interrupt=True, speak=VOICE
     ),
     "turn.cancel": client.TurnCancel(turn="t-1"),
-    "audio.start": client.AudioStart(turn="t-1", format=client.AudioFormat(rate=8000)),
+    "audio.start": client.AudioStart(
+        turn="t-1",
+        format=client.AudioFormat(rate=8000),
+        hands_free=True,
+        kb="test",
+        context={"a": 1},
+        deadline_ms=1000,
+        language="en",
+        prompt="turn, session",
+        silence_ms=500,
+        interrupt=True,
+        speak=VOICE,
+    ),
     "audio.stop": client.AudioStop(),
+    "audio.played": client.AudioPlayed(turn="t-1", ms=1200),
     "ack": client.Ack(position="p"),
     "ping": client.Ping(),
 }
@@ -150,6 +230,10 @@ SERVER = {
         latency=client.Latency(accepted_ms=1.0, first_token_ms=2.0, total_ms=3.0, stages=(HOP,)),
         fault=FAULT,
     ),
+    "speech.started": client.SpeechStartedFrame(turn="t-1", ms=240),
+    "speech.stopped": client.SpeechStoppedFrame(turn="t-1", ms=1840),
+    "answer.flush": client.AnswerFlush(turn="t-1", ms=900, ended=True),
+    "answer.spoken": client.AnswerSpoken(turn="t-1", ms=2400, fault=FAULT),
     "degraded": client.Degraded(reason="broker"),
     "restored": client.Restored(),
     "draining": client.Draining(reconnect_in_ms=100),
@@ -184,6 +268,10 @@ FORMER: tuple[tuple[str, Any], ...] = (
     ("job", msgspec.structs.replace(JOBS["retrieve"], **_UNASKED)),
     ("job", msgspec.structs.replace(JOBS["generate"], **_UNASKED)),
     ("control", contact.ContactNews(7, "c1", "gateway-1")),
+    ("client", msgspec.structs.replace(CLIENT["turn.start"], speak=None)),
+    ("client", msgspec.structs.replace(CLIENT["turn.start"], speak=None)),
+    ("client", client.AudioStart(turn="t-1", format=client.AudioFormat(rate=8000))),
+    ("client", client.AudioStart(turn="t-1", format=client.AudioFormat(rate=8000))),
 )
 """What the lines of ``golden/v1-read.txt`` mean, in their order: each without the fields that came after it."""
 
@@ -194,6 +282,9 @@ GROUPS = {
     "control": CONTROL,
     "review": REVIEW,
     "notice": NOTICES,
+    "listen": LISTEN,
+    "audio": AUDIO,
+    "speak": SPEAK,
     "client": CLIENT,
     "server": SERVER,
 }

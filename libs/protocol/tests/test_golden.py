@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import samples
 
-from parley_protocol import client, codec, contact, control, events, reviews, work
+from parley_protocol import audio, client, codec, contact, control, events, reviews, work
 
 pytestmark = pytest.mark.unit
 
@@ -30,6 +30,9 @@ READERS = {
     "control": codec.unpack_control,
     "review": codec.unpack_review,
     "notice": codec.unpack_notice,
+    "listen": codec.unpack_listen,
+    "audio": codec.unpack_audio,
+    "speak": codec.unpack_speak,
     "client": codec.decode_client,
     "server": codec.decode_server,
 }
@@ -89,16 +92,20 @@ def test_every_kind_has_a_frozen_sample() -> None:
     unions = {
         "job": work.AnyJob,
         "knowledge": work.KnowledgeCommand,
-        "gateway": events.GatewayMessage,
+        "gateway": audio.GatewayMessage,
         "control": control.Control,
         "review": reviews.ReviewJob,
         "notice": contact.ContactNotice,
+        "listen": audio.Listen,
+        "audio": audio.AudioBatch,
+        "speak": audio.Speak,
         "client": client.ClientFrame,
         "server": client.ServerFrame,
     }
     for group, union in unions.items():
         assert {type(message) for message in samples.GROUPS[group].values()} == set(get_args(union) or (union,)), group
     assert {type(item) for item in samples.ITEMS} == set(get_args(events.Event))
+    assert {type(item) for item in samples.STREAM_EVENTS} == set(get_args(audio.StreamEvent))
 
 
 @pytest.mark.parametrize(("group", "name"), [case for case in CASES if case[0] in ("client", "server")])

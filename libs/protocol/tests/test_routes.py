@@ -9,7 +9,7 @@ pytestmark = pytest.mark.unit
 
 def test_only_first_stages_have_a_length_limit() -> None:
     limited = {queue.name for queue in routes.topology(5).queues if "x-max-length" in queue.arguments}
-    assert limited == {"parley.retrieve", "parley.knowledge", "parley.review"}
+    assert limited == {"parley.retrieve", "parley.knowledge", "parley.review", "parley.listen", "parley.speak"}
 
 
 def test_admission_zero_means_no_bound() -> None:

@@ -1,7 +1,8 @@
 """Parley's wire types: what clients, gateways and workers say to each other, and nothing else.
 
 Reading order: ``ids`` (names), ``faults`` (codes), ``readings`` (measured data), ``events`` (worker to gateway),
-``work`` (jobs through the quorum queues), ``reviews`` (contract reviews), ``contact`` (messages of the contact chat),
+``work`` (jobs through the quorum queues), ``audio`` (streams of audio and sentences to be spoken), ``speech`` (its
+binary frame), ``reviews`` (contract reviews), ``contact`` (messages of the contact chat),
 ``tutors`` (tutors and sessions), ``control`` (broadcasts and direct calls), ``client`` (frames on the socket),
 ``routes`` (exchanges and queues), ``position`` (the resume cursor), ``codec`` (the only encoders and decoders),
 ``installation`` (what lies in its folder).

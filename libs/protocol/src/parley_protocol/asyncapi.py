@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from parley_protocol import client, control, events, routes, work
+from parley_protocol import audio, client, control, routes, work
 from parley_protocol.faults import CloseCode, FaultCode
 
 VERSION = "1.0.0"
@@ -45,7 +45,10 @@ _GROUPS: dict[str, tuple[type[msgspec.Struct], ...]] = {
     "generateJobs": (work.Generate,),
     "records": (work.Record,),
     "knowledgeCommands": _members(work.KnowledgeCommand),
-    "gatewayMessages": _members(events.GatewayMessage),
+    "listenJobs": (audio.Listen,),
+    "speakJobs": (audio.Speak,),
+    "audioBatches": (audio.AudioBatch,),
+    "gatewayMessages": _members(audio.GatewayMessage),
     "control": _members(control.Control),
 }
 
@@ -112,6 +115,8 @@ def _channels() -> dict[str, Any]:
         (routes.Stage.GENERATE, "generateJobs", "Generation."),
         (routes.Stage.RECORD, "records", "Closes the row; no delivery limit."),
         (routes.Stage.KNOWLEDGE, "knowledgeCommands", "Knowledge-base commands, each answered by one Reply."),
+        (routes.Stage.LISTEN, "listenJobs", "The lease of a stream of audio, unsettled as long as it lasts."),
+        (routes.Stage.SPEAK, "speakJobs", "One sentence to be spoken."),
     )
     for stage, group, text in stages:
         queue = queues[routes.stage_queue(stage)]
@@ -119,6 +124,8 @@ def _channels() -> dict[str, Any]:
         channels[stage.value] = _channel(queue.name, "broker", (group,), text, amqp=amqp)
     text = "One queue per gateway connection epoch; routing key: the gateway's process id."
     channels["events"] = _channel(routes.EVENTS, "broker", ("gatewayMessages",), text)
+    text = "One queue per listening worker's connection epoch; routing key: the worker's process id."
+    channels["audio"] = _channel(routes.AUDIO, "broker", ("audioBatches",), text)
     text = "Routing keys: workers, gateways, or a process id. Losable: whatever matters is repeated by a watch."
     channels["control"] = _channel(routes.CONTROL, "broker", ("control",), text)
     return channels
@@ -136,6 +143,12 @@ def _operations() -> dict[str, Any]:
         ("record", "send", "record", "records", "inference, or gateway when forced"),
         ("store", "receive", "record", "records", "rag"),
         ("manageKnowledge", "receive", "knowledge", "knowledgeCommands", "rag"),
+        ("askToListen", "send", "listen", "listenJobs", "gateway"),
+        ("listen", "receive", "listen", "listenJobs", "asr"),
+        ("sendAudio", "send", "audio", "audioBatches", "gateway"),
+        ("hearAudio", "receive", "audio", "audioBatches", "asr"),
+        ("askToSpeak", "send", "speak", "speakJobs", "gateway"),
+        ("speak", "receive", "speak", "speakJobs", "inference"),
         ("deliverEvents", "receive", "events", "gatewayMessages", "gateway"),
         ("hearControl", "receive", "control", "control", "every process"),
     )

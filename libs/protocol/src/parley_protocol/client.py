@@ -36,6 +36,15 @@ class Hello(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="hello"):
     token: str | None = None
 
 
+class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer is to be spoken as well. ``rate`` in Hz; ``voice`` and ``language`` empty: told by the text."""
+
+    voice: str = ""
+    language: str = ""
+    rate: int = 24_000
+    speed: float = 1.0
+
+
 class TurnStart(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="turn.start"):
     """A typed turn. The same ``turn`` and text again re-attaches; another text is ``conflict``."""
 
@@ -46,6 +55,8 @@ class TurnStart(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="turn
     deadline_ms: int | None = None
     interrupt: bool = False
     """Cancel the session's running turn and drop those waiting before this one starts."""
+    speak: Voice | None = None
+    """None: nothing is spoken."""
 
 
 class TurnCancel(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="turn.cancel"):
@@ -55,7 +66,9 @@ class TurnCancel(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="tur
 
 
 class AudioFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Raw audio: ``rate`` in Hz."""
+    """Raw audio: ``rate`` in Hz, 8,000 to 48,000; 1 or 2 ``channels``, interleaved. With ``opus`` each binary frame is
+    one packet.
+    """
 
     encoding: str = "pcm_s16le"
     rate: int = 16_000
@@ -63,14 +76,38 @@ class AudioFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class AudioStart(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="audio.start"):
-    """A spoken turn; binary frames follow."""
+    """A spoken turn; binary frames follow, then ``audio.stop``. One stream per socket at a time.
+
+    ``hands_free``: utterances end by silence, each becomes a turn of its own, named ``<turn>.0``, ``<turn>.1`` and so
+    on, and who speaks while an answer is spoken interrupts it. The stream goes on until ``audio.stop``.
+    """
 
     turn: TurnId
     format: AudioFormat = msgspec.field(default_factory=AudioFormat)
+    hands_free: bool = False
+    kb: str | None = None
+    context: dict[str, Any] | None = None
+    deadline_ms: int | None = None
+    """Of the turn, from its being heard."""
+    language: str = ""
+    prompt: str = ""
+    """Words that are likely to be said."""
+    silence_ms: int | None = None
+    """Silence that ends an utterance; None: the server's own choice."""
+    interrupt: bool = False
+    speak: Voice | None = None
+    """The answer is to be spoken as well; None: it is not."""
 
 
 class AudioStop(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="audio.stop"):
-    """The end of the utterance."""
+    """The end of the utterance, and of the stream."""
+
+
+class AudioPlayed(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="audio.played"):
+    """How much of the spoken answer the user has heard, in milliseconds. Without it the server goes by the clock."""
+
+    turn: TurnId
+    ms: int
 
 
 class Ack(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
@@ -83,7 +120,7 @@ class Ping(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="ping"):
     """Answered by ``pong``."""
 
 
-ClientFrame = Hello | TurnStart | TurnCancel | AudioStart | AudioStop | Ack | Ping
+ClientFrame = Hello | TurnStart | TurnCancel | AudioStart | AudioStop | AudioPlayed | Ack | Ping
 
 # --- server to client -------------------------------------------------------------------------------------------
 
@@ -180,6 +217,38 @@ class Done(_TurnFrame, frozen=True, kw_only=True, omit_defaults=True, tag="turn.
     fault: Fault | None = None
 
 
+class SpeechStartedFrame(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="speech.started"):
+    """The user speaks. ``ms`` of audio since ``audio.start``. Carries no ``seq``, as all that is about sound."""
+
+    turn: TurnId
+    ms: int
+
+
+class SpeechStoppedFrame(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="speech.stopped"):
+    """The user is silent."""
+
+    turn: TurnId
+    ms: int
+
+
+class AnswerFlush(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="answer.flush"):
+    """Drop the audio of this answer that has not been played. ``ended``: no more of it comes; else what follows may
+    take up where the user stopped hearing, at ``ms`` of the answer's audio.
+    """
+
+    turn: TurnId
+    ms: int
+    ended: bool = False
+
+
+class AnswerSpoken(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="answer.spoken"):
+    """All of the answer's audio has been sent: ``ms`` of it. With a ``fault``, as much of it as could be had."""
+
+    turn: TurnId
+    ms: int
+    fault: Fault | None = None
+
+
 class Degraded(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="degraded"):
     """The broker cannot be reached; accepted turns go on when it is back."""
 
@@ -220,6 +289,10 @@ ServerFrame = (
     | AnswerDelta
     | Restarted
     | Done
+    | SpeechStartedFrame
+    | SpeechStoppedFrame
+    | AnswerFlush
+    | AnswerSpoken
     | Degraded
     | Restored
     | Draining

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from parley_protocol.audio import AudioBatch, GatewayMessage, Listen, Speak
 from parley_protocol.client import ClientFrame, ServerFrame
 from parley_protocol.contact import ContactNotice
 from parley_protocol.control import Control
-from parley_protocol.events import GatewayMessage
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.reviews import ReviewJob
 from parley_protocol.work import AnyJob, KnowledgeCommand
@@ -28,6 +28,9 @@ _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 _knowledge: msgspec.msgpack.Decoder[KnowledgeCommand] = msgspec.msgpack.Decoder(KnowledgeCommand)
 _reviews: msgspec.msgpack.Decoder[ReviewJob] = msgspec.msgpack.Decoder(ReviewJob)
 _notices: msgspec.msgpack.Decoder[ContactNotice] = msgspec.msgpack.Decoder(ContactNotice)
+_listens: msgspec.msgpack.Decoder[Listen] = msgspec.msgpack.Decoder(Listen)
+_audio: msgspec.msgpack.Decoder[AudioBatch] = msgspec.msgpack.Decoder(AudioBatch)
+_speaks: msgspec.msgpack.Decoder[Speak] = msgspec.msgpack.Decoder(Speak)
 _client_json: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _client_pack: msgspec.msgpack.Decoder[ClientFrame] = msgspec.msgpack.Decoder(ClientFrame)
 _server_json: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
@@ -66,7 +69,7 @@ def unpack_job(data: bytes) -> AnyJob:
 
 
 def unpack_gateway(data: bytes) -> GatewayMessage:
-    """A batch or a reply from a gateway's event queue. Raises ProtocolError."""
+    """A message from a gateway's event queue. Raises ProtocolError."""
     return _decode(_gateway.decode, data)
 
 
@@ -88,6 +91,21 @@ def unpack_review(data: bytes) -> ReviewJob:
 def unpack_notice(data: bytes) -> ContactNotice:
     """A notice to the owner. Raises ProtocolError."""
     return _decode(_notices.decode, data)
+
+
+def unpack_listen(data: bytes) -> Listen:
+    """A job of the listening stage. Raises ProtocolError."""
+    return _decode(_listens.decode, data)
+
+
+def unpack_audio(data: bytes) -> AudioBatch:
+    """Audio from a worker's queue. Raises ProtocolError."""
+    return _decode(_audio.decode, data)
+
+
+def unpack_speak(data: bytes) -> Speak:
+    """A job of the speaking stage. Raises ProtocolError."""
+    return _decode(_speaks.decode, data)
 
 
 def unpack(data: bytes, kind: type[T]) -> T:

@@ -166,7 +166,3 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, tag="y"):
     body: bytes = b""
     """MessagePack of the type that the call asks for; empty with a ``fault``."""
     fault: Fault | None = None
-
-
-GatewayMessage = Batch | Reply
-"""Everything that arrives on a gateway's event queue."""

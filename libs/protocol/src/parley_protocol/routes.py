@@ -13,6 +13,8 @@ WORK = "parley.work"
 EVENTS = "parley.events"
 CONTROL = "parley.control"
 DEAD = "parley.dead"
+AUDIO = "parley.audio"
+"""Direct: audio of streams, by the process id of the worker that listens."""
 
 RETRY_LADDER_S = (1.0, 5.0, 30.0)
 """Delays of the retry ladder in seconds; a job past the last rung is a dead letter."""
@@ -34,6 +36,8 @@ class Stage(enum.StrEnum):
     REVIEW = "review"
     ASSESS = "assess"
     NOTIFY = "notify"
+    LISTEN = "listen"
+    SPEAK = "speak"
 
 
 class ExchangeSpec(msgspec.Struct, frozen=True):
@@ -90,6 +94,16 @@ def _stage_spec(stage: Stage, *, limit: int, max_length: int) -> QueueSpec:
     return QueueSpec(stage_queue(stage), arguments, ((WORK, stage),))
 
 
+def _voice_spec(stage: Stage, *, max_length: int) -> QueueSpec:
+    """Of a stage whose jobs a gateway repeats by itself: what expires or fails here is dropped, and never parked.
+    Quorum all the same, so that speech goes on when a node of the broker is lost.
+    """
+    arguments: dict[str, Any] = {**QUORUM, "x-delivery-limit": DELIVERY_LIMIT, "x-overflow": "reject-publish"}
+    if max_length:
+        arguments["x-max-length"] = max_length
+    return QueueSpec(stage_queue(stage), arguments, ((WORK, stage),))
+
+
 def _rung_spec(rung: int, delay_s: float) -> QueueSpec:
     name = retry_exchange(rung)
     arguments: dict[str, Any] = {
@@ -114,6 +128,7 @@ def topology(admission: int = 10_000) -> Topology:
             ExchangeSpec(WORK, "direct"),
             ExchangeSpec(EVENTS, "direct"),
             ExchangeSpec(CONTROL, "direct"),
+            ExchangeSpec(AUDIO, "direct"),
             ExchangeSpec(DEAD, "fanout"),
             *(ExchangeSpec(retry_exchange(rung), "fanout") for rung, _ in rungs),
         ),
@@ -125,6 +140,8 @@ def topology(admission: int = 10_000) -> Topology:
             _stage_spec(Stage.REVIEW, limit=DELIVERY_LIMIT, max_length=admission),
             _stage_spec(Stage.ASSESS, limit=DELIVERY_LIMIT, max_length=0),
             _stage_spec(Stage.NOTIFY, limit=DELIVERY_LIMIT, max_length=0),
+            _voice_spec(Stage.LISTEN, max_length=admission),
+            _voice_spec(Stage.SPEAK, max_length=admission),
             *(_rung_spec(rung, delay) for rung, delay in rungs),
             # The last one is a queue with a consumer: what a broker that is killed at once loses of it is noticed.
             QueueSpec(
@@ -144,6 +161,11 @@ def event_queue(gateway: str, epoch: str, *, expires_s: float = 15.0, max_length
 def control_queue(process: str, epoch: str, audience: str, *, expires_s: float = 15.0) -> QueueSpec:
     """A process's control queue: broadcasts to its audience and messages to its own id."""
     return _private("control", CONTROL, (audience, process), process, epoch, expires_s, 10_000)
+
+
+def audio_queue(worker: str, epoch: str, *, expires_s: float = 15.0) -> QueueSpec:
+    """A listening worker's queue of audio, of one connection epoch."""
+    return _private("audio", AUDIO, (worker,), worker, epoch, expires_s, 10_000)
 
 
 def _private(

@@ -15,9 +15,10 @@ from parley_gateway.core.entry import Entry, Phase
 from parley_gateway.core.turn import Verdict
 from parley_gateway.dispatch import Dispatch, touch
 from parley_gateway.registry import Registry
+from parley_protocol.audio import GatewayMessage, Hearings, Spoken
 from parley_protocol.codec import unpack_gateway
 from parley_protocol.control import Leave
-from parley_protocol.events import Batch, Delta, GatewayMessage, Terminal, TurnEvents
+from parley_protocol.events import Batch, Delta, Terminal, TurnEvents
 from parley_protocol.faults import ProtocolError
 from parley_protocol.routes import QueueSpec, event_queue
 from parley_runtime.control import ControlPlane
@@ -101,6 +102,8 @@ class FanIn:
     def _take(self, message: GatewayMessage) -> None:
         if isinstance(message, Batch):
             self._on_batch(message)
+        elif isinstance(message, Hearings | Spoken):
+            self._verdicts["unknown"] += 1  # nobody here has asked for it
         elif not self._calls.on_reply(message):
             self._verdicts["late_reply"] += 1
             log.info("reply that nobody waits for", call=message.call)
