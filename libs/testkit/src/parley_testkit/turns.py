@@ -108,7 +108,7 @@ class FakeGateway(Collector):
         message = codec.unpack_gateway(delivery.body)
         if isinstance(message, Batch):
             self.batches.append(message)
-        else:
+        elif isinstance(message, Reply):
             self.replies.append(message)
         self.changed()
         task = asyncio.get_running_loop().create_task(_ack(delivery))
