@@ -21,6 +21,7 @@ from parley_gateway.config import (
     ContactSettings,
     GatewaySettings,
     LimitSettings,
+    RealtimeSettings,
     ReviewSettings,
     ServerSettings,
     TurnSettings,
@@ -253,6 +254,7 @@ class House:
         reviews: ReviewSettings | None = None,
         tutor: TutorSettings | None = None,
         asr: AsrSettings | None = None,
+        realtime: RealtimeSettings | None = None,
         engine: EngineChoice | None = None,
         **server: Any,
     ) -> Gateway:
@@ -267,6 +269,7 @@ class House:
             reviews=reviews or ReviewSettings(),
             tutor=tutor or TutorSettings(),
             asr=asr or AsrSettings(),
+            realtime=realtime or RealtimeSettings(),
             engine=engine or EngineChoice(),
         )
         process = Process("gateway", common)

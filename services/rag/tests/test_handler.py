@@ -141,6 +141,13 @@ async def test_the_clients_own_conversation_replaces_the_stored_one(store: Store
     assert list(job.prompt[1:]) == list(messages)
 
 
+async def test_what_came_after_the_clients_question_stays_behind_it(store: Store) -> None:
+    retriever = await ingest(store, ladder="The ladder has a size.")
+    messages = (ChatMessage("user", "What is the ladder's size?"), ChatMessage("assistant", "One moment."))
+    job = await RetrieveHandler(store, retriever)(FakeRun(question="What is the ladder's size?", messages=messages))
+    assert list(job.prompt[1:]) == list(messages)
+
+
 async def test_no_history_when_switched_off(store: Store) -> None:
     retriever = await ingest(store, outbox="The outbox has a size.")
     await closed_turn(store, "t1", "What is the outbox?", "A buffer.")

@@ -65,6 +65,12 @@ def test_the_conversation_is_bounded_from_its_end(room: int, kept: list[str]) ->
     assert [message.content for message in messages[1:]] == [*kept, "q3"]
 
 
+def test_what_the_clients_system_messages_say_first_is_never_cut_off() -> None:
+    said = [ChatMessage("system", "be brief"), *history("q1", "a1"), ChatMessage("system", "late")]
+    messages = build("q2", SOURCES, said, Intent.QUESTION, kb="k", bounds=Bounds(history=4))
+    assert [message.content for message in messages[1:]] == ["be brief", "late", "q2"]
+
+
 def test_the_clients_context_is_shown_as_data_and_bounded() -> None:
     content = build("q", SOURCES, [], Intent.QUESTION, kb="k", context={"place": "北京" * 5_000})[0].content
     assert '{"place": "北京' in content

@@ -16,6 +16,8 @@ SUBPROTOCOL_JSON = "parley.v1.json"
 SUBPROTOCOL_MSGPACK = "parley.v1.msgpack"
 SUBPROTOCOL_BEARER = "parley.token."
 """A browser cannot set headers: ``new WebSocket(url, ["parley.v1.json", "parley.token." + jwt])``."""
+SUBPROTOCOLS_BEARER = (SUBPROTOCOL_BEARER, "openai-insecure-api-key.")
+"""With what OpenAI's own browser clients send: ``["realtime", "openai-insecure-api-key." + jwt]``."""
 
 
 class _Frame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):

@@ -13,7 +13,7 @@ import jwt
 
 from parley_gateway.config import AccessSettings
 from parley_gateway.identity import ANONYMOUS, Identity
-from parley_protocol.client import SUBPROTOCOL_BEARER
+from parley_protocol.client import SUBPROTOCOLS_BEARER
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import DEFAULT_TENANT
 from parley_runtime.telemetry.logging import get_logger
@@ -38,8 +38,9 @@ def credential(headers: Mapping[str, str], subprotocols: list[str], query: bytes
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
     for name in subprotocols:
-        if name.startswith(SUBPROTOCOL_BEARER):
-            return name[len(SUBPROTOCOL_BEARER) :]
+        for begin in SUBPROTOCOLS_BEARER:
+            if name.startswith(begin):
+                return name[len(begin) :]
     if b"token=" in query:
         for key, text in parse_qsl(query.decode("latin-1")):
             if key == "token":

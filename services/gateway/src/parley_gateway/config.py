@@ -246,6 +246,61 @@ class AsrSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RealtimeSettings:
+    """``/v1/realtime``."""
+
+    kb: str = setting(
+        "PARLEY_REALTIME_KB", "default", "Knowledge base of /v1/realtime sockets that name none with ?kb="
+    )
+    session_s: float = setting(
+        "PARLEY_REALTIME_SESSION_S", 3600.0, "Longest session of /v1/realtime", unit="seconds", minimum=1
+    )
+    max_event: int = setting(
+        "PARLEY_REALTIME_MAX_EVENT",
+        8 * 1024 * 1024,
+        "Largest event taken from a client of /v1/realtime",
+        unit="bytes",
+        minimum=1024,
+        maximum=16_777_216,
+    )
+    event_rate: float = setting(
+        "PARLEY_REALTIME_RATE",
+        100.0,
+        "Events a socket of /v1/realtime may send, audio included",
+        unit="per second",
+        zero="no bound",
+        minimum=0,
+    )
+    event_burst: int = setting(
+        "PARLEY_REALTIME_BURST", 1000, "Events a socket of /v1/realtime may send at once", minimum=1
+    )
+    items: int = setting(
+        "PARLEY_REALTIME_ITEMS", 1000, "Items of a conversation of /v1/realtime; the oldest give way", minimum=2
+    )
+    text: int = setting(
+        "PARLEY_REALTIME_TEXT",
+        1_048_576,
+        "Text of a conversation of /v1/realtime; the oldest items give way",
+        unit="code points",
+        minimum=1000,
+    )
+    prompt: int = setting(
+        "PARLEY_REALTIME_PROMPT",
+        65_536,
+        "What an engine is told of a conversation of /v1/realtime, from its end",
+        unit="code points",
+        minimum=1000,
+    )
+    beside: int = setting(
+        "PARLEY_REALTIME_BESIDE",
+        8,
+        "Responses outside the conversation that a socket of /v1/realtime may have under way",
+        unit="responses",
+        minimum=1,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContactSettings:
     """The contact chat."""
 
@@ -362,6 +417,7 @@ class GatewaySettings:
     asks: AskOptions = field(default_factory=AskOptions)
     engine: EngineChoice = field(default_factory=EngineChoice)
     asr: AsrSettings = field(default_factory=AsrSettings)
+    realtime: RealtimeSettings = field(default_factory=RealtimeSettings)
     contact: ContactSettings = field(default_factory=ContactSettings)
     tutor: TutorSettings = field(default_factory=TutorSettings)
     reviews: ReviewSettings = field(default_factory=ReviewSettings)

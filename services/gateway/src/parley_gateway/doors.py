@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from parley_gateway.hub import Hub
-from parley_protocol.client import SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON
+from parley_protocol.client import SUBPROTOCOL_JSON, SUBPROTOCOLS_BEARER
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
@@ -49,7 +49,7 @@ def chosen_subprotocol(offered: list[str]) -> str | None:
     """For a dialect of text frames: a browser that offers any drops a socket for which none is chosen. A token is
     said back only where the client has offered nothing else.
     """
-    plain = [name for name in offered if not name.startswith(SUBPROTOCOL_BEARER)]
+    plain = [name for name in offered if not name.startswith(SUBPROTOCOLS_BEARER)]
     if SUBPROTOCOL_JSON in plain:
         return SUBPROTOCOL_JSON
     return next(iter(plain or offered), None)

@@ -9,11 +9,11 @@ MAX_ADDRESSES = 20_000
 class Bucket:
     """``burst`` at once, ``rate`` per second (0: no bound)."""
 
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+    __slots__ = ("_at", "_rate", "_tokens", "burst")
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self._rate = rate
-        self._burst = burst
+        self.burst = burst
         self._tokens = float(burst)
         self._at = now
 
@@ -21,12 +21,21 @@ class Bucket:
         """Whether one more is within the rate."""
         if not self._rate:
             return True
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._tokens = min(self.burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
         return True
+
+    @property
+    def left(self) -> int:
+        """How many more may come at once, as of the last one."""
+        return int(self._tokens) if self._rate else self.burst
+
+    def full_s(self) -> float:
+        """Seconds until all of ``burst`` may come at once."""
+        return (self.burst - self._tokens) / self._rate if self._rate else 0.0
 
     def wait_s(self) -> float:
         """Seconds until one more is within the rate."""

@@ -83,20 +83,22 @@ class RetrieveHandler:
                 intent = Intent.NO_DOCUMENTS
         metrics.counter(names.ROUTES).labels(decision.route.value).inc()
         run.retrieval(intent.value, decision.route.value, sources)
+        before, after = around(job.messages)
         messages = prompt.build(
             job.question,
             sources,
-            job.messages[:-1] or _messages(history),
+            before or _messages(history),
             intent,
             kb=job.kb,
             context=job.context,
+            after=after,
             bounds=prompt.Bounds(history=self._options.history_chars),
         )
         return following(run, messages, sampling=job.sampling)
 
     async def _history(self, job: Retrieve) -> list[Exchange]:
         if job.messages:
-            return exchanges(job.messages[:-1])
+            return exchanges(around(job.messages)[0])
         if not self._options.history_turns:
             return []
         return await self._store.conversation(job.key.tenant, job.key.session, limit=self._options.history_turns)
@@ -154,6 +156,14 @@ async def base_is_empty(store: Store, tenant: str, kb: str) -> bool:
         )
     shown = ", ".join(existing[:NAMED]) + (", ..." if len(existing) > NAMED else "")
     raise UnknownBase(f"there is no knowledge base {kb!r}; existing ones: {shown}")
+
+
+def around(messages: Sequence[ChatMessage]) -> tuple[Sequence[ChatMessage], Sequence[ChatMessage]]:
+    """What a client's own conversation holds before and after its question, which is the user's last message."""
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index].role == "user":
+            return messages[:index], messages[index + 1 :]
+    return messages, ()
 
 
 def exchanges(messages: Sequence[ChatMessage]) -> list[Exchange]:

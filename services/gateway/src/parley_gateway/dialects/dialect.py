@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class Speaker(Protocol):
-    """One socket's side of the dialect. Nothing here waits for an answer: questions go into a line."""
+    """One socket's side of the dialect. Nothing here waits for an answer: questions go into a line.
+
+    Beyond these it may have ``max_message`` (bytes) and ``bucket`` in place of the settings for every socket, and
+    ``kind``: what metrics call the last message, one of a few words.
+    """
 
     @property
     def busy(self) -> bool:

@@ -2,6 +2,7 @@
 
 from parley_gateway.dialects import contact, data_assistant, realtime_asr, review, tutor
 from parley_gateway.dialects.dialect import Dialect
+from parley_gateway.dialects.realtime import socket as realtime
 
 DIALECTS: tuple[Dialect, ...] = (
     data_assistant.DIALECT,
@@ -11,4 +12,5 @@ DIALECTS: tuple[Dialect, ...] = (
     review.PROGRESS,
     review.ECHO,
     realtime_asr.DIALECT,
+    realtime.DIALECT,
 )

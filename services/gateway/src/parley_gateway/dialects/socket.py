@@ -120,7 +120,8 @@ class DialectSocket:
             outcome = FaultCode.FAILED.value
             log.exception("message failed on a defect", dialect=self._name)
             speaker.refuse(ProtocolError(FaultCode.FAILED, "this message could not be worked on; try again"))
-        counter(names.FRAMES_IN).labels(self._name, "text" if isinstance(data, str) else "binary").inc()
+        kind = getattr(speaker, "kind", "") or ("text" if isinstance(data, str) else "binary")
+        counter(names.FRAMES_IN).labels(self._name, kind).inc()
         milliseconds = round((self.hub.now() - begun) * 1000, 2)
         log.info("message", dialect=self._name, socket=self.label, bytes=len(data), outcome=outcome, ms=milliseconds)
 
@@ -128,7 +129,8 @@ class DialectSocket:
         limit = getattr(speaker, "max_message", self.hub.settings.limits.max_message)
         if len(data) > limit or (isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit):
             raise ProtocolError(FaultCode.TOO_LARGE, f"a message may have {limit} bytes; this one was dropped")
-        if not self._bucket.take(self.hub.now()):
+        bucket: Bucket = getattr(speaker, "bucket", self._bucket)
+        if not bucket.take(self.hub.now()):
             raise ProtocolError(FaultCode.RATE_LIMITED, "messages come faster than they may; slow down")
 
     def gone(self) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
 from parley_gateway.virtual import ask
-from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame
+from parley_protocol.client import Accepted, AnswerDelta, Done, Restarted, RetrievalFrame
 from parley_protocol.events import TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import SessionId, TurnId
+from parley_protocol.work import ChatMessage, Sampling
 from parley_runtime.errors import Overloaded, ParleyError
 
 Told = Callable[[str, bool], Awaitable[None]]
@@ -21,7 +22,7 @@ Told = Callable[[str, bool], Awaitable[None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """``turn``: an id of the dialect's own, where it may have to cancel; None: a new one. ``engine`` and ``user`` as in
-    :class:`parley_protocol.work.Retrieve`.
+    :class:`parley_protocol.work.Retrieve`, ``messages`` and ``sampling`` as in :func:`parley_gateway.virtual.ask`.
     """
 
     text: str
@@ -31,6 +32,8 @@ class Question:
     turn: TurnId | None = None
     engine: str = ""
     user: str = ""
+    messages: tuple[ChatMessage, ...] = ()
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,17 @@ def session_of(hub: Hub, identity: Identity, system: str, name: str) -> SessionI
     return hub.sessions.named(identity, f"{system}\0{name}")
 
 
-async def answer(hub: Hub, identity: Identity, question: Question, told: Told | None = None) -> Answered | Failed:
-    """Run one turn to its end. Cancelling the caller leaves the turn running: a disconnect is not a cancel."""
+async def answer(
+    hub: Hub,
+    identity: Identity,
+    question: Question,
+    told: Told | None = None,
+    *,
+    accepted: Callable[[], None] | None = None,
+) -> Answered | Failed:
+    """Run one turn to its end; ``accepted`` is called when it is sure to have one. Cancelling the caller leaves the
+    turn running: a disconnect is not a cancel.
+    """
     retrieval: RetrievalFrame | None = None
     anew = False
     frames = ask(
@@ -69,11 +81,15 @@ async def answer(hub: Hub, identity: Identity, question: Question, told: Told | 
         turn=question.turn,
         engine=question.engine,
         user=question.user,
+        messages=question.messages,
+        sampling=question.sampling,
     )
     try:
         async with aclosing(frames):
             async for frame in frames:
                 match frame:
+                    case Accepted() if accepted is not None:
+                        accepted()
                     case RetrievalFrame():
                         retrieval = frame
                     case Restarted():

@@ -1,0 +1,197 @@
+"""``ws://host/v1/realtime``: one socket of the OpenAI Realtime protocol."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from parley_gateway.dialects.dialect import Dialect
+from parley_gateway.dialects.realtime import events, server
+from parley_gateway.dialects.realtime.config import Session
+from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
+from parley_gateway.dialects.realtime.machine import Ask, Bounds, Cancel, Effect, Machine, Rates, Say
+from parley_gateway.dialects.realtime.response import Outcome, Responding
+from parley_gateway.dialects.socket import DialectSocket
+from parley_gateway.dialects.talk import Answered, Failed, Question, answer, cancel
+from parley_gateway.limits import Bucket
+from parley_protocol.client import Done
+from parley_protocol.events import TurnStatus
+from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.ids import SessionId, TurnId
+from parley_protocol.work import Sampling
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger("parley.dialect")
+
+NAME = "realtime"
+MODEL = "parley"
+PIECE = 65_536
+"""Characters of one delta: what a slow client has not read yet comes in one text."""
+EXPIRED = 1000
+"""Close code at the end of a session's time."""
+
+
+class Realtime:
+    """One socket. Every response is a turn, in a task of its own."""
+
+    def __init__(self, socket: DialectSocket, model: str, kb: str) -> None:
+        settings = socket.hub.settings.realtime
+        self._socket = socket
+        self._model = model
+        self._kb = kb
+        self._session = socket.hub.sessions.make(socket.identity)
+        session = Session(
+            id=server.new_id("sess"),
+            model=model,
+            expires_at=int(time.time() + settings.session_s),
+            output_modalities=["text"],
+        )
+        bounds = Bounds(
+            items=settings.items,
+            text=settings.text,
+            prompt=settings.prompt,
+            max_text=socket.hub.settings.limits.max_text,
+            beside=settings.beside,
+        )
+        self._machine = Machine(session, bounds)
+        self._turns: dict[Responding, tuple[Question, asyncio.Task[None]]] = {}
+        self._taking: str | None = None
+        """``event_id`` of the event that is being taken."""
+        self.kind = ""
+        self.max_message = settings.max_event
+        self.bucket = Bucket(settings.event_rate, settings.event_burst, socket.hub.now())
+        self._expiry = asyncio.get_running_loop().call_later(settings.session_s, self._expire)
+
+    @property
+    def busy(self) -> bool:
+        return self._machine.busy
+
+    def greet(self) -> None:
+        self._carry(self._machine.greet())
+
+    async def hear(self, data: str | bytes) -> None:
+        self.kind, self._taking = "unknown", None
+        raw = events.parsed(data)
+        self._taking = events.id_of(raw)
+        event = events.event_of(raw)
+        self.kind = str(event.__struct_config__.tag)
+        self._carry(self._machine.take(event))
+        self._taking = None
+
+    def refuse(self, error: ProtocolError) -> None:
+        event_id, self._taking = self._taking, None
+        self._say(refusal(error, event_id))
+
+    def gone(self) -> None:
+        self._expiry.cancel()
+        for _, task in self._turns.values():
+            task.cancel()  # nobody reads it here; the turn runs on and is stored
+
+    # --- effects ------------------------------------------------------------------------------------------------
+
+    def _carry(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Say(frame):
+                    self._say(frame)
+                case Ask():
+                    self._ask(effect)
+                case Cancel(response):
+                    self._cancel(response)
+                case Rates():
+                    bucket = self.bucket
+                    self._say(server.rate_limits(bucket.burst, bucket.left, bucket.full_s()))
+
+    def _say(self, frame: server.Frame) -> None:
+        self._socket.send(frame.kind, frame)
+
+    def _ask(self, asked: Ask) -> None:
+        plan = asked.response.plan
+        question = Question(
+            text=asked.prompt.question,
+            session=self._socket.hub.sessions.make(self._socket.identity) if plan.alone else SessionId(self._session),
+            kb=self._kb or None,
+            turn=TurnId(f"r{secrets.token_hex(10)}"),
+            messages=asked.prompt.messages,
+            sampling=Sampling(
+                model=None if self._model == MODEL else self._model,
+                max_tokens=None if plan.max_output_tokens == "inf" else plan.max_output_tokens,
+            ),
+        )
+        task = asyncio.get_running_loop().create_task(self._answer(asked.response, question), name="realtime response")
+        self._turns[asked.response] = (question, task)
+
+    async def _answer(self, response: Responding, question: Question) -> None:
+        """One response to its end. What is not written yet waits in the turn, not here."""
+        socket, machine = self._socket, self._machine
+
+        async def told(text: str, anew: bool) -> None:
+            for start in range(0, len(text), PIECE):
+                await socket.room()
+                self._carry(machine.piece(response, text[start : start + PIECE], anew=anew and not start))
+
+        try:
+            outcome = await answer(
+                socket.hub,
+                socket.identity,
+                question,
+                told,
+                accepted=lambda: self._carry(machine.accepted(response)),
+            )
+        except Exception:
+            log.exception("response failed on a defect", dialect=NAME)
+            outcome = Failed(FaultCode.FAILED, "this response could not be worked on; ask again")
+        finally:
+            del self._turns[response]
+        if isinstance(outcome, Answered):
+            self._carry(machine.ended(response, outcome_of(outcome.done)))
+        else:
+            self._carry(machine.refused(response, outcome.code, outcome.message))
+
+    def _cancel(self, response: Responding) -> None:
+        """The turn's end is told by its task. One that has not been begun never will be."""
+        question, task = self._turns[response]
+        if not cancel(self._socket.hub, question):
+            task.cancel()
+            self._turns.pop(response, None)
+            self._carry(self._machine.ended(response, Outcome(end="cancelled")))
+
+    def _expire(self) -> None:
+        seconds = self._socket.hub.settings.realtime.session_s
+        self._say(
+            server.error_event(
+                f"Your session hit the maximum duration of {seconds / 60:g} minutes.",
+                type=INVALID,
+                code="session_expired",
+            )
+        )
+        self._socket.close(EXPIRED, "session_expired")
+
+
+def outcome_of(done: Done) -> Outcome:
+    """How a response ends whose turn was answered, or cancelled."""
+    if done.status is TurnStatus.CANCELLED:
+        return Outcome(end="cancelled", usage=done.usage, sources=done.sources)
+    return Outcome(end="completed", usage=done.usage, sources=done.sources)
+
+
+def refusal(error: ProtocolError, event_id: str | None = None) -> server.ErrorEvent:
+    """The error event of an event that was not taken."""
+    if isinstance(error, Unfit):
+        return server.error_event(str(error), type=INVALID, code=error.word, param=error.param, event_id=event_id)
+    return server.error_event(str(error), type=kind_of(error.code), code=error.code.value, event_id=event_id)
+
+
+async def open_socket(socket: DialectSocket, _: Mapping[str, str]) -> Realtime:
+    """See :data:`parley_gateway.dialects.dialect.Open`. ``?model=`` and, beyond the protocol, ``?kb=``."""
+    asked: dict[str, list[Any]] = parse_qs(socket.scope.get("query_string", b"").decode("latin-1"))
+    model = str(asked.get("model", [MODEL])[0])[:200]
+    kb = str(asked.get("kb", [socket.hub.settings.realtime.kb])[0])
+    if "call_id" in asked:
+        raise ProtocolError(FaultCode.UNSUPPORTED, "calls are not offered: connect with a model")
+    return Realtime(socket, model, kb)
+
+
+DIALECT = Dialect(name=NAME, path="/v1/realtime", system=NAME, open=open_socket, error=refusal)
