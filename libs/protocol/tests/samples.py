@@ -154,6 +154,7 @@ CONTROL = {
     "begin": control.Begin(KEY, 2, "inference-1"),
     "prefix": control.Prefix(KEY, 2, "gateway-1", "答"),
     "stop": control.Stop(KEY, 2),
+    "hush": control.Hush("gateway-1/7"),
     "leave": control.Leave(KEY, "gateway-1", True),
     "detached": control.Detached(KEY, 2, "inference-1"),
     "attach": control.Attach("gateway-1", (KEY,)),

@@ -126,6 +126,12 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Milliseconds by name, for instance ``first_token_p50``; over the last minutes."""
 
 
+class Hush(msgspec.Struct, frozen=True, array_like=True, tag="hush"):
+    """Gateway to workers: nobody listens to this speech any more; what is being said of it may end."""
+
+    speech: str
+
+
 class ReviewMoved(msgspec.Struct, frozen=True, array_like=True, tag="review"):
     """Worker to gateways: a review has come this far. Whoever watches it reads its row for the rest."""
 
@@ -149,4 +155,5 @@ Control = (
     | ReviewMoved
     | ContactNews
     | SessionsEnded
+    | Hush
 )

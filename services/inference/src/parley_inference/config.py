@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from parley_inference.prepared import PreparedSettings
 from parley_inference.registry import ENGINES, EngineSettings
+from parley_inference.speech.registry import SpeechSettings
 from parley_runtime.answering import EngineChoice
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
@@ -36,6 +37,7 @@ class InferenceSettings:
     worker: WorkerOptions
     store: StoreOptions
     prepared: PreparedSettings = field(default_factory=PreparedSettings)
+    speech: SpeechSettings = field(default_factory=SpeechSettings)
 
     def __post_init__(self) -> None:
         if self.engine not in (AUTO, *ENGINES):

@@ -144,6 +144,19 @@ ENGINE_STOPS = _metric(
     "parley_engine_stops_total", "counter", "Answers that were stopped at a server, by outcome.", ("engine", "outcome")
 )
 
+SPEECH_FIRST_SECONDS = _metric(
+    "parley_speech_first_audio_seconds", "histogram", "Sentence taken to its first audio sent.", ("engine",), SECONDS
+)
+SPEECH_FACTOR = _metric(
+    "parley_speech_real_time_factor",
+    "histogram",
+    "Seconds of work per second of audio, by sentence.",
+    ("engine",),
+    (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
+)
+SPEECH_CHARACTERS = _metric("parley_speech_characters_total", "counter", "Characters spoken.", ("engine",))
+SPEECH_SECONDS = _metric("parley_speech_audio_seconds_total", "counter", "Audio spoken.", ("engine",))
+
 # Spans (OpenTelemetry messaging and GenAI conventions)
 SPAN_TURN = "turn"
 SPAN_PUBLISH = "send {destination}"
@@ -151,8 +164,9 @@ SPAN_PROCESS = "process {destination}"
 SPAN_RETRIEVAL = "retrieval {kb}"
 SPAN_CHAT = "chat {model}"
 SPAN_RECORD = "record"
+SPAN_SPEAK = "speak {model}"
 SPAN_DELIVER = "deliver"
-SPANS = (SPAN_TURN, SPAN_PUBLISH, SPAN_PROCESS, SPAN_RETRIEVAL, SPAN_CHAT, SPAN_RECORD, SPAN_DELIVER)
+SPANS = (SPAN_TURN, SPAN_PUBLISH, SPAN_PROCESS, SPAN_RETRIEVAL, SPAN_CHAT, SPAN_RECORD, SPAN_SPEAK, SPAN_DELIVER)
 
 # Span attributes
 ATTR_SYSTEM = "messaging.system"

@@ -1,0 +1,1 @@
+"""Text to speech: the stage that says an answer's sentences, and its synthesizers."""
