@@ -14,6 +14,7 @@ from parley_runtime.store.ports import StoredPassage
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIDES = ("buyer", "seller")
+SETS = ("tuned", "held_out", "second", "third")
 TITLES = {
     "责任免除与限制": "liability",
     "Exclusion of liability": "liability",

@@ -16,13 +16,16 @@ _SPEC.loader.exec_module(figures)
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize(("name", "bar"), [("tuned", 0.98), ("held_out", 0.9)])
-async def test_precision_and_recall(name: str, bar: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "bar", "clauses", "findings"),
+    [("tuned", 0.98, 99, 30), ("held_out", 0.9, 99, 30), ("second", 0.9, 70, 25), ("third", 0.9, 60, 20)],
+)
+async def test_precision_and_recall(name: str, bar: float, clauses: int, findings: int) -> None:
     judged = await figures.judge(figures.load(name))
-    assert len(judged) >= 99
+    assert len(judged) >= clauses
     for language in ("zh", "en"):
         found = figures.count(judged, language=language)
-        assert found.right + found.missed >= 30
+        assert found.right + found.missed >= findings
         assert min(found.precision, found.recall) >= bar, (language, found)
 
 

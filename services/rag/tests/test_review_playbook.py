@@ -49,6 +49,19 @@ def found(pattern: str, text: str, facts: Facts = FACTS) -> bool:
         ("{>=30%}", "thirty per cent (30 percent)", True),
         ("{>=12%}", "百分之十二", True),
         ("{>=13%}", "百分之十二", False),
+        ("[90|180]…天…支付", "货到验收合格后满180天，甲方支付货款", True),
+        ("180", "合同号2180", False),
+        ("{>=50%}", "seventy percent (70%) of the price", True),
+        ("of {>=50%}", "a deposit of sixty (60) percent", True),
+        ("{>=30%}", "twenty per cent", False),
+        ("{买方}…[可|得]…解除", "买方可随时解除", True),
+        ("{买方}…[可|得]…解除", "买方不得单方解除", False),
+        ("{买方}…[可|得]…解除", "因不可抗力，买方不可解除", False),
+        ("{seller} … may … change", "the Seller may from time to time change", True),
+        ("{seller} … may … change", "the Seller may not change", False),
+        ("{seller} … may not … change", "the Seller may not change", True),
+        ("{seller} … right to … cancel", "the Seller has no right to cancel", False),
+        ("{seller} … entitled to … cancel", "the Seller shall not be entitled to cancel", False),
         ("ＡＢＣ", "abc", True),
         ("", "anything", False),
         (" ; ；", "anything", False),
@@ -156,3 +169,17 @@ def test_a_rule_is_the_whole_section() -> None:
         "a": ("1", "abcdefgh\nij", 0, 12),
         "b": ("4", "other", 20, 25),
     }
+
+
+async def test_a_rule_that_is_cut_within_a_line_is_read_whole() -> None:
+    passages = [
+        StoredPassage(id="1", title="a", text="- 买方（高）：{卖方}…", start=0, end=12),
+        StoredPassage(id="2", title="a", text="概不负责；{卖方}…", start=12, end=22),
+        StoredPassage(id="3", title="a", text="不赔偿", start=23, end=26),
+        StoredPassage(id="4", title="a", text="- 除外：故意", start=27, end=33),
+    ]
+    rule = joined(passages, "d.md", "playbook")["a"]
+    assert rule.text == "- 买方（高）：{卖方}…概不负责；{卖方}… 不赔偿\n- 除外：故意"
+    wanted = {"卖方负责安装。": 0, "卖方概不负责。": 1, "卖方不赔偿。": 1, "卖方故意损坏的，不赔偿。": 0}
+    for clause, risks in wanted.items():
+        assert len(await PlaybookAssessor().assess(clause, (rule,), brief("buyer"))) == risks

@@ -3,7 +3,8 @@
 ``a; b``: either. ``a … b``: b after a in the same sentence, not far away. ``[x|y]``: one of these. ``{buyer}``,
 ``{seller}`` (``{买方}``, ``{卖方}``): any name of that party in this contract, where it acts (not "to the buyer", nor
 向买方); what follows must not come to the other party's acting. ``{buyer*}``: wherever its name stands. ``{>=30%}``,
-``{>=3‰}``: a share at least so large. Everything else stands for itself; case, width and white space do not count.
+``{>=3‰}``: a share at least so large. Everything else stands for itself; case, width and white space do not count. A
+word that permits (``may``, 可) is not found in its denial (``may not``, 不可).
 """
 
 import re
@@ -34,6 +35,20 @@ _TOKEN = re.compile(
 _PARTS = re.compile(r"…+|\.{3,}")
 _HAN_DIGITS = {char: number for number, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _HAN_SHARE = re.compile(r"(百|千|万)分之([零〇一二两三四五六七八九十百]{1,5}|\d+(?:\.\d+)?)")
+_TEENS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred"
+_ENGLISH = {word: number for number, word in enumerate(_TEENS.split(), 1)} | {
+    word: number * 10 for number, word in enumerate(_TENS.split(), 2)
+}
+_ENGLISH_SHARE = re.compile(rf"(?<![\w-])({'|'.join(sorted(_ENGLISH, key=len, reverse=True))})\s*%")
+_SAID_TWICE = re.compile(r"(\d+(?:\.\d+)?) ?% ?\( ?\1 ?%? ?\)|(?<![\w-])[a-z-]{3,16} ?\( ?(\d+(?:\.\d+)?) ?\) ?%")
+"""``10% (10%)``, ``ten (10) %``."""
+_PERMITS = {
+    **dict.fromkeys(("may", "can"), ("", r"(?!\s+not\b)")),
+    **dict.fromkeys(("entitled to", "right to"), (r"(?<!\bnot )(?<!\bno )(?<!\bnot be )", "")),
+    **dict.fromkeys(("得", "可", "可以", "有权"), ("(?<![不无未非没])", "")),
+}
+"""Words that permit, and what must not stand before and after them."""
 _WIDE = r"[\u3000-\u30ff\u3400-\u9fff]"
 _WIDE_BREAK = re.compile(rf"(?<={_WIDE})\s+(?={_WIDE})")
 
@@ -85,8 +100,9 @@ def _reached(reach: list[tuple[int, int]], start: int) -> bool:
 def normal(text: str) -> str:
     """A clause as patterns see it: plain widths, lower case, shares as figures, blank lines as ends of sentences."""
     folded = unicodedata.normalize("NFKC", re.sub(r"\n[ \t\u3000]*\n\s*", "。", text)).lower()
-    folded = re.sub(r"\bper\s?cent\b|\bpercent\b", "%", _HAN_SHARE.sub(_figure, folded))
-    return _WIDE_BREAK.sub("", re.sub(r"\s+", " ", folded))
+    folded = re.sub(r"\bper\s?cent\b|\bpercent\b", "%", _HAN_SHARE.sub(_figure, re.sub(r"\s+", " ", folded)))
+    folded = _ENGLISH_SHARE.sub(lambda match: f"{_ENGLISH[match[1]]}%", folded)
+    return _WIDE_BREAK.sub("", _SAID_TWICE.sub(lambda match: f"{match[1] or match[2]}%", folded))
 
 
 def sentences(text: str) -> list[str]:
@@ -158,9 +174,11 @@ def _literal(text: str) -> str:
     if not folded:
         return ""
     escaped = re.escape(folded).replace(r"\ ", r"\s+")
-    begin = r"\b" if folded[0].isascii() and folded[0].isalnum() else ""
-    end = r"\b" if folded[-1].isascii() and folded[-1].isalnum() else ""
-    return begin + escaped + end
+    before, after = _PERMITS.get(folded, ("", ""))
+    # Not \b: a Chinese character is a letter to it, so that 满180天 would hold no 180.
+    begin = r"(?<![a-z0-9_])" if folded[0].isascii() and folded[0].isalnum() else ""
+    end = r"(?![a-z0-9_])" if folded[-1].isascii() and folded[-1].isalnum() else ""
+    return f"{before}{begin}{escaped}{end}{after}"
 
 
 def _figure(match: "re.Match[str]") -> str:

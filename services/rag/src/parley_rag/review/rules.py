@@ -1,5 +1,6 @@
 """Finds the playbook's rules for a clause: the search finds passages, and a rule is the whole section of one."""
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -43,6 +44,16 @@ class RuleFinder:
         return sections
 
 
+_BEGINS = re.compile(r"[-*•#|]|[^:：\n{\[]{1,40}[:：]")
+
+
+def _space(passage: str, width: int) -> str:
+    """What was between a passage and the one before it: a line's end where it begins a line of a rule, else a space.
+    A long line is cut too, and its rest alone would say something else.
+    """
+    return "\n" if width > 1 or _BEGINS.match(passage) else " "
+
+
 def joined(passages: Sequence[StoredPassage], document: str, kb: str) -> dict[str, Source]:
     """The sections of a document by title, each with all its passages' text. Pure."""
     sections: dict[str, Source] = {}
@@ -54,7 +65,7 @@ def joined(passages: Sequence[StoredPassage], document: str, kb: str) -> dict[st
             )
             continue
         overlap = known.end - passage.start
-        more = passage.text[overlap:] if overlap > 0 else "\n" + passage.text
+        more = passage.text[overlap:] if overlap >= 0 else _space(passage.text, -overlap) + passage.text
         text = (known.text + more)[:MAX_RULE]
         sections[passage.title] = msgspec.structs.replace(known, text=text, end=max(known.end, passage.end))
     return sections
