@@ -82,11 +82,11 @@ ITEMS = (
 )
 STREAM_EVENTS = (
     audio.Leased("pocketsphinx", 1.5),
-    audio.Progress(6400, 3200),
+    audio.Progress(6400, 3200, 1),
     audio.SpeechStarted(1, 240),
     audio.SpeechStopped(1, 1840),
     audio.Partial(1, "what is a", 4, True),
-    audio.Heard(1, "what is a turn", 64_000, (audio.Word("what", 240, 480, 0.75),), 240, 1840, True, 12.5, 0.25),
+    audio.Heard(1, "what is a turn", 64_000, (audio.Word("what", 240, 480, 0.75),), 240, 1840, True, 12.5, 0.25, True),
     audio.Moving("age"),
     audio.Failed(FAULT),
     audio.Ended(3000, 0.25),

@@ -27,6 +27,7 @@ from parley_gateway.config import (
     TurnSettings,
     TutorSettings,
 )
+from parley_gateway.voice.config import EarSettings
 from parley_protocol import codec
 from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
 from parley_protocol.events import Batch, Delta, Event, Status, Terminal, TurnEvents, TurnStatus
@@ -256,6 +257,7 @@ class House:
         asr: AsrSettings | None = None,
         realtime: RealtimeSettings | None = None,
         engine: EngineChoice | None = None,
+        ears: EarSettings | None = None,
         **server: Any,
     ) -> Gateway:
         common = CommonSettings(process_id=name)
@@ -271,6 +273,7 @@ class House:
             asr=asr or AsrSettings(),
             realtime=realtime or RealtimeSettings(),
             engine=engine or EngineChoice(),
+            ears=ears or EarSettings(),
         )
         process = Process("gateway", common)
         gateway = await self.stack.enter_async_context(

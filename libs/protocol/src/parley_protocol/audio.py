@@ -94,7 +94,10 @@ class Mark(enum.StrEnum):
 
 
 class AudioPart(msgspec.Struct, frozen=True, array_like=True):
-    """Some bytes of one stream, at ``at``. Bytes that came before are skipped; a gap ends the lease."""
+    """Some bytes of one stream, at ``at``. Bytes that came before are skipped; a gap ends the lease.
+
+    A part without bytes and without a mark asks for a sign of life: it is answered by :class:`Progress` as any other.
+    """
 
     stream: str
     epoch: int
@@ -123,6 +126,10 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag="p"):
 
     taken: int
     keep: int
+    utterance: int = 0
+    """Number of the utterance that begins at ``keep`` or later. Said after the :class:`Heard` of those before it: a
+    gateway that has not had them has missed one, and takes another lease.
+    """
 
 
 class SpeechStarted(msgspec.Struct, frozen=True, array_like=True, tag="v"):
@@ -179,6 +186,8 @@ class Heard(msgspec.Struct, frozen=True, array_like=True, tag="h"):
     """From the last byte of the utterance arriving, or the silence being known, to this."""
     factor: float = 0.0
     """Seconds of work per second of audio, of this stream so far: its real-time factor."""
+    marked: bool = False
+    """``Mark.COMMIT`` or ``Mark.END`` ended it, and is answered by it; else silence did, or its length."""
 
 
 class Moving(msgspec.Struct, frozen=True, array_like=True, tag="m"):

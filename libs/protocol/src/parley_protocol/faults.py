@@ -33,6 +33,8 @@ class FaultCode(enum.StrEnum):
     ENGINE_TIMEOUT = "engine_timeout"
     UNAVAILABLE = "unavailable"
     """A part that the request needs cannot be reached at present."""
+    NO_SPEECH = "no_speech"
+    """Nothing was heard in what was recorded: no turn was begun, and its id is free."""
     NOT_FOUND = "not_found"
     UNSUPPORTED = "unsupported"
 

@@ -37,6 +37,7 @@ from parley_gateway.reviews import ReviewDesk
 from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
 from parley_gateway.tutoring import TutorDesk
+from parley_gateway.voice.ears import Ears
 from parley_protocol.control import Audience, EngineInfo
 from parley_protocol.installation import development_secret
 from parley_protocol.routes import topology
@@ -131,20 +132,24 @@ async def connected(process: Process, settings: GatewaySettings, broker: Broker,
         stack.push_async_callback(control.aclose)
         publisher = await broker.open("publish")
         events = await broker.open("events")
-        hub = _hub(process, settings, publisher=publisher, control=control, store=store)
+        audio = await broker.open("audio")
+        ears = Ears(process.id, settings.ears, process.clock, audio, events)
+        hub = _hub(process, settings, publisher=publisher, control=control, store=store, ears=ears)
         stack.push_async_callback(hub.dispatch.close)
         stack.push_async_callback(hub.contact.close)
         stack.push_async_callback(hub.tutors.close)
         stack.push_async_callback(hub.engine.close)
         stack.push_async_callback(hub.reviews.close)
+        stack.push_async_callback(hub.ears.close)
         stack.push_async_callback(_end_tasks, hub)
-        fanin = FanIn(hub.dispatch, hub.registry, hub.calls, control, process.clock, prefetch=settings.turns.prefetch)
+        prefetch = settings.turns.prefetch
+        fanin = FanIn(hub.dispatch, hub.registry, hub.calls, hub.ears, control, process.clock, prefetch=prefetch)
         Hearing(hub.dispatch, hub.registry, control)
         stack.push_async_callback(fanin.close)
         await asyncio.gather(control.start(), fanin.start(events))
         process.checks.add("control", control.check)
         process.checks.add("events", fanin.check)
-        watch_broker(hub, {"publish": publisher, "events": events})
+        watch_broker(hub, {"publish": publisher, "events": events, "audio": audio})
         process.add_figures(lambda: _figures(hub))
         stack.push_async_callback(Pulse(hub).close)
         hub.spawn(hub.readiness.run())
@@ -188,7 +193,9 @@ def front(hub: Hub) -> Front:
     return Front(counted, {"/v1/connect": Endpoint(hub), **sockets}, origins, settings.server.path_prefixes)
 
 
-def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, control: ControlPlane, store: Store) -> Hub:
+def _hub(
+    process: Process, settings: GatewaySettings, *, publisher: Link, control: ControlPlane, store: Store, ears: Ears
+) -> Hub:
     installed = b"" if settings.access.auth_secret else install_secret(settings.server.data)
     secret = settings.access.auth_secret.encode() or installed
     turns, now = settings.turns, process.clock.monotonic
@@ -224,6 +231,7 @@ def _hub(process: Process, settings: GatewaySettings, *, publisher: Link, contro
         tutors=TutorDesk(store, control=control, clock=process.clock, secret=secret, settings=settings.tutor),
         engine=EngineClient(settings.tutor),
         reviews=ReviewDesk(store.reviews, control, process.clock, poll_s=settings.reviews.poll_s),
+        ears=ears,
         auth=Authenticator(settings.access, development_secret(installed)),
         sessions=SessionIds(secret),
         flusher=Flusher(),

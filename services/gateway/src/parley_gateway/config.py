@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from parley_gateway.voice.config import EarSettings
 from parley_runtime.answering import AsrEngineChoice, EngineChoice, asr_engine
 from parley_runtime.config import setting
 from parley_runtime.settings import CommonSettings
@@ -421,3 +422,4 @@ class GatewaySettings:
     contact: ContactSettings = field(default_factory=ContactSettings)
     tutor: TutorSettings = field(default_factory=TutorSettings)
     reviews: ReviewSettings = field(default_factory=ReviewSettings)
+    ears: EarSettings = field(default_factory=EarSettings)

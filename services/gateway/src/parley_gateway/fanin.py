@@ -15,6 +15,7 @@ from parley_gateway.core.entry import Entry, Phase
 from parley_gateway.core.turn import Verdict
 from parley_gateway.dispatch import Dispatch, touch
 from parley_gateway.registry import Registry
+from parley_gateway.voice.ears import Ears
 from parley_protocol.audio import GatewayMessage, Hearings, Spoken
 from parley_protocol.codec import unpack_gateway
 from parley_protocol.control import Leave
@@ -38,6 +39,7 @@ class FanIn:
         dispatch: Dispatch,
         registry: Registry,
         calls: Calls,
+        ears: Ears,
         control: ControlPlane,
         clock: Clock,
         *,
@@ -46,6 +48,7 @@ class FanIn:
         self._dispatch = dispatch
         self._registry = registry
         self._calls = calls
+        self._ears = ears
         self._control = control
         self._clock = clock
         self._prefetch = prefetch
@@ -102,7 +105,9 @@ class FanIn:
     def _take(self, message: GatewayMessage) -> None:
         if isinstance(message, Batch):
             self._on_batch(message)
-        elif isinstance(message, Hearings | Spoken):
+        elif isinstance(message, Hearings):
+            self._ears.on_hearings(message)
+        elif isinstance(message, Spoken):
             self._verdicts["unknown"] += 1  # nobody here has asked for it
         elif not self._calls.on_reply(message):
             self._verdicts["late_reply"] += 1

@@ -21,6 +21,7 @@ from parley_gateway.readiness import Readiness
 from parley_gateway.registry import Registry
 from parley_gateway.reviews import ReviewDesk
 from parley_gateway.tutoring import TutorDesk
+from parley_gateway.voice.ears import Ears
 from parley_protocol.client import Limits
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_runtime.control import ControlPlane
@@ -52,6 +53,7 @@ class Hub:
     tutors: TutorDesk
     engine: EngineClient
     reviews: ReviewDesk
+    ears: Ears
     auth: Authenticator
     sessions: SessionIds
     flusher: Flusher

@@ -106,6 +106,15 @@ TUTOR_SESSIONS = _metric("parley_tutor_sessions_total", "counter", "Tutor sessio
 HTTP_REQUESTS = _metric("parley_http_requests_total", "counter", "HTTP requests.", ("route", "status"))
 LOOP_LAG_SECONDS = _metric("parley_loop_lag_seconds", "gauge", "Longest event loop pause of the last second.")
 
+STREAMS = _metric("parley_audio_streams", "gauge", "Streams of audio at this gateway.")
+LEASES_AGAIN = _metric(
+    "parley_audio_leases_again_total",
+    "counter",
+    "Streams that another worker had to be asked for, by cause.",
+    ("cause",),
+)
+AUDIO_REPLAYED = _metric("parley_audio_replayed_bytes_total", "counter", "Audio sent once more to another worker.")
+
 # RAG
 RETRIEVE_SECONDS = _metric("parley_retrieve_seconds", "histogram", "Search of the index.", (), SECONDS)
 PASSAGES = _metric("parley_passages", "gauge", "Passages in this process's index.")

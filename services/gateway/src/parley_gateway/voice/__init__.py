@@ -1,0 +1,1 @@
+"""Speech at the gateway: ears, mouths, and who has the floor."""

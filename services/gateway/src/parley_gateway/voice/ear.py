@@ -1,0 +1,102 @@
+"""One stream of audio, as whoever has it knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parley_gateway.voice.events import HearingEvent, Hears
+from parley_gateway.voice.lease import Lease
+from parley_gateway.voice.meter import MAX_PACKET, OPUS, Meter
+from parley_gateway.voice.ring import RingFull
+from parley_protocol.audio import Ended, Listen, Mark
+from parley_protocol.faults import FaultCode, ProtocolError
+
+if TYPE_CHECKING:
+    from parley_gateway.voice.ears import Ears
+
+__all__ = ["Ear", "HearingEvent", "Hears"]
+
+
+class Ear:
+    """Made by ``hub.ears.open``. What is heard is told to its :class:`Hears`. Nothing here waits."""
+
+    __slots__ = ("_ears", "_hears", "ended", "lease", "listen", "meter", "owner")
+
+    def __init__(self, ears: Ears, lease: Lease, listen: Listen, meter: Meter, hears: Hears, owner: object) -> None:
+        self._ears = ears
+        self._hears = hears
+        self.lease = lease
+        self.listen = listen
+        """As the first lease was asked for."""
+        self.meter = meter
+        self.owner = owner
+        self.ended = False
+        """Nothing may follow: its end has been said, or it has ended."""
+
+    def feed(self, data: bytes) -> None:
+        """More audio, in pieces of any size (with ``opus``: one packet).
+
+        Raises:
+            ProtocolError: ``rate_limited`` (it comes too far ahead of time), ``overloaded`` (more of it would have to
+                be kept than may be) or ``invalid`` (it is longer than a stream may be, or nothing may follow). The
+                stream is over then, and nothing more is told.
+        """
+        if self.ended:
+            raise ProtocolError(FaultCode.INVALID, "this stream of audio has ended; begin another")
+        try:
+            if self.listen.hearing.encoding == OPUS:
+                data = _packet(data)
+            self.meter.add(len(data), self._ears.now())
+            self.lease.ring.append(data)
+        except RingFull:
+            self.drop()
+            text = "what was said cannot be heard as fast as it comes, and the stream was ended; try again later"
+            raise ProtocolError(FaultCode.OVERLOADED, text) from None
+        except ProtocolError:
+            self.drop()
+            raise
+        self._ears.ready(self)
+
+    def commit(self) -> None:
+        """The utterance ends here: one ``Heard`` answers, whose text may be empty."""
+        self._say(Mark.COMMIT)
+
+    def clear(self) -> None:
+        """Forget what has been said since the last utterance."""
+        self._say(Mark.CLEAR)
+
+    def end(self) -> None:
+        """Nothing follows: one ``Heard`` for what is left, then ``Ended``."""
+        self._say(Mark.END)
+        self.ended = True
+
+    def drop(self) -> None:
+        """Nobody wants to know any more: nothing is told from the return on. Idempotent."""
+        self.ended = True
+        self._hears = _NOBODY
+        self._ears.apply(self, self.lease.drop())
+
+    def _say(self, mark: Mark) -> None:
+        if not self.ended:
+            self.lease.say(mark)
+            self._ears.ready(self, at_once=True)
+
+    def tell(self, event: HearingEvent) -> None:
+        """Pass an event on."""
+        if isinstance(event, Ended) and not event.audio_ms:
+            event = Ended(self.meter.total * 1000 // self.meter.bytes_s, event.factor)
+        self._hears.on_hearing(event)
+
+
+class _Nobody:
+    def on_hearing(self, event: HearingEvent) -> None:
+        """Dropped."""
+
+
+_NOBODY = _Nobody()
+
+
+def _packet(data: bytes) -> bytes:
+    if not 0 < len(data) <= MAX_PACKET:
+        raise ProtocolError(FaultCode.INVALID, f"a packet of Opus has 1 to {MAX_PACKET} bytes; the stream was ended")
+    return len(data).to_bytes(2, "big") + data
