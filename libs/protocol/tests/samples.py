@@ -18,7 +18,10 @@ MARKS = events.Marks("generating", "hello", RETRIEVAL)
 HOP = events.Hop("retrieve", 0.5, 1.25, 0.75)
 FAULT = events.Fault("failed", "try again", True)
 USAGE = events.Usage(12, 34)
-SAMPLING = work.Sampling("m", 64, 0.5, 0.9, 7, ("\n",))
+TOOLS = (work.Tool("look_up", "Looks up.", {"type": "object"}),)
+SAMPLING = work.Sampling("m", 64, 0.5, 0.9, 7, ("\n",), TOOLS, "=look_up")
+CALL_OF = events.ToolCall("call_1", "look_up", '{"city":"巴黎"}')
+ENDING = events.Ending("length", (CALL_OF,))
 JOB: dict[str, Any] = {
     "key": KEY,
     "submission": "sub",
@@ -39,10 +42,14 @@ ASKING = {"engine": "dify", "user": "user_001"}
 CALL: dict[str, Any] = {"call": "c1", "reply_to": "gateway-1", "tenant": "acme"}
 EVENT: dict[str, Any] = {"turn": "t-1", "seq": 5, "position": "abc"}
 
+MESSAGES = (
+    work.ChatMessage("user", "hi"),
+    work.ChatMessage("assistant", "", (CALL_OF,)),
+    work.ChatMessage("tool", "21 °C", (), "call_1"),
+)
+
 JOBS = {
-    "retrieve": work.Retrieve(
-        **JOB, digest="d", context={"a": 1}, messages=(work.ChatMessage("user", "hi"),), sampling=SAMPLING, **ASKING
-    ),
+    "retrieve": work.Retrieve(**JOB, digest="d", context={"a": 1}, messages=MESSAGES, sampling=SAMPLING, **ASKING),
     "generate": work.Generate(
         **JOB, prompt=(work.ChatMessage("system", "be brief"),), sampling=SAMPLING, prepared="23.50 ℃", **ASKING
     ),
@@ -55,6 +62,7 @@ JOBS = {
         fault=FAULT,
         forced=True,
         digest="d",
+        ending=ENDING,
     ),
 }
 KNOWLEDGE = {
@@ -77,7 +85,7 @@ ITEMS = (
     events.Transcript(2, "hello", True),
     events.Delta(3, 0, "答"),
     events.Snapshot(4, MARKS, "答", True),
-    events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, MARKS, "sub"),
+    events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, MARKS, "sub", ENDING),
     events.Refusal("sub", FAULT),
 )
 STREAM_EVENTS = (
@@ -230,6 +238,7 @@ SERVER = {
         sources=(SOURCE,),
         latency=client.Latency(accepted_ms=1.0, first_token_ms=2.0, total_ms=3.0, stages=(HOP,)),
         fault=FAULT,
+        ending=ENDING,
     ),
     "speech.started": client.SpeechStartedFrame(turn="t-1", ms=240),
     "speech.stopped": client.SpeechStoppedFrame(turn="t-1", ms=1840),
@@ -247,6 +256,12 @@ _MARKS = events.Marks("generating", "hello", _RETRIEVAL)
 _SNAPSHOT = events.Snapshot(4, _MARKS, "答", True)
 _BARE = events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (HOP,), FAULT, _MARKS)
 _TERMINAL = msgspec.structs.replace(_BARE, submission="sub")
+_UNENDED = msgspec.structs.replace(_TERMINAL, sources=(SOURCE,), marks=MARKS)
+_PLAIN = work.Sampling("m", 64, 0.5, 0.9, 7, ("\n",))
+_RETRIEVE = msgspec.structs.replace(JOBS["retrieve"], messages=MESSAGES[:1], sampling=_PLAIN)
+_GENERATE = msgspec.structs.replace(JOBS["generate"], sampling=_PLAIN)
+_RECORD = msgspec.structs.replace(JOBS["record"], ending=None)
+_DONE = msgspec.structs.replace(SERVER["turn.done"], ending=None)
 
 
 def _batch(terminal: events.Terminal) -> events.Batch:
@@ -267,21 +282,27 @@ FORMER: tuple[tuple[str, Any], ...] = (
     ("knowledge", work.ListDead(**_LIST, before="")),
     ("gateway", _batch(_BARE)),
     ("control", control.Leave(KEY, "gateway-1", False)),
-    ("job", msgspec.structs.replace(JOBS["record"], digest="", marks=_MARKS)),
-    ("job", msgspec.structs.replace(JOBS["retrieve"], marks=_MARKS, **_UNASKED)),
-    ("job", msgspec.structs.replace(JOBS["generate"], marks=_MARKS, prepared="", **_UNASKED)),
-    ("job", msgspec.structs.replace(JOBS["record"], marks=_MARKS)),
+    ("job", msgspec.structs.replace(_RECORD, digest="", marks=_MARKS)),
+    ("job", msgspec.structs.replace(_RETRIEVE, marks=_MARKS, **_UNASKED)),
+    ("job", msgspec.structs.replace(_GENERATE, marks=_MARKS, prepared="", **_UNASKED)),
+    ("job", msgspec.structs.replace(_RECORD, marks=_MARKS)),
     ("gateway", _batch(_TERMINAL)),
     ("server", msgspec.structs.replace(SERVER["retrieval"], data=())),
     ("server", msgspec.structs.replace(SERVER["retrieval"], data=())),
-    ("job", msgspec.structs.replace(JOBS["retrieve"], **_UNASKED)),
-    ("job", msgspec.structs.replace(JOBS["generate"], **_UNASKED)),
+    ("job", msgspec.structs.replace(_RETRIEVE, **_UNASKED)),
+    ("job", msgspec.structs.replace(_GENERATE, **_UNASKED)),
     ("control", contact.ContactNews(7, "c1", "gateway-1")),
     ("client", msgspec.structs.replace(CLIENT["turn.start"], speak=None)),
     ("client", msgspec.structs.replace(CLIENT["turn.start"], speak=None)),
     ("client", client.AudioStart(turn="t-1", format=client.AudioFormat(rate=8000))),
     ("client", client.AudioStart(turn="t-1", format=client.AudioFormat(rate=8000))),
     ("gateway", audio.Hearings((audio.StreamEvents("a-1", 2, "asr-1", FORMER_EVENTS),))),
+    ("job", _RETRIEVE),
+    ("job", _GENERATE),
+    ("job", _RECORD),
+    ("gateway", events.Batch((events.TurnEvents(KEY, 2, (*ITEMS[:5], _UNENDED, ITEMS[6]), "inference-1"),))),
+    ("server", _DONE),
+    ("server", _DONE),
 )
 """What the lines of ``golden/v1-read.txt`` mean, in their order: each without the fields that came after it."""
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from parley_protocol.events import Fault, Hop, Marks, Retrieval, Source, TurnStatus, Usage
+from parley_protocol.events import Ending, Fault, Hop, Marks, Retrieval, Source, ToolCall, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import DeadInfo, Record
 from parley_runtime.store import open_store
@@ -24,6 +24,7 @@ from parley_runtime.store.ports import (
     Superseded,
     TurnRow,
 )
+from parley_runtime.work.envelope import terminal_of
 
 KEY = TurnKey("acme", "s1", "t1")
 ODD = "naïve 漢字 \x00 \U0001f600 \\ \" '"
@@ -123,6 +124,7 @@ async def test_closing_keeps_everything_of_the_record(store: Store) -> None:
         hops=(Hop("retrieve", 0.5, 1.25), Hop("generate", 2.0, 30.0, 4.5)),
         fault=Fault("engine_failed", "gone", True),
         marks=Marks("generating", "said", Retrieval(2, "question", "kb")),
+        ending=Ending("length", (ToolCall("call_1", "look_up", ODD),)),
     )
     stored = await store.close(full)
     [row] = await store.rows([KEY])
@@ -131,6 +133,7 @@ async def test_closing_keeps_everything_of_the_record(store: Store) -> None:
     assert (row.text, row.question, row.n) == (ODD, ODD, 17)
     assert (row.sources, row.usage, row.hops) == (full.sources, full.usage, full.hops)
     assert (row.fault, row.marks, row.status) == (full.fault, full.marks, TurnStatus.COMPLETED)
+    assert row.ending == full.ending == terminal_of(row).ending
     assert row.closed
     assert 0.0 <= row.closed_ago_s < 60
 

@@ -30,7 +30,7 @@ from parley_gateway.config import (
 from parley_gateway.voice.config import EarSettings
 from parley_protocol import codec
 from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
-from parley_protocol.events import Batch, Delta, Event, Status, Terminal, TurnEvents, TurnStatus
+from parley_protocol.events import Batch, Delta, Ending, Event, Status, Terminal, TurnEvents, TurnStatus
 from parley_protocol.routes import EVENTS, stage_queue, topology
 from parley_protocol.work import Job, Record, Retrieve
 from parley_runtime.answering import EngineChoice
@@ -140,21 +140,28 @@ class Worker:
             at, n = at + len(word), n + 1
         await self.finish(job, "".join(words), n)
 
-    async def finish(self, job: Job, text: str, n: int, *, fence: int | None = None) -> None:
+    async def finish(
+        self, job: Job, text: str, n: int, *, fence: int | None = None, ending: Ending | None = None
+    ) -> None:
         """Record a complete answer."""
-        await self.close(
-            Record(
-                key=job.key,
-                submission=job.submission,
-                budget_s=1.0,
-                base=job.base,
-                fence=job.fence if fence is None else fence,
-                n=n,
-                reply_to=job.reply_to,
-                question=job.question,
-                status=TurnStatus.COMPLETED,
-                text=text,
-            )
+        await self.close(self.record_of(job, text, n, fence=fence, ending=ending))
+
+    def record_of(
+        self, job: Job, text: str, n: int, *, fence: int | None = None, ending: Ending | None = None
+    ) -> Record:
+        """The record of a complete answer."""
+        return Record(
+            key=job.key,
+            submission=job.submission,
+            budget_s=1.0,
+            base=job.base,
+            fence=job.fence if fence is None else fence,
+            n=n,
+            reply_to=job.reply_to,
+            question=job.question,
+            status=TurnStatus.COMPLETED,
+            text=text,
+            ending=ending,
         )
 
 

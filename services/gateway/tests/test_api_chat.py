@@ -12,9 +12,21 @@ import pytest
 
 from parley_gateway.app import Gateway
 from parley_gateway.config import LimitSettings, TurnSettings
-from parley_protocol.events import Delta, Fault, Marks, Refusal, Retrieval, Snapshot, Source, TurnStatus, Usage
+from parley_protocol.events import (
+    Delta,
+    Ending,
+    Fault,
+    Marks,
+    Refusal,
+    Retrieval,
+    Snapshot,
+    Source,
+    ToolCall,
+    TurnStatus,
+    Usage,
+)
 from parley_protocol.routes import Stage
-from parley_protocol.work import ChatMessage, Record, Retrieve
+from parley_protocol.work import ChatMessage, Record, Retrieve, Tool
 from parley_runtime.ports import Message
 
 from .api_fakes import error_of, http
@@ -23,6 +35,8 @@ from .conftest import House
 pytestmark = pytest.mark.unit
 
 ASKED = {"role": "user", "content": "why?"}
+TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": '{"a":1}'}}
 SOURCE = Source("p1", "a.md", "A", 1.5, "because of it", 0, 13)
 PATH = "/v1/chat/completions"
 
@@ -46,7 +60,14 @@ def asking(client: httpx.AsyncClient, key: str = "", **fields: Any) -> "asyncio.
     return asyncio.create_task(client.post(PATH, json={"messages": [ASKED], **fields}, headers=headers))
 
 
-async def end(house: House, job: Retrieve, status: TurnStatus, text: str = "", fault: Fault | None = None) -> None:
+async def end(
+    house: House,
+    job: Retrieve,
+    status: TurnStatus,
+    text: str = "",
+    fault: Fault | None = None,
+    ending: Ending | None = None,
+) -> None:
     """Close the turn; the record's terminal goes to the gateway."""
     usage = Usage(prompt_tokens=7, completion_tokens=2)
     record = Record(
@@ -63,6 +84,7 @@ async def end(house: House, job: Retrieve, status: TurnStatus, text: str = "", f
         sources=(SOURCE,),
         usage=usage,
         fault=fault,
+        ending=ending,
     )
     await house.worker.close(record)
 
@@ -123,7 +145,8 @@ async def test_what_the_job_carries(house: House, client: httpx.AsyncClient) -> 
         seed=3,
         stop="END",
         user="unknown fields are ignored",
-        tools=[{"type": "function"}],
+        tools=[TOOL],
+        tool_choice="required",
     )
     job = await answered(house)
     assert (await request).status_code == 200
@@ -137,6 +160,42 @@ async def test_what_the_job_carries(house: House, client: httpx.AsyncClient) -> 
     sampling = job.sampling
     assert (sampling.model, sampling.max_tokens, sampling.temperature) == (None, 6, 0.5)
     assert (sampling.top_p, sampling.seed, sampling.stop) == (0.25, 3, ("END",))
+    assert (sampling.tools, sampling.tool_choice) == ((Tool("look_up", "", {"type": "object"}),), "required")
+
+
+async def test_calls_are_told_and_what_came_of_them_is_asked_with(house: House, client: httpx.AsyncClient) -> None:
+    request = asking(client, tools=[TOOL])
+    job = await house.worker.jobs.get()
+    await end(house, job, TurnStatus.COMPLETED, ending=Ending("", (ToolCall("c1", "look_up", '{"a":1}'),)))
+    choice = (await request).json()["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"] == {"role": "assistant", "content": None, "refusal": None, "tool_calls": [CALL]}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "21"}
+    request = asking(client, messages=[ASKED, choice["message"], result], tools=[TOOL], stream=True)
+    job = await house.worker.jobs.get()
+    assert job.question == "why?"
+    assert job.messages[1:] == (
+        ChatMessage("assistant", "", (ToolCall("c1", "look_up", '{"a":1}'),)),
+        ChatMessage("tool", "21", (), "c1"),
+    )
+    await end(house, job, TurnStatus.COMPLETED, ending=Ending("", (ToolCall("c2", "look_up", "{}"),)))
+    found = events((await request).text)
+    assert found[-3]["choices"][0]["delta"]["tool_calls"][0]["function"] == {"name": "look_up", "arguments": "{}"}
+    assert found[-2]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+async def test_an_answer_that_was_cut_says_so(house: House, client: httpx.AsyncClient) -> None:
+    request = asking(client)
+    await end(house, await house.worker.jobs.get(), TurnStatus.COMPLETED, "bec", ending=Ending("length"))
+    assert (await request).json()["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "other"}}])
+async def test_a_choice_that_is_not_offered(client: httpx.AsyncClient, choice: Any) -> None:
+    tools = [TOOL] if isinstance(choice, dict) else []
+    answer = await client.post(PATH, json={"messages": [ASKED], "tools": tools, "tool_choice": choice})
+    assert answer.status_code == 400
+    assert "tool_choice" in answer.json()["error"]["message"]
 
 
 async def test_a_stream_in_order(house: House, client: httpx.AsyncClient) -> None:
@@ -289,7 +348,8 @@ async def test_a_failed_turn_is_an_http_error(
         pytest.param(b"{}", 400, "messages", id="no messages"),
         pytest.param(b'{"messages": []}', 400, "messages", id="empty messages"),
         pytest.param(b'{"messages": [{"role": "user"}]}', 400, "text", id="no content"),
-        pytest.param(b'{"messages": [{"role": "tool", "content": "x"}]}', 400, "role", id="role"),
+        pytest.param(b'{"messages": [{"role": "wizard", "content": "x"}]}', 400, "role", id="role"),
+        pytest.param(b'{"messages": [{"role": "tool", "content": "x"}]}', 400, "empty", id="nothing asked"),
         pytest.param(b'{"messages": [{"role": "assistant", "content": "x"}]}', 400, "user", id="not the user's"),
         pytest.param(
             b'{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', 400, "image_url", id="image"

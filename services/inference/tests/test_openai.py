@@ -23,8 +23,8 @@ from llm_server import (
 
 from parley_inference.engine import Piece, stream
 from parley_inference.engines.openai import connect
-from parley_protocol.events import Usage
-from parley_protocol.work import Sampling
+from parley_protocol.events import Ending, ToolCall, Usage
+from parley_protocol.work import ChatMessage, Sampling, Tool
 from parley_runtime.errors import EngineError, EngineRejected
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_waits", "no_key_in_logs")]
@@ -61,6 +61,97 @@ async def test_sampling_is_passed_on() -> None:
     assert server.asked[0].body["stop"] == ["\n"]
     # A model that the server does not list is a name of ours.
     assert server.asked[1].body["model"] == "tiny"
+
+
+WEATHER = Tool("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
+CALLING = replace(
+    QUESTION,
+    messages=(
+        ChatMessage("user", "hello?"),
+        ChatMessage("assistant", "", (ToolCall("c1", "weather", '{"city":"Oslo"}'),)),
+        ChatMessage("tool", "cold", (), "c1"),
+    ),
+    sampling=Sampling(tools=(WEATHER,), tool_choice="=weather"),
+)
+
+
+def called(*parts: dict[str, object], reason: str = "tool_calls") -> list[str]:
+    chunks = [event({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]}) for part in parts]
+    return [*chunks, event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}), "data: [DONE]\n\n"]
+
+
+async def test_functions_are_offered_and_what_came_of_them_is_told() -> None:
+    async with serving(good) as (server, engine):
+        await text_of(engine, CALLING)
+        await text_of(engine, replace(QUESTION, sampling=Sampling(tools=(Tool("bare"),))))
+        await text_of(engine)
+    first, second, third = (exchange.body for exchange in server.asked)
+    assert first["tools"] == [
+        {
+            "type": "function",
+            "function": {
+                "name": "weather",
+                "description": "Tells the weather.",
+                "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+            },
+        }
+    ]
+    assert first["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
+    assert first["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
+            ],
+        },
+        {"role": "tool", "content": "cold", "tool_call_id": "c1"},
+    ]
+    assert second["tools"] == [{"type": "function", "function": {"name": "bare"}}]
+    assert "tool_choice" not in second
+    assert not {"tools", "tool_choice"} & set(third)
+
+
+async def test_calls_come_in_parts() -> None:
+    parts = called(
+        {"index": 0, "id": "a", "function": {"name": "weather", "arguments": ""}},
+        {"index": 0, "function": {"arguments": '{"city":'}},
+        {"index": 1, "id": "b", "function": {"name": "clock"}},
+        {"index": 0, "function": {"arguments": '"Oslo"}'}},
+    )
+    async with serving(saying(*parts)) as (_, engine):
+        pieces = await pieces_of(engine, CALLING)
+    calls = (ToolCall("a", "weather", '{"city":"Oslo"}'), ToolCall("b", "clock", "{}"))
+    assert pieces == [Piece("", ending=Ending("", calls))]
+
+
+async def test_calls_of_a_server_that_does_not_stream() -> None:
+    calls = [{"id": each, "type": "function", "function": {"name": each, "arguments": "{}"}} for each in ("a", "b")]
+    body = {"choices": [{"index": 0, "message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
+    script = saying(json.dumps(body), headers={"content-type": "application/json"})
+    async with serving(script) as (_, engine):
+        pieces = await pieces_of(engine, CALLING)
+    assert pieces == [Piece("", ending=Ending("", (ToolCall("a", "a", "{}"), ToolCall("b", "b", "{}"))))]
+
+
+async def test_calls_that_are_cut_off_are_a_failure() -> None:
+    async with serving(saying(called({"index": 0, "id": "a", "function": {"name": "weather"}})[0])) as (_, engine):
+        with pytest.raises(EngineError, match="cut the answer off"):
+            await pieces_of(engine, CALLING)
+
+
+async def test_calls_are_bounded() -> None:
+    parts = called(*({"index": at, "id": str(at), "function": {"name": "f"}} for at in range(65)))
+    async with serving(saying(*parts)) as (_, engine):
+        with pytest.raises(EngineError, match="far more"):
+            await pieces_of(engine, CALLING)
+
+
+@pytest.mark.parametrize(("reason", "finish"), [("length", "length"), ("content_filter", "filter")])
+async def test_why_an_answer_was_cut_is_told(reason: str, finish: str) -> None:
+    parts = [event({"choices": [{"index": 0, "delta": {"content": "x"}}]}), *called(reason=reason)]
+    async with serving(saying(*parts)) as (_, engine):
+        assert (await pieces_of(engine))[-1] == Piece("", ending=Ending(finish))
 
 
 async def test_no_key_no_header() -> None:

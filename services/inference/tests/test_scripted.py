@@ -7,8 +7,8 @@ import pytest
 
 from parley_inference.engine import Request, stream
 from parley_inference.engines.scripted import Script, ScriptedGenerator, ScriptedSettings
-from parley_protocol.events import Usage
-from parley_protocol.work import ChatMessage, Sampling
+from parley_protocol.events import Ending, ToolCall, Usage
+from parley_protocol.work import ChatMessage, Sampling, Tool
 from parley_runtime.errors import EngineError
 
 pytestmark = pytest.mark.unit
@@ -97,3 +97,39 @@ async def test_a_client_s_bound_cuts_a_directive_too() -> None:
 @pytest.mark.parametrize("question", ["why salt?", "salt", "tokens=many", "untokens=3", "tag= x", "every=-1"])
 async def test_what_is_no_directive_changes_nothing(question: str) -> None:
     assert (await _run(ScriptedGenerator(ScriptedSettings(tokens=2)), _ask(question)))[0] == "t1 t2"
+
+
+TOOLS = (Tool("look_up"), Tool("hang_up"))
+
+
+async def _ending(question: str, messages: tuple[ChatMessage, ...] = (), **sampling: object) -> Ending | None:
+    request = Request(messages=messages, question=question, sampling=Sampling(**sampling))  # type: ignore[arg-type]
+    async with aclosing(stream(ScriptedGenerator(ScriptedSettings(tokens=3)), request)) as pieces:
+        return [piece.ending async for piece in pieces][-1]
+
+
+@pytest.mark.parametrize(
+    ("question", "choice", "called"),
+    [
+        ("call=look_up", "", ToolCall("call_look_up", "look_up", "{}")),
+        ('call=look_up args={"city":"巴黎"}', "required", ToolCall("call_look_up", "look_up", '{"city":"巴黎"}')),
+        ("anything", "=hang_up", ToolCall("call_hang_up", "hang_up", "{}")),
+        ("call=look_up", "none", None),
+        ("call=nothing", "", None),
+        ("anything", "", None),
+    ],
+)
+async def test_a_question_can_have_a_function_called(question: str, choice: str, called: ToolCall | None) -> None:
+    found = await _ending(question, tools=TOOLS, tool_choice=choice)
+    assert found == (Ending(calls=(called,)) if called else None)
+
+
+async def test_what_came_of_a_call_is_said() -> None:
+    messages = (ChatMessage("user", "call=look_up"), ChatMessage("tool", "21 degrees", (), "call_look_up"))
+    request = Request(messages=messages, question="call=look_up", sampling=Sampling(tools=TOOLS))
+    assert (await _run(ScriptedGenerator(ScriptedSettings(tokens=2)), request))[0] == "21 degrees t1 t2"
+
+
+async def test_a_cut_is_said() -> None:
+    assert await _ending("", max_tokens=2) == Ending("length")
+    assert await _ending("", max_tokens=3) is None

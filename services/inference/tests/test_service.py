@@ -15,8 +15,8 @@ from parley_inference.engine import Generator, Piece, Request
 from parley_inference.engines.extractive import ExtractiveGenerator, ExtractiveSettings
 from parley_inference.engines.scripted import ScriptedGenerator, ScriptedSettings
 from parley_protocol.control import Audience, EngineInfo, Stop
-from parley_protocol.events import Delta, Marks, Retrieval, Source, Status, TurnStatus, Usage
-from parley_protocol.work import AnyJob, Record
+from parley_protocol.events import Delta, Ending, Marks, Retrieval, Source, Status, ToolCall, TurnStatus, Usage
+from parley_protocol.work import AnyJob, Record, Sampling, Tool
 from parley_runtime.config import read
 from parley_runtime.errors import EngineError, EngineRejected
 from parley_runtime.process import Process
@@ -113,6 +113,25 @@ async def test_a_question_is_answered_streamed_and_recorded(house: House) -> Non
     assert record.usage.completion_tokens > 10
     assert [event.stage for event in house.gateway.of(KEY, Status)] == ["generating"]
     assert len(house.gateway.of(KEY, Delta)) >= 1
+
+
+async def test_what_is_to_be_called_is_recorded(house: House) -> None:
+    async with _serving(house, ScriptedGenerator(ScriptedSettings())):
+        sampling = Sampling(tools=(Tool("look_up"),), tool_choice="=look_up")
+        await house.gateway.publish(prompt(question="call=look_up", sampling=sampling))
+        record = await _record(house)
+    assert (record.status, record.text) == (TurnStatus.COMPLETED, "")
+    assert record.ending == Ending(calls=(ToolCall("call_look_up", "look_up", "{}"),))
+
+
+async def test_an_engine_that_calls_nothing_says_so_where_it_must(house: House) -> None:
+    sampling = Sampling(tools=(Tool("look_up"),), tool_choice="required")
+    async with _serving(house, ExtractiveGenerator(ExtractiveSettings(pace_ms=0))):
+        await house.gateway.publish(prompt(question="What is a fence?", marks=MARKS, n=2, sampling=sampling))
+        record = await _record(house)
+    assert record.status is TurnStatus.FAILED
+    assert record.fault is not None
+    assert "extractive calls no functions" in record.fault.message
 
 
 async def test_what_the_engine_is_asked(house: House) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from parley_protocol.events import Retrieval, Source, Status, Terminal, TurnStatus
+from parley_protocol.events import Retrieval, Source, Status, Terminal, ToolCall, TurnStatus
 from parley_protocol.ids import TurnKey
 from parley_protocol.routes import Stage
-from parley_protocol.work import ChatMessage, DocumentInfo, Generate, Record, Retrieve, Sampling
+from parley_protocol.work import ChatMessage, DocumentInfo, Generate, Record, Retrieve, Sampling, Tool
 from parley_rag.handler import Options, RetrieveHandler, exchanges, relevant
 from parley_rag.retrieval import EmbeddedRetriever, IndexFollower, Query
 from parley_runtime.clock import SystemClock
@@ -146,6 +146,17 @@ async def test_what_came_after_the_clients_question_stays_behind_it(store: Store
     messages = (ChatMessage("user", "What is the ladder's size?"), ChatMessage("assistant", "One moment."))
     job = await RetrieveHandler(store, retriever)(FakeRun(question="What is the ladder's size?", messages=messages))
     assert list(job.prompt[1:]) == list(messages)
+
+
+async def test_functions_of_the_client_go_with_the_question(store: Store) -> None:
+    retriever = await ingest(store, ladder="The ladder has a size.")
+    calls = (ChatMessage("assistant", "", (ToolCall("c", "f", "{}"),)), ChatMessage("tool", "3", (), "c"))
+    said = (ChatMessage("user", "Hm?"), *calls, ChatMessage("user", "What is the ladder's size?"), *calls)
+    run = FakeRun(question="What is the ladder's size?", messages=said, sampling=Sampling(tools=(Tool("f"),)))
+    job = await RetrieveHandler(store, retriever)(run)
+    assert list(job.prompt[1:]) == list(said)
+    assert "functions" in job.prompt[0].content
+    assert job.sampling.tools == (Tool("f"),)
 
 
 async def test_no_history_when_switched_off(store: Store) -> None:

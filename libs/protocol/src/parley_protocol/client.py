@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from parley_protocol.events import Fault, Hop, Source, TurnStatus, Usage
+from parley_protocol.events import Ending, Fault, Hop, Source, TurnStatus, Usage
 from parley_protocol.ids import SessionId, TurnId
 from parley_protocol.readings import MetricData
 
@@ -217,6 +217,8 @@ class Done(_TurnFrame, frozen=True, kw_only=True, omit_defaults=True, tag="turn.
     sources: tuple[Source, ...]
     latency: Latency
     fault: Fault | None = None
+    ending: Ending | None = None
+    """Why the answer was cut, and what is to be called; None: neither."""
 
 
 class SpeechStartedFrame(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="speech.started"):

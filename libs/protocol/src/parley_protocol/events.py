@@ -63,6 +63,22 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     retryable: bool = False
 
 
+class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The model wants the client to call a function. ``arguments``: JSON, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an engine says of the end of an answer beside its text."""
+
+    finish: str = ""
+    """``length``: cut at the bound on tokens; ``filter``: cut by the engine's own filter; empty: it was whole."""
+    calls: tuple[ToolCall, ...] = ()
+
+
 class Status(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     """Mark: the turn entered a stage of work (``routing``, ``retrieving``, ``generating``)."""
 
@@ -131,6 +147,7 @@ class Terminal(msgspec.Struct, frozen=True, array_like=True, tag="T"):
     marks: Marks = msgspec.field(default_factory=Marks)
     submission: str = ""
     """The row's: whose turn it was. Empty: not said."""
+    ending: Ending | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="x"):

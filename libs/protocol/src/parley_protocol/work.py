@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
+from parley_protocol.events import Ending, Fault, Hop, Marks, Source, ToolCall, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.readings import DropReadings, PutReadings, RefusedReading
 
@@ -17,11 +17,23 @@ MAX_REPLY_TO = 8
 """Gateways that may follow one turn at a time."""
 
 
-class ChatMessage(msgspec.Struct, frozen=True):
-    """One message of a prompt or a conversation; ``role`` is ``system``, ``user`` or ``assistant``."""
+class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of a prompt or a conversation; ``role`` is ``system``, ``user``, ``assistant`` or ``tool``."""
 
     role: str
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    """Of the assistant: what it wanted to be called. A message by ``tool`` follows for each."""
+    call: str = ""
+    """Of ``tool``: the id of the call that this came of."""
+
+
+class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A function of the client's. ``parameters``: a JSON schema."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] | None = None
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,6 +45,10 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     top_p: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    """What the engine may ask the client to call, see :class:`parley_protocol.events.Ending`."""
+    tool_choice: str = ""
+    """``none``; ``required``: one at least; ``=`` and a name: this one; empty: as the engine sees fit."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
@@ -106,6 +122,7 @@ class Record(Job, frozen=True, kw_only=True, omit_defaults=True, tag="record"):
     """
     digest: str = ""
     """Of a turn that may have no row yet: what its row would have had; "" where it is not known."""
+    ending: Ending | None = None
 
 
 AnyJob = Retrieve | Generate | Record

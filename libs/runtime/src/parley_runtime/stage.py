@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from parley_protocol.events import Fault, Source, TurnStatus, Usage
+from parley_protocol.events import Ending, Fault, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.readings import MetricData
 from parley_protocol.work import ChatMessage, Generate, Job, Record, Sampling
@@ -113,6 +113,7 @@ def record(
     sources: Sequence[Source] = (),
     usage: Usage | None = None,
     fault: Fault | None = None,
+    ending: Ending | None = None,
 ) -> Record:
     """The record that ends the turn of ``run`` with ``run.text``, which must be whole by now."""
     job = run.job
@@ -129,4 +130,5 @@ def record(
         sources=tuple(sources),
         usage=usage,
         fault=fault,
+        ending=ending,
     )

@@ -6,12 +6,28 @@ import msgspec
 
 from parley_inference.engine import Piece
 from parley_inference.sse import MAX_EVENT, EventTooLarge, SseReader
-from parley_protocol.events import Usage
+from parley_protocol.events import Ending, ToolCall, Usage
 from parley_runtime.errors import EngineError
+
+MAX_CALLS = 64
+FINISHES = {"length": "length", "content_filter": "filter"}
+"""Finish reasons of an answer that is not whole."""
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
 
 
 class _Text(msgspec.Struct):
     content: str | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -45,6 +61,8 @@ class ChatReader:
         self._sse = SseReader()
         self._reason = ""
         self._said = False
+        self._calls: dict[int, list[str]] = {}
+        """By the server's number: id, name and arguments, as far as they have come."""
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
         """Pieces in ``chunk``.
@@ -72,13 +90,13 @@ class ChatReader:
             yield from self._event(data.encode())
         if not self.finished and not self._reason:
             raise EngineError("the server cut the answer off before its end")
-        self._finish()
+        yield from self._finish()
 
     def _event(self, data: bytes) -> Iterator[Piece]:
         if self.finished:
             return
         if data.strip() == b"[DONE]":
-            self._finish()
+            yield from self._finish()
             return
         try:
             chunk = _decoder.decode(data)
@@ -92,11 +110,33 @@ class ChatReader:
             if choice.index == 0 and text and text.content:
                 self._said = True
                 yield Piece(text.content)
+            if choice.index == 0 and text and text.tool_calls:
+                self._gather(text.tool_calls, whole=choice.message is not None)
         if chunk.usage is not None:
             yield Piece("", Usage(chunk.usage.prompt_tokens or 0, chunk.usage.completion_tokens or 0))
 
-    def _finish(self) -> None:
-        if not self._said:
+    def _gather(self, calls: list[_Call], *, whole: bool) -> None:
+        for at, call in enumerate(calls):
+            held = self._calls.setdefault(at if whole else call.index, ["", "", ""])
+            held[0] = call.id or held[0]
+            if call.function is not None:
+                held[1] += call.function.name or ""
+                held[2] += call.function.arguments or ""
+        if len(self._calls) > MAX_CALLS or sum(len(held[2]) for held in self._calls.values()) > MAX_EVENT:
+            raise EngineError("the model wants to call far more than a client could")
+
+    def _finish(self) -> Iterator[Piece]:
+        if self.finished:
+            return
+        calls = tuple(
+            ToolCall(id or f"call_{index}", name, arguments or "{}")
+            for index, (id, name, arguments) in sorted(self._calls.items())
+            if name
+        )
+        if not self._said and not calls:
             why = f" (finish reason {self._reason})" if self._reason.isidentifier() else ""
             raise EngineError(f"the model gave no text{why}")
         self.finished = True
+        finish = FINISHES.get(self._reason, "")
+        if calls or finish:
+            yield Piece("", ending=Ending(finish, calls))

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from parley_protocol.events import Source, Usage
+from parley_protocol.events import Ending, Source, Usage
 from parley_protocol.work import ChatMessage, Sampling
 from parley_runtime.errors import Expired
 
@@ -35,12 +35,14 @@ class Piece:
     """Some more text (may be empty) and, once known, the usage of the whole run.
 
     ``thread``: what the engine calls the conversation. ``sources``: what it says that the answer rests on.
+    ``ending``: how the answer ended, where there is something to say of it.
     """
 
     text: str
     usage: Usage | None = None
     thread: str = ""
     sources: tuple[Source, ...] = ()
+    ending: Ending | None = None
 
 
 class Generator(Protocol):
@@ -78,6 +80,14 @@ class Generator(Protocol):
     async def close(self) -> None:
         """Free everything. Idempotent."""
         ...
+
+
+@runtime_checkable
+class Calling(Protocol):
+    """Of an engine that honours ``Sampling.tools``. ``calls_tools``: it does, as it is set up."""
+
+    @property
+    def calls_tools(self) -> bool: ...
 
 
 @runtime_checkable
@@ -147,7 +157,7 @@ async def stream(engine: Generator, request: Request, *, prefix: str = "") -> As
                     break
                 finally:
                     limit.waiting = False
-                if piece.text or piece.usage is not None or piece.thread or piece.sources:
+                if piece.text or piece.usage is not None or piece.thread or piece.sources or piece.ending is not None:
                     yield piece
             raise Expired("the answer was not ready within the turn's deadline; allow more time")
     finally:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from opentelemetry.trace import Span
 
-from parley_inference.engine import Generator, Piece, Remembering, Request, stream
+from parley_inference.engine import Calling, Generator, Piece, Remembering, Request, stream
 from parley_inference.prepared import PreparedGenerator
-from parley_protocol.events import Source, Usage
-from parley_protocol.work import Generate, Record
+from parley_protocol.events import Ending, Source, Usage
+from parley_protocol.work import Generate, Record, Sampling
 from parley_runtime.errors import EngineError, EngineRejected, Expired, Unavailable
 from parley_runtime.stage import Run, record
 from parley_runtime.store.threads import ThreadStore
@@ -40,6 +40,7 @@ class _Answer:
     pieces: int = 0
     usage: Usage | None = None
     sources: tuple[Source, ...] = field(default=())
+    ending: Ending | None = None
 
 
 class GenerateHandler:
@@ -60,6 +61,7 @@ class GenerateHandler:
         returns, raises or is cancelled.
         """
         engine = self._prepared if run.job.prepared else self._engine_of(run.job.engine)
+        check_tools(engine, run.job.sampling)
         run.status("generating")
         attributes: tracing.Attributes = {
             names.ATTR_MODEL: engine.model,
@@ -73,7 +75,8 @@ class GenerateHandler:
                 metrics.counter(names.ENGINE_ERRORS).labels(engine.name, type(error).__name__).inc()
                 raise
         retrieval = run.job.marks.retrieval
-        return record(run, sources=answer.sources or (retrieval.sources if retrieval else ()), usage=answer.usage)
+        sources = answer.sources or (retrieval.sources if retrieval else ())
+        return record(run, sources=sources, usage=answer.usage, ending=answer.ending)
 
     async def _stream(self, run: Run[Generate], engine: Generator, span: Span) -> _Answer:
         prefix = run.prefix
@@ -87,6 +90,7 @@ class GenerateHandler:
                     if piece.thread or piece.sources:
                         await self._said_beside(run, answer, piece)
                     answer.usage = piece.usage or answer.usage
+                    answer.ending = piece.ending or answer.ending
                     if not piece.text:
                         continue
                     if answer.pieces == 0:
@@ -123,6 +127,18 @@ class GenerateHandler:
         if meter is None:
             meter = self._meters[engine.name] = _Meter(engine.name)
         return meter
+
+
+def check_tools(engine: Generator, sampling: Sampling) -> None:
+    """Raises EngineRejected where a function has to be called and the engine calls none. Where one may be called, such
+    an engine answers in words.
+    """
+    forced = sampling.tools and sampling.tool_choice not in ("", "none")
+    if forced and not (isinstance(engine, Calling) and engine.calls_tools):
+        raise EngineRejected(
+            f"the engine {engine.name} calls no functions: point PARLEY_OPENAI_BASE_URL at a server whose model does, "
+            'or leave tool_choice at "auto" to be answered in words'
+        )
 
 
 def _count(answer: _Answer, span: Span) -> None:

@@ -69,7 +69,8 @@ class RetrieveHandler:
         history = await self._history(job)
         query, leaned = conversation.rewrite(job.question, history)
         decision = decide(job.question, leans=leaned)
-        if decision.route is Route.KNOWLEDGE_BASE and self._data is not None:
+        before, after = around(job.messages)
+        if decision.route is Route.KNOWLEDGE_BASE and self._data is not None and not _called(job, after):
             answer = await self._data.answer(job.key.tenant, job.question, job.context, history)
             if answer is not None:
                 return _told(run, answer)
@@ -83,7 +84,6 @@ class RetrieveHandler:
                 intent = Intent.NO_DOCUMENTS
         metrics.counter(names.ROUTES).labels(decision.route.value).inc()
         run.retrieval(intent.value, decision.route.value, sources)
-        before, after = around(job.messages)
         messages = prompt.build(
             job.question,
             sources,
@@ -92,6 +92,7 @@ class RetrieveHandler:
             kb=job.kb,
             context=job.context,
             after=after,
+            tools=bool(job.sampling.tools),
             bounds=prompt.Bounds(history=self._options.history_chars),
         )
         return following(run, messages, sampling=job.sampling)
@@ -113,6 +114,11 @@ class RetrieveHandler:
             sources = await self._retriever.search(job.key.tenant, job.kb, query, self._options.passages)
         metrics.histogram(names.RETRIEVE_SECONDS).observe(time.perf_counter() - begun)
         return relevant(sources, self._options.min_score)
+
+
+def _called(job: Retrieve, after: Sequence[ChatMessage]) -> bool:
+    """Whether the answer is to be made of what a function of the client's gave, or by calling one."""
+    return any(each.role == "tool" for each in after) or job.sampling.tool_choice not in ("", "none")
 
 
 def _told(run: Run[Retrieve], answer: Answer) -> Generate:
@@ -175,7 +181,7 @@ def exchanges(messages: Sequence[ChatMessage]) -> list[Exchange]:
             if question:
                 found.append(Exchange("", question, ""))
             question = message.content
-        elif message.role == "assistant" and question:
+        elif message.role == "assistant" and question and not message.calls:
             found.append(Exchange("", question, message.content))
             question = ""
     if question:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
+from parley_protocol.events import Ending, Fault, Hop, Marks, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import BaseInfo, DeadInfo, DocumentInfo, Record
 from parley_runtime.store.contact_ports import ContactStore
@@ -38,6 +38,7 @@ class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
     hops: tuple[Hop, ...] = ()
     fault: Fault | None = None
     marks: Marks = msgspec.field(default_factory=Marks)
+    ending: Ending | None = None
     opened_at: float = 0.0
     """Seconds since 1970 by the store's clock, which is nobody else's."""
     closed_ago_s: float = 0.0

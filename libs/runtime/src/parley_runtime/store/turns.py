@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from parley_protocol.events import Fault, Hop, Marks, Source, TurnStatus, Usage
+from parley_protocol.events import Ending, Fault, Hop, Marks, Source, TurnStatus, Usage
 from parley_protocol.ids import TurnKey
 from parley_protocol.work import Record
 from parley_runtime.errors import Unavailable
@@ -51,6 +51,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     hops: tuple[Hop, ...] = ()
     fault: Fault | None = None
     marks: Marks = msgspec.field(default_factory=Marks)
+    ending: Ending | None = None
 
 
 _outcomes = msgspec.json.Decoder(Outcome)
@@ -282,7 +283,7 @@ def _named(key: TurnKey) -> dict[str, Any]:
 
 
 def _record_values(record: Record) -> dict[str, Any]:
-    outcome = Outcome(record.sources, record.usage, record.hops, record.fault, record.marks)
+    outcome = Outcome(record.sources, record.usage, record.hops, record.fault, record.marks, record.ending)
     cancelled_with_text = record.status is TurnStatus.CANCELLED and bool(record.text)
     answered = record.text is not None and (record.status is TurnStatus.COMPLETED or cancelled_with_text)
     return {
@@ -318,6 +319,7 @@ def _closed_row(record: Record, returned: Row) -> TurnRow:
         hops=record.hops,
         fault=record.fault,
         marks=record.marks,
+        ending=record.ending,
         opened_at=opened_at,
     )
 
@@ -341,6 +343,7 @@ def _row(row: Row) -> TurnRow:
         hops=held.hops,
         fault=held.fault,
         marks=held.marks,
+        ending=held.ending,
         opened_at=opened_at,
         closed_ago_s=max(0.0, closed_ago_s) if status != TurnStatus.OPEN.value else 0.0,
     )

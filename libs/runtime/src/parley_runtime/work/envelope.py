@@ -84,6 +84,7 @@ def terminal_of(row: TurnRow) -> Terminal:
         fault=row.fault,
         marks=row.marks,
         submission=row.submission,
+        ending=row.ending,
     )
 
 

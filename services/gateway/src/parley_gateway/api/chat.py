@@ -22,9 +22,9 @@ from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
 from parley_gateway.virtual import Frame, ask
 from parley_protocol.client import AnswerDelta, Done, Restarted
-from parley_protocol.events import Fault, TurnStatus, Usage
+from parley_protocol.events import Ending, Fault, ToolCall, TurnStatus, Usage
 from parley_protocol.faults import RETRYABLE, FaultCode, ProtocolError
-from parley_protocol.work import ChatMessage, Sampling
+from parley_protocol.work import ChatMessage, Sampling, Tool
 from parley_runtime.errors import EngineError, ParleyError
 
 MODEL = "parley"
@@ -33,6 +33,8 @@ MODELS_LIVE_S = 30.0
 """How long a list of models is used before the workers are asked again."""
 ANSWERED = (TurnStatus.COMPLETED, TurnStatus.CANCELLED)
 """Ends of a turn whose text is an answer."""
+FINISHES = {"length": "length", "filter": "content_filter"}
+"""``finish_reason`` of an answer that was cut."""
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -42,17 +44,59 @@ class TextPart(msgspec.Struct, tag_field="type", tag="text"):
     text: str
 
 
+class CalledFunction(msgspec.Struct):
+    """Of a call."""
+
+    name: str
+    arguments: str
+
+
+class Called(msgspec.Struct):
+    """A call that the model asked for."""
+
+    id: str
+    function: CalledFunction
+
+
 class ChatEntry(msgspec.Struct):
     """A message of the conversation."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
+    tool_calls: list[Called] | None = None
+    tool_call_id: str = ""
 
     def text(self) -> str:
         """The content as one text."""
         if isinstance(self.content, list):
             return "\n".join(part.text for part in self.content)
         return self.content or ""
+
+
+class Function(msgspec.Struct):
+    """Of a tool."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
+    description: str = ""
+    parameters: dict[str, Any] | None = None
+
+
+class FunctionTool(msgspec.Struct, tag_field="type", tag="function"):
+    """A function that the model may ask the client to call."""
+
+    function: Function
+
+
+class ChosenName(msgspec.Struct):
+    """Of a choice."""
+
+    name: str
+
+
+class ChosenFunction(msgspec.Struct, tag_field="type", tag="function"):
+    """The function that it is to ask for."""
+
+    function: ChosenName
 
 
 class StreamOptions(msgspec.Struct):
@@ -75,6 +119,8 @@ class Completion(msgspec.Struct):
     seed: int | None = None
     stop: str | list[str] | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=1)] | None = None
+    tools: Annotated[list[FunctionTool], msgspec.Meta(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenFunction | None = None
     kb: str | None = None
 
 
@@ -129,8 +175,8 @@ class Models:
 async def _completions(hub: Hub, request: Request, identity: Identity, models: Models) -> Response:
     asked = decoded(await body(request, hub.settings.limits.max_message, "PARLEY_MAX_MESSAGE"), Completion)
     await models.check(hub, asked.model)
-    if asked.messages[-1].role != "user":
-        raise ProtocolError(FaultCode.INVALID, "the last message must be the user's")
+    if asked.messages[-1].role not in ("user", "tool"):
+        raise ProtocolError(FaultCode.INVALID, "the last message must be the user's, or a tool's")
     frames = _ask(hub, identity, asked, request.headers.get("idempotency-key", ""))
     first = await anext(frames)
     if asked.stream:
@@ -163,7 +209,8 @@ async def _gone(request: Request) -> None:
 
 
 def _ask(hub: Hub, identity: Identity, asked: Completion, key: str) -> AsyncGenerator[Frame, None]:
-    messages = tuple(ChatMessage(_role(entry.role), entry.text()) for entry in asked.messages)
+    messages = tuple(_message(entry) for entry in asked.messages)
+    question = next((entry.text() for entry in reversed(asked.messages) if entry.role == "user"), "")
     stop = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
     sampling = Sampling(
         model=None if asked.model == MODEL else asked.model,
@@ -172,12 +219,16 @@ def _ask(hub: Hub, identity: Identity, asked: Completion, key: str) -> AsyncGene
         top_p=asked.top_p,
         seed=asked.seed,
         stop=stop,
+        tools=tuple(
+            Tool(tool.function.name, tool.function.description, tool.function.parameters) for tool in asked.tools or ()
+        ),
+        tool_choice=_choice(asked),
     )
     digest = hashlib.sha256(key.encode()).hexdigest()[:32]
     return ask(
         hub,
         identity,
-        messages[-1].content,
+        question,
         kb=asked.kb,
         messages=messages,
         sampling=sampling,
@@ -185,6 +236,35 @@ def _ask(hub: Hub, identity: Identity, asked: Completion, key: str) -> AsyncGene
         turn=f"key-{digest}" if key else None,
         cancel_on_leave=not key,
     )
+
+
+def _message(entry: ChatEntry) -> ChatMessage:
+    calls = tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in entry.tool_calls or ())
+    return ChatMessage(_role(entry.role), entry.text(), calls, entry.tool_call_id)
+
+
+def _choice(asked: Completion) -> str:
+    """Raises ProtocolError for a function that is not offered."""
+    choice = asked.tool_choice
+    if choice is None or choice == "auto" or (not asked.tools and choice == "none"):
+        return ""
+    name = choice.function.name if isinstance(choice, ChosenFunction) else ""
+    if not asked.tools or (name and all(tool.function.name != name for tool in asked.tools)):
+        raise ProtocolError(FaultCode.INVALID, f"tool_choice names no function of tools: {name[:64] or choice}")
+    return f"={name}" if name else str(choice)
+
+
+def _called(done: Done) -> list[dict[str, Any]]:
+    calls = done.ending.calls if done.ending is not None else ()
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]
+
+
+def _finish(done: Done) -> str:
+    ending = done.ending or Ending()
+    return FINISHES.get(ending.finish, "tool_calls" if ending.calls else "stop")
 
 
 def _role(role: str) -> str:
@@ -201,12 +281,10 @@ def _whole(done: Done, model: str) -> Response:
     if done.status not in ANSWERED:
         code, message = _failure(done)
         return refusal(code, message, openai_error)
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": done.text, "refusal": None},
-        "logprobs": None,
-        "finish_reason": "stop",
-    }
+    said: dict[str, Any] = {"role": "assistant", "content": done.text, "refusal": None}
+    if calls := _called(done):
+        said |= {"content": done.text or None, "tool_calls": calls}
+    choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": _finish(done)}
     return JSON(
         {
             "id": f"chatcmpl-{done.turn}",
@@ -259,7 +337,9 @@ async def _stream(frames: AsyncGenerator[Frame, None], turn: str, asked: Complet
                     case Restarted() if sent:
                         raise EngineError("the answer had to start anew after a failure; send the request again")
                     case Done() if frame.status in ANSWERED:
-                        yield chunk({}, "stop", sources=frame.sources)
+                        if calls := _called(frame):
+                            yield chunk({"tool_calls": [{"index": at, **call} for at, call in enumerate(calls)]})
+                        yield chunk({}, _finish(frame), sources=frame.sources)
                         if asked.stream_options is not None and asked.stream_options.include_usage:
                             yield _event({**head, "choices": [], "usage": _usage(frame.usage)})
                         yield b"data: [DONE]\n\n"

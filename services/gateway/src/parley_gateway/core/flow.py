@@ -203,7 +203,18 @@ def _conflicts(entry: Entry, row: TurnRow) -> bool:
 
 def terminal_of(row: TurnRow) -> Terminal:
     """A closed row as the event that tells of it."""
-    return Terminal(row.n, row.status, row.text, row.sources, row.usage, row.hops, row.fault, row.marks, row.submission)
+    return Terminal(
+        row.n,
+        row.status,
+        row.text,
+        row.sources,
+        row.usage,
+        row.hops,
+        row.fault,
+        row.marks,
+        row.submission,
+        row.ending,
+    )
 
 
 def on_tick(entry: Entry, now: float) -> list[Effect]:

@@ -161,6 +161,7 @@ class View:
             sources=terminal.sources,
             latency=msgspec.structs.replace(turn.latency or _NO_LATENCY, stages=terminal.hops),
             fault=terminal.fault,
+            ending=terminal.ending,
         )
 
     def _next(self) -> tuple[int, str]:

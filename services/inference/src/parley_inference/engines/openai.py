@@ -19,6 +19,7 @@ from parley_inference.breaker import Breaker
 from parley_inference.chat import ChatReader
 from parley_inference.engine import Piece, Request
 from parley_inference.engines.openai_errors import explain, retry_after
+from parley_protocol.work import ChatMessage, Sampling, Tool
 from parley_runtime.config import setting
 from parley_runtime.errors import ConfigError, EngineError, EngineRejected, Unavailable
 from parley_runtime.telemetry.logging import get_logger
@@ -166,6 +167,7 @@ class OpenAIGenerator:
 
     name = NAME
     deterministic = False
+    calls_tools = True
 
     def __init__(self, settings: OpenAISettings, client: httpx.AsyncClient, models: tuple[str, ...]) -> None:
         self._settings = settings
@@ -203,7 +205,7 @@ class OpenAIGenerator:
             try:
                 async with aclosing(self._attempt(self._body(request, prefix))) as pieces:
                     async for piece in pieces:
-                        said = said or bool(piece.text)
+                        said = said or bool(piece.text) or piece.ending is not None
                         yield piece
             except EngineError as error:
                 self._failed(error)
@@ -243,7 +245,7 @@ class OpenAIGenerator:
 
     def _body(self, request: Request, prefix: str) -> dict[str, Any]:
         sampling, settings = request.sampling, self._settings
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        messages = [_message(message) for message in request.messages]
         wanted = {
             "model": sampling.model if sampling.model in self._models else self.model,
             "messages": messages,
@@ -254,6 +256,8 @@ class OpenAIGenerator:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
+            "tools": [_tool(tool) for tool in sampling.tools] or None,
+            "tool_choice": _choice(sampling),
         }
         if prefix and settings.continues:
             messages.append({"role": "assistant", "content": prefix})
@@ -323,6 +327,36 @@ class OpenAIGenerator:
 
     def _where(self) -> str:
         return shown(self._settings.base_url)
+
+
+def _message(message: ChatMessage) -> dict[str, Any]:
+    shown: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        shown["content"] = message.content or None
+        shown["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.calls
+        ]
+    if message.call:
+        shown["tool_call_id"] = message.call
+    return shown
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.parameters is not None:
+        function["parameters"] = tool.parameters
+    return {"type": "function", "function": function}
+
+
+def _choice(sampling: Sampling) -> str | dict[str, Any] | None:
+    if not sampling.tools or not sampling.tool_choice:
+        return None
+    if sampling.tool_choice.startswith("="):
+        return {"type": "function", "function": {"name": sampling.tool_choice[1:]}}
+    return sampling.tool_choice
 
 
 async def _leave(response: httpx.Response, chunks: AsyncIterator[bytes], whole: bool) -> None:

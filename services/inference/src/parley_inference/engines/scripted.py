@@ -7,6 +7,8 @@ A question may hold directives, as words of their own between blanks:
                No two runs agree then, so that a successor cannot go on where its predecessor was: it starts anew
     tokens=N   N tokens, whatever the setting
     every=MS   MS milliseconds before each token, whatever the setting
+    call=NAME  in place of tokens: the call of the client's function NAME, where it offers one of that name
+               (``args=JSON`` are its arguments). Asked again with what came of it, it says that first, then its tokens
 
 Tokens are joined by one blank; the last one has none behind it. WORD is letters, digits, ``-`` and ``_``.
 """
@@ -18,7 +20,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from parley_inference.engine import Piece, Request
-from parley_protocol.events import Usage
+from parley_protocol.events import Ending, ToolCall, Usage
 from parley_runtime.config import setting
 from parley_runtime.errors import EngineError
 
@@ -27,6 +29,8 @@ MAX_TOKENS = 1_000_000
 _TAG = re.compile(r"(?<!\S)tag=([\w-]+)(?!\S)", re.ASCII)
 _SALT = re.compile(r"(?<!\S)salt(?!\S)")
 _TOKENS = re.compile(r"(?<!\S)tokens=(\d{1,7})(?!\S)", re.ASCII)
+_CALL = re.compile(r"(?<!\S)call=([\w.-]+)(?!\S)", re.ASCII)
+_ARGS = re.compile(r"(?<!\S)args=(\{\S*\})(?!\S)")
 _EVERY = re.compile(r"(?<!\S)every=(\d{1,7}(?:\.\d{1,3})?)(?!\S)", re.ASCII)
 
 
@@ -66,6 +70,8 @@ class Script:
     count: int
     interval_s: float
     mark: str = ""
+    cut: bool = False
+    """The client's own bound is below what was to be said."""
 
     def token(self, index: int) -> str:
         """The text of token ``index`` (from 1)."""
@@ -83,7 +89,19 @@ def script_of(request: Request, settings: ScriptedSettings) -> Script:
     if mark and _SALT.search(question):
         mark += f"{secrets.token_hex(3)}."
     count = min(wanted, request.sampling.max_tokens or wanted)
-    return Script(count, (float(every[1]) if every else settings.interval_ms) / 1000, mark)
+    return Script(count, (float(every[1]) if every else settings.interval_ms) / 1000, mark, count < wanted)
+
+
+def call_of(request: Request) -> ToolCall | None:
+    """What a question wants to be called, where the client offers it and has not called it yet."""
+    sampling = request.sampling
+    named = _CALL.search(request.question)
+    name = named[1] if named else sampling.tool_choice.removeprefix("=") if sampling.tool_choice[:1] == "=" else ""
+    called = request.messages and request.messages[-1].role == "tool"
+    if called or sampling.tool_choice == "none" or all(tool.name != name for tool in sampling.tools):
+        return None
+    given = _ARGS.search(request.question)
+    return ToolCall(f"call_{name}", name, given[1] if given else "{}")
 
 
 class ScriptedGenerator:
@@ -95,6 +113,7 @@ class ScriptedGenerator:
     model = NAME
     deterministic = True
     continues = False
+    calls_tools = True
 
     def __init__(self, settings: ScriptedSettings) -> None:
         self.settings = settings
@@ -102,8 +121,15 @@ class ScriptedGenerator:
     async def generate(self, request: Request, *, prefix: str = "") -> AsyncGenerator[Piece, None]:
         """Always the whole script, the part within ``prefix`` without waits. ``sampling.max_tokens`` cuts it."""
         script, fail_at = script_of(request, self.settings), self.settings.fail_at
+        words = sum(len(message.content.split()) for message in request.messages)
+        if (call := call_of(request)) is not None:
+            yield Piece("", Usage(prompt_tokens=words, completion_tokens=1), ending=Ending(calls=(call,)))
+            return
         loop = asyncio.get_running_loop()
         due, said = loop.time(), 0
+        if request.messages and request.messages[-1].role == "tool":
+            said = len(head := f"{request.messages[-1].content} ")
+            yield Piece(head)
         for index in range(1, script.count + 1):
             # By the clock and not by sleeps added up, so that load does not stretch the script.
             due += script.interval_s if said >= len(prefix) else 0.0
@@ -113,8 +139,8 @@ class ScriptedGenerator:
             text = script.token(index)
             said += len(text)
             yield Piece(text)
-        words = sum(len(message.content.split()) for message in request.messages)
-        yield Piece("", Usage(prompt_tokens=words, completion_tokens=script.count))
+        cut = Ending("length") if script.cut else None
+        yield Piece("", Usage(prompt_tokens=words, completion_tokens=script.count), ending=cut)
 
     def problem(self) -> str | None:
         """Always fine."""

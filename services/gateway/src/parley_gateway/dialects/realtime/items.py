@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from parley_gateway.dialects.realtime.faults import Unfit
+from parley_protocol.events import ToolCall
 from parley_protocol.work import ChatMessage
 
 ItemStatus = Literal["completed", "incomplete", "in_progress"]
@@ -147,12 +148,19 @@ def size(item: Item) -> int:
 
 
 def messages(items: Sequence[Item]) -> list[ChatMessage]:
-    """What an engine is told of the items. Those without a word are left out."""
+    """What an engine is told of the items. A call is told with what came of it, and not before; messages without a
+    word are left out.
+    """
+    outputs = {item.call_id: item for item in items if isinstance(item, FunctionOutput)}
     found: list[ChatMessage] = []
     for item in items:
         match item:
             case Message() if item.text.strip():
                 found.append(ChatMessage(item.role, item.text))
+            case FunctionCall() if item.call_id in outputs:
+                call = ToolCall(item.call_id, item.name, item.arguments)
+                found.append(ChatMessage("assistant", "", (call,)))
+                found.append(ChatMessage("tool", outputs.pop(item.call_id).output, (), item.call_id))
             case _:
                 pass
     return found

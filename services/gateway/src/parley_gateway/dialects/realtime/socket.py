@@ -4,23 +4,24 @@ import asyncio
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.realtime import events, server
 from parley_gateway.dialects.realtime.config import Session
 from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
+from parley_gateway.dialects.realtime.items import FunctionCall
 from parley_gateway.dialects.realtime.machine import Ask, Bounds, Cancel, Effect, Machine, Rates, Say
-from parley_gateway.dialects.realtime.response import Outcome, Responding
+from parley_gateway.dialects.realtime.response import Outcome, Plan, Responding
 from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Answered, Failed, Question, answer, cancel
 from parley_gateway.limits import Bucket
 from parley_protocol.client import Done
-from parley_protocol.events import TurnStatus
+from parley_protocol.events import Ending, TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import SessionId, TurnId
-from parley_protocol.work import Sampling
+from parley_protocol.work import Sampling, Tool
 from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger("parley.dialect")
@@ -29,6 +30,11 @@ NAME = "realtime"
 MODEL = "parley"
 PIECE = 65_536
 """Characters of one delta: what a slow client has not read yet comes in one text."""
+CUTS: dict[str, Literal["max_output_tokens", "content_filter"]] = {
+    "length": "max_output_tokens",
+    "filter": "content_filter",
+}
+"""Why a response is incomplete, by what the engine says of its end."""
 EXPIRED = 1000
 """Close code at the end of a session's time."""
 
@@ -115,10 +121,7 @@ class Realtime:
             kb=self._kb or None,
             turn=TurnId(f"r{secrets.token_hex(10)}"),
             messages=asked.prompt.messages,
-            sampling=Sampling(
-                model=None if self._model == MODEL else self._model,
-                max_tokens=None if plan.max_output_tokens == "inf" else plan.max_output_tokens,
-            ),
+            sampling=sampling_of(plan, self._model),
         )
         task = asyncio.get_running_loop().create_task(self._answer(asked.response, question), name="realtime response")
         self._turns[asked.response] = (question, task)
@@ -170,11 +173,29 @@ class Realtime:
         self._socket.close(EXPIRED, "session_expired")
 
 
+def sampling_of(plan: Plan, model: str) -> Sampling:
+    """What the engine is asked for."""
+    tools = tuple(Tool(tool.name, tool.description or "", tool.parameters) for tool in plan.tools)
+    return Sampling(
+        model=None if model == MODEL else model,
+        max_tokens=None if plan.max_output_tokens == "inf" else plan.max_output_tokens,
+        tools=tools,
+        tool_choice="" if plan.tool_choice == "auto" or not tools else plan.tool_choice,
+    )
+
+
 def outcome_of(done: Done) -> Outcome:
     """How a response ends whose turn was answered, or cancelled."""
     if done.status is TurnStatus.CANCELLED:
         return Outcome(end="cancelled", usage=done.usage, sources=done.sources)
-    return Outcome(end="completed", usage=done.usage, sources=done.sources)
+    ending = done.ending or Ending()
+    calls = [
+        FunctionCall(id=server.new_id("item"), name=call.name, arguments=call.arguments, call_id=call.id)
+        for call in ending.calls
+    ]
+    reason = CUTS.get(ending.finish)
+    end: Literal["completed", "incomplete"] = "completed" if reason is None else "incomplete"
+    return Outcome(end=end, reason=reason, usage=done.usage, sources=done.sources, calls=calls)
 
 
 def refusal(error: ProtocolError, event_id: str | None = None) -> server.ErrorEvent:
