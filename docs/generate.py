@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from parley_asr.config import AsrSettings
 from parley_client.up.settings import DOCUMENTED
 from parley_gateway.config import GatewaySettings
 from parley_inference.config import InferenceSettings
@@ -20,6 +21,7 @@ SERVICES: tuple[tuple[str, type[Any]], ...] = (
     ("Gateway", GatewaySettings),
     ("RAG", RagSettings),
     ("Inference", InferenceSettings),
+    ("ASR", AsrSettings),
 )
 Row = tuple[Setting, str, Any]
 

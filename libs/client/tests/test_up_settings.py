@@ -63,6 +63,10 @@ def test_a_count_that_makes_no_sense_is_refused(count: int) -> None:
         checked_counts({"gateway": 1, "rag": count})
 
 
+def test_only_what_is_not_needed_may_have_no_process() -> None:
+    assert checked_counts({"gateway": 1, "rag": 1, "inference": 1, "asr": 0})["asr"] == 0
+
+
 def test_a_port_that_is_no_number_is_named() -> None:
     with pytest.raises(ConfigurationError, match="PARLEY_PORT is 'http'"):
         number({"PARLEY_PORT": "http"}, "PARLEY_PORT", 8000)

@@ -27,6 +27,7 @@ def up(
     inference: Annotated[
         int | None, typer.Option(help="Processes of inference alone.", show_default="--workers")
     ] = None,
+    asr: Annotated[int, typer.Option(help="Processes that listen to speech; 0: nobody can speak.")] = 1,
     gateways: Annotated[int, typer.Option(help="Gateways, on consecutive ports.")] = 1,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="PARLEY_HOST or 127.0.0.1")
@@ -40,7 +41,7 @@ def up(
     ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every line of every process.")] = False,
 ) -> None:
-    """Start everything and keep it running: a broker, gateways, rag and inference workers, and a sample to ask about.
+    """Start everything and keep it running: a broker, gateways, all kinds of workers, and a sample to ask about.
 
     The broker is the one in AMQP_URL. Without it, RabbitMQ is started in
     Docker or from the system's package (installed when missing), on a free
@@ -61,7 +62,8 @@ def up(
     report = Report(verbose=verbose)
     try:
         flags = {"PARLEY_HOST": host, "PARLEY_PORT": None if port is None else str(port)}
-        counts = {"gateway": gateways, "rag": _or(rag, workers), "inference": _or(inference, workers)}
+        workers_of = {"rag": _or(rag, workers), "inference": _or(inference, workers), "asr": asr}
+        counts = {"gateway": gateways, **workers_of}
         settings = _settings(report, flags, data, counts, sample=sample)
     except UpError as error:
         report.bad(str(error))

@@ -11,8 +11,8 @@ from parley_client.up.child import Command
 from parley_client.up.sample import BASES
 from parley_client.up.settings import UpSettings
 
-MODULES = {"gateway": "parley_gateway", "rag": "parley_rag", "inference": "parley_inference"}
-STOP_ORDER: tuple[tuple[str, ...], ...] = (("gateway",), ("rag", "inference"))
+MODULES = {"gateway": "parley_gateway", "rag": "parley_rag", "inference": "parley_inference", "asr": "parley_asr"}
+STOP_ORDER: tuple[tuple[str, ...], ...] = (("gateway",), ("rag", "inference", "asr"))
 """Gateways first, so that nothing new comes in while the workers finish."""
 
 
@@ -55,7 +55,7 @@ def services(settings: UpSettings, amqp_url: str) -> list[Service]:
     taken = {settings.port + index for index in range(settings.counts["gateway"])}
     found: list[Service] = []
     for role, module in MODULES.items():
-        for index in range(settings.counts[role]):
+        for index in range(settings.counts.get(role, 0)):
             own = {"PARLEY_PORT": str(settings.port + index)} if role == "gateway" else {}
             if role == "gateway" and not settings.certificate:
                 health = f"http://{settings.reachable}:{settings.port + index}"

@@ -9,6 +9,8 @@ from parley_client.up.errors import ConfigurationError
 
 MOST_PROCESSES = 64
 """Of one role; more on one machine is a slip of the finger."""
+DISPENSABLE = frozenset({"asr"})
+"""Roles without which everything but their own part works."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ def number(env: Mapping[str, str], key: str, default: int) -> int:
 
 
 def checked_counts(counts: Mapping[str, int]) -> Mapping[str, int]:
-    """`counts` as they are; raises ConfigurationError for a role with no process or with too many."""
+    """`counts` as they are; raises ConfigurationError for a role with too many processes, or with none where Parley
+    cannot be used without.
+    """
     for role, count in counts.items():
-        if not 1 <= count <= MOST_PROCESSES:
-            raise ConfigurationError(f"{count} {role} processes: choose from 1 to {MOST_PROCESSES}.")
+        least = 0 if role in DISPENSABLE else 1
+        if not least <= count <= MOST_PROCESSES:
+            raise ConfigurationError(f"{count} {role} processes: choose from {least} to {MOST_PROCESSES}.")
     return counts

@@ -166,6 +166,25 @@ SPEECH_FACTOR = _metric(
 SPEECH_CHARACTERS = _metric("parley_speech_characters_total", "counter", "Characters spoken.", ("engine",))
 SPEECH_SECONDS = _metric("parley_speech_audio_seconds_total", "counter", "Audio spoken.", ("engine",))
 
+# ASR
+SPEECH_FINAL_SECONDS = _metric(
+    "parley_speech_final_seconds", "histogram", "End of an utterance known to its last word told.", (), SECONDS
+)
+STREAM_FACTOR = _metric(
+    "parley_stream_factor",
+    "histogram",
+    "Seconds of work per second of audio, of streams that ended.",
+    (),
+    (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0),
+)
+STREAM_FAILURES = _metric("parley_stream_failures_total", "counter", "Streams that failed, by code.", ("code",))
+UTTERANCES = _metric("parley_utterances_total", "counter", "Utterances heard: with text, or empty.", ("outcome",))
+PARTIALS = _metric("parley_partials_total", "counter", "Hypotheses told.")
+AUDIO_SECONDS = _metric("parley_audio_seconds_total", "counter", "Audio heard.")
+LISTEN_WORK_SECONDS = _metric(
+    "parley_listen_work_seconds_total", "counter", "Work on audio, by part: vad, engine, or all of it.", ("part",)
+)
+
 # Spans (OpenTelemetry messaging and GenAI conventions)
 SPAN_TURN = "turn"
 SPAN_PUBLISH = "send {destination}"
@@ -175,7 +194,20 @@ SPAN_CHAT = "chat {model}"
 SPAN_RECORD = "record"
 SPAN_SPEAK = "speak {model}"
 SPAN_DELIVER = "deliver"
-SPANS = (SPAN_TURN, SPAN_PUBLISH, SPAN_PROCESS, SPAN_RETRIEVAL, SPAN_CHAT, SPAN_RECORD, SPAN_SPEAK, SPAN_DELIVER)
+SPAN_LISTEN = "listen {engine}"
+SPAN_UTTERANCE = "utterance"
+SPANS = (
+    SPAN_TURN,
+    SPAN_PUBLISH,
+    SPAN_PROCESS,
+    SPAN_RETRIEVAL,
+    SPAN_CHAT,
+    SPAN_RECORD,
+    SPAN_SPEAK,
+    SPAN_DELIVER,
+    SPAN_LISTEN,
+    SPAN_UTTERANCE,
+)
 
 # Span attributes
 ATTR_SYSTEM = "messaging.system"

@@ -1,0 +1,213 @@
+"""pocketsphinx with its bundled model: English, on any CPU, with nothing to download. Its accuracy is that of its age.
+
+Decoding runs in child processes (``sphinx_child`` says why), each in its turn, so that a child is what one core does.
+"""
+
+import itertools
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parley_asr.engine import Abilities, Base, Hint, Hypothesis, Outcome, Said, Samples
+from parley_asr.engines.sphinx_child import read, write
+from parley_runtime.config import setting
+from parley_runtime.errors import EngineError
+from parley_runtime.telemetry.logging import get_logger
+
+NAME = "pocketsphinx"
+MODEL = "en-us"
+END_S = 5.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PocketsphinxSettings:
+    """How much of the machine it may use."""
+
+    processes: int = setting(
+        "PARLEY_POCKETSPHINX_PROCESSES",
+        1,
+        "Processes that decode beside the worker's own; each keeps one core busy at most",
+        unit="processes",
+        minimum=1,
+        maximum=64,
+    )
+    decoders: int = setting(
+        "PARLEY_POCKETSPHINX_DECODERS",
+        4,
+        "Decoders of each of them, of about 90 MB, made as they are needed; where more streams speak at once, the "
+        "others are told no partial results",
+        unit="decoders",
+        minimum=1,
+        maximum=256,
+    )
+
+
+class Child:
+    """One decoding process. ``call`` may be used by any thread; calls wait for each other."""
+
+    def __init__(self, decoders: int) -> None:
+        self._decoders = decoders
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self.life = 0
+        """Counts the processes that there have been."""
+        self.open = 0
+        """Recognitions that are open there."""
+
+    def call(self, life: int, *message: Any) -> Any:
+        """What the child answers. Raises EngineError; also where the process ``life`` has ended."""
+        with self._lock:
+            if self._closed or life != self.life or self._process is None:
+                raise EngineError("The recogniser's process has ended: the audio has to be heard again.")
+            try:
+                outcome, result = self._ask(self._process, message)
+            except (OSError, EOFError) as error:
+                self._end()
+                raise EngineError("The recogniser's process ended: the audio has to be heard again.") from error
+        if outcome != "ok":
+            raise EngineError("The recogniser failed: " + str(result))
+        return result
+
+    def start(self) -> int:
+        """Start the process where none runs; returns its number. Raises EngineError."""
+        with self._lock:
+            if self._process is None and not self._closed:
+                self.life += 1
+                self._process = self._spawn()
+            return self.life
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        process = self._process
+        self._closed = True
+        if process is not None:
+            process.terminate()  # a call at work ends by it, too
+        with self._lock:
+            self._end()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "parley_asr.engines.sphinx_child"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
+        try:
+            self._ask(process, ({}, self._decoders))
+        except (OSError, EOFError) as error:
+            process.kill()
+            process.wait()
+            raise EngineError("The recogniser's process does not start; its messages are in the log.") from error
+        return process
+
+    @staticmethod
+    def _ask(process: subprocess.Popen[bytes], message: tuple[Any, ...]) -> list[Any]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        write(process.stdin, message)
+        answer = read(process.stdout)
+        if answer is None:
+            raise EOFError
+        return answer
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        self.open = 0
+        if process is None:
+            return
+        process.kill()
+        process.wait(END_S)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if not self._closed:
+            log.warning("a decoding process ended", engine=NAME)
+
+
+class SphinxRecognition:
+    """One segment in one child."""
+
+    def __init__(self, child: Child, number: int, vocabulary: str) -> None:
+        self._child = child
+        self._number = number
+        self._text = ""
+        self._over = False
+        self._life = child.start()
+        child.call(self._life, "open", number, vocabulary)
+        child.open += 1
+
+    def feed(self, samples: Samples) -> None:
+        """See ``engine.Recognition``."""
+        data = (np.clip(samples, -1.0, 1.0) * np.float32(32_767)).astype("<i2").tobytes()
+        self._text = self._child.call(self._life, "feed", self._number, data)
+
+    def partial(self) -> Hypothesis:
+        """See ``engine.Recognition``. The last pass over a segment may change every word of it."""
+        return Hypothesis(self._text)
+
+    def finish(self) -> Outcome:
+        """See ``engine.Recognition``."""
+        self._leave()
+        text, words = self._child.call(self._life, "finish", self._number)
+        return Outcome(text, tuple(Said(*word) for word in words))
+
+    def close(self) -> None:
+        """See ``engine.Recognition``."""
+        if self._over:
+            return
+        self._leave()
+        try:
+            self._child.call(self._life, "close", self._number)
+        except EngineError as error:
+            log.debug("a segment is given up with its process", reason=str(error))
+
+    def _leave(self) -> None:
+        self._over = True
+        self._child.open = max(0, self._child.open - 1)
+
+
+class PocketsphinxTranscriber:
+    """See ``engine.Transcriber``."""
+
+    name = NAME
+    model = MODEL
+    abilities = Abilities(languages=("en",))
+
+    def __init__(self, settings: PocketsphinxSettings) -> None:
+        self._children = [Child(settings.decoders) for _ in range(settings.processes)]
+        self._numbers = itertools.count()
+        self._vocabularies: dict[Base, str] = {}
+        """Folders, by base."""
+
+    def start(self) -> None:
+        """Start the processes. Blocks for a second or two. Raises EngineError."""
+        for child in self._children:
+            child.start()
+
+    def open(self, hint: Hint) -> SphinxRecognition:
+        """See ``engine.Transcriber``."""
+        child = min(self._children, key=lambda one: one.open)
+        return SphinxRecognition(child, next(self._numbers), self._vocabulary(hint))
+
+    def prepare(self, base: Base, texts: Sequence[str]) -> None:
+        """See ``engine.Transcriber``."""
+
+    def spent_s(self) -> float:
+        """See ``engine.Transcriber``."""
+        return float(sum(child.call(child.start(), "spent_s") for child in self._children))
+
+    def problem(self) -> str | None:
+        """See ``engine.Transcriber``."""
+        return None
+
+    def _vocabulary(self, hint: Hint) -> str:
+        return self._vocabularies.get(hint.base, "") if hint.base is not None else ""
+
+    def close(self) -> None:
+        """See ``engine.Transcriber``."""
+        for child in self._children:
+            child.close()

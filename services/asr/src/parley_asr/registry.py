@@ -1,0 +1,53 @@
+"""Every engine there is. A new one is one file in ``engines/`` and its lines here."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from parley_asr.engine import Transcriber
+from parley_asr.engines import pocketsphinx, scripted
+from parley_asr.engines.pocketsphinx import PocketsphinxSettings
+from parley_asr.engines.scripted import ScriptedSettings, ScriptedTranscriber
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """One group of settings per engine."""
+
+    pocketsphinx: PocketsphinxSettings
+    scripted: ScriptedSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A usable engine, in a few words why it can be used, and on how many cores its work may run."""
+
+    engine: Transcriber
+    why: str
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """``open`` may block, and raises a ParleyError whose message says why the engine cannot be used. ``auto`` engines
+    are tried best first, in the order of :data:`ENGINES`.
+    """
+
+    open: Callable[[EngineSettings], Opened]
+    auto: bool = True
+
+
+def _pocketsphinx(settings: EngineSettings) -> Opened:
+    engine = pocketsphinx.PocketsphinxTranscriber(settings.pocketsphinx)
+    engine.start()
+    return Opened(engine, "its model comes with it", settings.pocketsphinx.processes)
+
+
+def _scripted(settings: EngineSettings) -> Opened:
+    return Opened(ScriptedTranscriber(settings.scripted), "it reads tones", os.cpu_count() or 1)
+
+
+ENGINES: dict[str, Registration] = {
+    pocketsphinx.NAME: Registration(_pocketsphinx),
+    scripted.NAME: Registration(_scripted, auto=False),
+}

@@ -1,0 +1,320 @@
+"""The listening stage on the in-memory broker: leases in, what is heard out, and every way in which a lease ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from hearing import Ear, pcm
+
+from parley_asr.app import serve_stage
+from parley_asr.choose import Chosen
+from parley_asr.config import AsrSettings
+from parley_asr.engine import Abilities, Hint
+from parley_asr.engines.scripted import ScriptedRecognition, ScriptedSettings, ScriptedTranscriber, speak
+from parley_asr.service import Listening
+from parley_asr.vad import EnergyModel
+from parley_protocol.audio import (
+    AudioPart,
+    Ended,
+    Failed,
+    Heard,
+    Hearing,
+    Leased,
+    Mark,
+    Moving,
+    Partial,
+    Progress,
+    SpeechStarted,
+)
+from parley_protocol.control import EngineInfo
+from parley_protocol.routes import topology
+from parley_runtime.config import read
+from parley_runtime.errors import EngineError
+from parley_runtime.process import Process
+from parley_runtime.settings import CommonSettings
+from parley_runtime.telemetry import metrics, names
+from parley_testkit.memory import MemoryBroker
+
+pytestmark = pytest.mark.unit
+
+ONE_TWO = pcm(speak(["one", "two"], silence_s=0.2))
+
+
+class House:
+    """A broker, a gateway's ear, and workers as a test adds them."""
+
+    def __init__(self) -> None:
+        self.broker = MemoryBroker(topology())
+        self.ear: Ear
+
+    @asynccontextmanager
+    async def worker(
+        self, name: str = "asr-1", *, seats: int = 4, engine: Any = None, **environ: str
+    ) -> AsyncIterator[Listening]:
+        settings = read(AsrSettings, environ)
+        process = Process("asr", CommonSettings(process_id=name))
+        engine = engine or ScriptedTranscriber(ScriptedSettings())
+        chosen = Chosen(engine, EngineInfo("listen", engine.name, "a test", engine.model), seats)
+        broker = self.broker.process(name)
+        async with serve_stage(process, settings, chosen, EnergyModel(), broker=broker) as listening:
+            process.started.set()
+            assert process.reasons() == dict.fromkeys(process.reasons())
+            yield listening
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    made = House()
+    made.ear = await Ear.open(made.broker.process("gw"))
+    yield made
+    await made.ear.close()
+    await made.broker.close()
+
+
+async def test_a_stream_is_leased_heard_and_ended(house: House) -> None:
+    async with house.worker() as listening:
+        worker = await house.ear.lease()
+        assert worker == "asr-1"
+        assert listening.busy == 1
+        await house.ear.say(worker, ONE_TWO, mark=Mark.END)
+        ended = await house.ear.wait(Ended)
+        assert listening.busy == 0
+    assert isinstance(house.ear.events()[0], Leased)
+    assert house.ear.of("s1", Leased)[0].engine == "scripted"
+    assert [last.text for last in house.ear.of("s1", Heard)] == ["one two"]
+    assert house.ear.of("s1", SpeechStarted)
+    assert house.ear.of("s1", Partial)
+    assert max(event.taken for event in house.ear.of("s1", Progress)) == len(ONE_TWO)
+    assert ended.audio_ms == pytest.approx(len(ONE_TWO) / 32, abs=32)
+    assert house.broker.messages("parley.listen") == ()
+
+
+async def test_commits_number_the_utterances_and_move_keep(house: House) -> None:
+    async with house.worker():
+        worker = await house.ear.lease(utterance=3)
+        await house.ear.say(worker, ONE_TWO, mark=Mark.COMMIT)
+        await house.ear.say(worker, ONE_TWO, at=len(ONE_TWO), mark=Mark.COMMIT)
+        await house.ear.wait(Heard, count=2)
+        first, second = house.ear.of("s1", Heard)
+        assert (first.utterance, first.keep) == (3, len(ONE_TWO))
+        assert (second.utterance, second.keep, second.text) == (4, 2 * len(ONE_TWO), "one two")
+        progress = await house.ear.wait(Progress)
+        await house.ear.until(lambda: house.ear.of("s1", Progress)[-1].keep == second.keep)
+        assert progress.keep == 0
+        assert second.factor >= 0
+
+
+async def test_events_of_streams_travel_together(house: House) -> None:
+    async with house.worker() as listening:
+        for index in range(4):
+            await house.ear.lease(f"s{index}")
+        before = house.ear.messages
+        await house.ear.send("asr-1", *(AudioPart(f"s{index}", 1, 0, ONE_TWO[:1920]) for index in range(4)))
+        for index in range(4):
+            await house.ear.wait(Progress, f"s{index}")
+        assert house.ear.messages == before + 1
+        assert listening.busy == 4
+
+
+async def test_more_streams_than_seats_are_not_taken(house: House) -> None:
+    async with house.worker(seats=2):
+        await house.ear.lease("s1")
+        await house.ear.lease("s2")
+        await house.ear.ask("s3")
+        await house.ear.send("asr-1", AudioPart("s1", 1, 0, ONE_TWO[:1920]))
+        await house.ear.wait(Progress)
+        assert house.ear.of("s3", Leased) == []
+        assert len(house.broker.messages("parley.listen")) == 1
+        await house.ear.send("asr-1", AudioPart("s1", 1, 0, b"", Mark.DROP))
+        await house.ear.wait(Leased, "s3")
+
+
+async def test_what_is_dropped_says_no_word_more(house: House) -> None:
+    async with house.worker() as listening:
+        worker = await house.ear.lease()
+        await house.ear.say(worker, ONE_TWO)
+        await house.ear.say(worker, b"", at=len(ONE_TWO), mark=Mark.DROP)
+        await house.ear.lease("s2")
+        assert listening.busy == 1
+    assert house.ear.of("s1", Heard) == []
+    assert house.ear.of("s1", Ended) == []
+
+
+async def test_bytes_that_came_before_are_skipped_and_a_gap_ends_the_lease(house: House) -> None:
+    async with house.worker() as listening:
+        worker = await house.ear.lease()
+        await house.ear.say(worker, ONE_TWO[:9601])
+        await house.ear.say(worker, ONE_TWO[3000:], at=3000, mark=Mark.COMMIT)
+        assert (await house.ear.wait(Heard)).text == "one two"
+        await house.ear.say(worker, ONE_TWO[:1920], at=len(ONE_TWO) + 1)
+        fault = (await house.ear.wait(Failed)).fault
+        assert fault.retryable
+        assert listening.busy == 0
+
+
+async def test_a_higher_epoch_takes_over_in_the_same_worker(house: House) -> None:
+    async with house.worker() as listening:
+        worker = await house.ear.lease()
+        await house.ear.say(worker, ONE_TWO[:9600])
+        await house.ear.lease(epoch=2, at=0)
+        assert listening.busy == 1
+        await house.ear.say(worker, ONE_TWO, epoch=2, mark=Mark.END)
+        await house.ear.wait(Ended, epoch=2)
+    assert [last.text for last in house.ear.of("s1", Heard)] == ["one two"]
+
+
+async def test_a_killed_worker_is_replaced_and_the_transcript_is_the_same(house: House) -> None:
+    said = pcm(np.concatenate([speak(["one", "two"], silence_s=1.0), speak(["three", "four"], silence_s=1.0)]))
+    hearing = Hearing(by_silence=True)
+    async with house.worker("asr-1"):
+        worker = await house.ear.lease(hearing=hearing)
+        await house.ear.say(worker, said[: len(said) // 4 * 3 // 2 * 2])
+        await house.ear.wait(Heard)
+        house.broker.kill("asr-1")
+        async with house.worker("asr-2"):
+            last = house.ear.of("s1", Heard)[-1]
+            other = await house.ear.lease(epoch=2, hearing=hearing, at=last.keep, utterance=last.utterance + 1)
+            assert other == "asr-2"
+            await house.ear.say(other, said[last.keep :], epoch=2, at=last.keep, mark=Mark.END)
+            await house.ear.wait(Ended, epoch=2)
+    assert [(last.utterance, last.text) for last in house.ear.of("s1", Heard) if last.text] == [
+        (0, "one two"),
+        (1, "three four"),
+    ]
+
+
+async def test_formats_that_cannot_be_heard_are_refused_for_good(house: House) -> None:
+    async with house.worker() as listening:
+        wrong = [
+            Hearing(rate=96_000),
+            Hearing(channels=6),
+            Hearing(encoding="mp3"),
+            Hearing(engine="other"),
+        ]
+        for index, hearing in enumerate(wrong):
+            await house.ear.ask(f"w{index}", hearing=hearing)
+            fault = (await house.ear.wait(Failed, f"w{index}")).fault
+            assert (fault.code, fault.retryable) == ("unsupported", False)
+            assert fault.message
+        assert listening.busy == 0
+        assert house.ear.of("w0", Leased) == []
+
+
+async def test_floats_that_are_none_fail_for_good(house: House) -> None:
+    async with house.worker():
+        worker = await house.ear.lease(hearing=Hearing(encoding="pcm_f32le"))
+        await house.ear.say(worker, ONE_TWO)
+        fault = (await house.ear.wait(Failed)).fault
+    assert (fault.code, fault.retryable) == ("invalid", False)
+
+
+async def test_a_flood_fails_alone(house: House) -> None:
+    engine = ScriptedTranscriber(ScriptedSettings(factor=0.5))
+    async with house.worker(engine=engine, PARLEY_ASR_INBOX="65536", PARLEY_ASR_THREADS="1"):
+        for stream in ("s1", "s2"):
+            await house.ear.lease(stream)
+        await house.ear.send("asr-1", AudioPart("s1", 1, 0, ONE_TWO * 20))
+        await house.ear.send("asr-1", AudioPart("s2", 1, 0, ONE_TWO, Mark.END))
+        fault = (await house.ear.wait(Failed)).fault
+        assert (fault.code, fault.retryable) == ("overloaded", True)
+        assert (await house.ear.wait(Heard, "s2")).text == "one two"
+
+
+class Broken(ScriptedTranscriber):
+    """Fails in the middle of speech."""
+
+    abilities = Abilities(languages=("en",))
+    error: Exception = EngineError("The recogniser failed.")
+
+    def open(self, _: Hint) -> ScriptedRecognition:
+        raise self.error
+
+
+async def test_an_engine_that_fails_ends_its_stream_and_a_defect_is_not_tried_again(house: House) -> None:
+    engine = Broken(ScriptedSettings())
+    before = metrics.value(names.STREAM_FAILURES, "engine_failed")
+    async with house.worker(engine=engine) as listening:
+        worker = await house.ear.lease()
+        await house.ear.say(worker, ONE_TWO)
+        assert (await house.ear.wait(Failed)).fault.retryable
+        engine.error = ZeroDivisionError("a defect")
+        await house.ear.lease("s2")
+        await house.ear.say(worker, ONE_TWO, stream="s2")
+        fault = (await house.ear.wait(Failed, "s2")).fault
+        assert not fault.retryable
+        assert "defect" not in fault.message
+        assert listening.busy == 0
+        await house.ear.ask("s3", hearing=Hearing(language="zh-CN"))
+        assert (await house.ear.wait(Failed, "s3")).fault.code == "unsupported"
+    assert metrics.value(names.STREAM_FAILURES, "engine_failed") == before + 2
+
+
+# ---- time
+
+
+@pytest.mark.virtual_time
+async def test_an_idle_stream_is_let_go(house: House) -> None:
+    async with house.worker(PARLEY_ASR_IDLE_S="30") as listening:
+        worker = await house.ear.lease()
+        await house.ear.say(worker, ONE_TWO[:1920])
+        fault = (await house.ear.wait(Failed, limit_s=60)).fault
+        assert fault.code == "expired"
+        assert listening.busy == 0
+
+
+@pytest.mark.virtual_time
+async def test_an_old_lease_moves_and_is_let_go_after_its_grace(house: House) -> None:
+    async with house.worker(PARLEY_ASR_IDLE_S="0", PARLEY_ASR_LEASE_S="1350") as listening:
+        worker = await house.ear.lease()
+        began = asyncio.get_running_loop().time()
+        await house.ear.wait(Moving, limit_s=2000)
+        assert 1350 <= asyncio.get_running_loop().time() - began <= 1351
+        await house.ear.say(worker, ONE_TWO, mark=Mark.COMMIT)
+        await house.ear.wait(Heard)
+        assert listening.busy == 1
+        await asyncio.sleep(11)
+        assert listening.busy == 0
+        assert house.broker.messages("parley.listen") == ()
+
+
+@pytest.mark.virtual_time
+async def test_a_gateway_that_is_gone_frees_its_seats(house: House) -> None:
+    other = await Ear.open(house.broker.process("gw-2"), "gw-2")
+    async with house.worker() as listening:
+        worker = await other.lease("s1")
+        await house.ear.lease("s2")
+        await other.close()
+        await asyncio.sleep(20)  # its queue expires
+        await house.ear.say(worker, ONE_TWO[:1920], stream="s1")
+        await house.ear.say(worker, ONE_TWO, stream="s2", mark=Mark.COMMIT)
+        await house.ear.wait(Heard, "s2")
+        assert listening.busy == 1
+
+
+@pytest.mark.virtual_time
+async def test_draining_moves_every_stream_and_waits_for_them(house: House) -> None:
+    async with house.worker() as listening:
+        worker = await house.ear.lease()
+        draining = asyncio.create_task(listening.drain(25.0))
+        await house.ear.wait(Moving)
+        await house.ear.ask("s2")
+        await house.ear.say(worker, ONE_TWO, mark=Mark.END)
+        await house.ear.wait(Ended)
+        await draining
+        assert house.ear.of("s2", Leased) == []
+
+
+@pytest.mark.virtual_time
+async def test_a_lost_broker_ends_nothing_that_cannot_go_on(house: House) -> None:
+    async with house.worker() as listening:
+        await house.ear.lease()
+        house.broker.restart()
+        await asyncio.sleep(15)
+        assert listening.check() is None
+        await house.ear.consume()
+        worker = await house.ear.lease("s2")
+        await house.ear.say(worker, ONE_TWO, stream="s2", mark=Mark.END)
+        await house.ear.wait(Ended, "s2")
