@@ -11,7 +11,7 @@ from parley_runtime.telemetry.names import MetricName
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[3]
-UNITS = ("_seconds", "_bytes")
+UNITS = ("_seconds", "_bytes", "_factor")
 FORBIDDEN_LABELS = {"session", "turn", "gateway", "worker", "process", "user", "tenant", "id", "key"}
 
 
