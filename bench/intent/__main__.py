@@ -10,6 +10,7 @@ from parley_rag.data.lexicon import Lexicon
 from parley_rag.data.understanding import DataQuestion, understand
 from parley_rag.routing import is_small_talk
 
+PARTS = ("dev", "held", "fresh", "second", "third", "fourth", "fifth")
 HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 28, 18, 30, tzinfo=UTC)
 HELD = tuple(
@@ -84,9 +85,9 @@ def judge(case: Case, lexicon: Lexicon, labels: dict[str, str]) -> Taken:
         case,
         intent,
         True,
-        metrics_right=metrics == ",".join(sorted(case.metrics.split(","))),
-        time_right=time == labels[case.time],
-        aggregates_right=aggregates in _accepted(case.aggregates),
+        metrics_right=None if case.metrics == "?" else metrics == ",".join(sorted(case.metrics.split(","))),
+        time_right=None if case.time == "?" else time == labels[case.time],
+        aggregates_right=None if case.aggregates == "?" else aggregates in _accepted(case.aggregates),
         said=f"{metrics} {time} {aggregates}",
     )
 
@@ -123,7 +124,7 @@ def main(arguments: list[str]) -> int:
     """Print the table; with ``--wrong`` also every question that was not taken rightly."""
     taken = results()
     print(f"{'part':6} {'questions':>9} {'intent':>7} {'metric':>7} {'range':>7} {'aggregate':>9}")
-    for part in ("dev", "held", "fresh", "all"):
+    for part in (*PARTS, "all"):
         some = [one for one in taken if part in (one.case.part, "all")]
         shown = figures(some)
         print(f"{part:6} {len(some):9} " + " ".join(f"{shown[name]:7.3f}" for name in shown))

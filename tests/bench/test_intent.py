@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
-from bench.intent.__main__ import figures, results
+from bench.intent.__main__ import PARTS, figures, results
 
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("part", ["dev", "held", "fresh"])
+@pytest.mark.parametrize("part", PARTS)
 def test_questions_are_taken_for_what_they_are(part: str) -> None:
     shown = figures([one for one in results() if one.case.part == part])
     assert min(shown.values()) >= 0.95, shown

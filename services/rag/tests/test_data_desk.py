@@ -89,6 +89,14 @@ async def test_recent_readings_are_the_newest_held_and_old_ones_are_dated(lab: L
     assert len((await lab.ask("last 3 water temperature readings")).data[0].readings) == 3
 
 
+@pytest.mark.parametrize("question", ["列出所有水温数据", "水温的全部历史记录", "show all water temperature readings"])
+async def test_all_readings_are_all_that_are_held(lab: Lab, question: str) -> None:
+    await lab.put(*(f"temp,s,2026-10-{day:02},{day}.0,℃" for day in range(1, 31)))
+    found = await lab.ask(question)
+    assert [one.value for one in found.data[0].readings] == [f"{day}.0" for day in range(30, 0, -1)]
+    assert "30 " in found.text
+
+
 async def test_a_trend_is_of_each_sensor(lab: Lab) -> None:
     await lab.put(*(f"do,a,2026-11-27T{hour:02}:00:00Z,{hour}.5,mg/L" for hour in range(10)), "do,b,2026-11-27,7,mg/L")
     text = (await lab.ask("how did the dissolved oxygen change yesterday?")).text

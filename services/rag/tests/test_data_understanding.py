@@ -96,6 +96,67 @@ def test_days_are_those_of_the_time_zone(text: str, want: tuple[str, str]) -> No
     assert span(text, shanghai) == want
 
 
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("昨天8点的", "27T08:00", "27T09:00"),
+        ("前天下午三点", "26T15:00", "26T16:00"),
+        ("昨天的下午2点到4点", "27T14:00", "27T16:00"),
+        ("今早8点半", "28T08:00", "28T09:00"),
+        ("昨晚十点", "27T22:00", "27T23:00"),
+        ("昨晚2点", "28T02:00", "28T03:00"),
+        ("昨天晚上12点", "28T00:00", "28T01:00"),
+        ("昨天凌晨12点", "27T00:00", "27T01:00"),
+        ("昨天中午12点", "27T12:00", "27T13:00"),
+        ("昨天中午1点", "27T13:00", "27T14:00"),
+        ("昨天25点", "27T00:00", "28T00:00"),
+        ("at 3pm yesterday", "27T15:00", "27T16:00"),
+        ("yesterday at 9:30", "27T09:00", "27T10:00"),
+        ("today at 12am", "28T00:00", "28T01:00"),
+        ("yesterday at 12 p.m.", "27T12:00", "27T13:00"),
+        ("yesterday at noon", "27T12:00", "27T13:00"),
+        ("昨儿个", "27T00:00", "28T00:00"),
+        ("overnight", "27T18:00", "28T06:00"),
+        ("凌晨", "28T00:00", "28T06:00"),
+        ("凌晨3点", "28T03:00", "28T04:00"),
+        ("晚上10点", "27T22:00", "27T23:00"),
+        ("过去三天早上", "25T18:30", "28T18:30"),
+    ],
+)
+def test_hours_and_parts_of_a_day(text: str, first: str, last: str) -> None:
+    assert span(text) == (f"2026-11-{first}+00:00", f"2026-11-{last}+00:00")
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("11月的", ("2026-11-01", "2026-12-01")),
+        ("十月", ("2026-10-01", "2026-11-01")),
+        ("12月", ("2025-12-01", "2026-01-01")),
+        ("for October", ("2026-10-01", "2026-11-01")),
+        ("for November 12", ("2026-11-12", "2026-11-13")),
+        ("11月12号", ("2026-11-12", "2026-11-13")),
+        ("of the week", ("2026-11-23", "2026-11-30")),
+        ("周末", ("2026-11-28", "2026-11-30")),
+        ("over the weekend", ("2026-11-28", "2026-11-30")),
+    ],
+)
+def test_months_and_weekends(text: str, want: tuple[str, str]) -> None:
+    found = span(text)
+    assert found is not None
+    assert tuple(end.removesuffix("T00:00+00:00") for end in found) == want
+
+
+@pytest.mark.parametrize("text", ["11月初", "3月球", "明天下午", "每天早上", "前儿子", "may I see it"])
+def test_what_names_no_time(text: str) -> None:
+    assert moments.find(text, NOW) is None
+
+
+def test_a_weekend_that_has_not_begun_is_the_one_before() -> None:
+    tuesday = datetime(2026, 11, 24, 9, tzinfo=UTC)
+    assert span("over the weekend", tuesday) == ("2026-11-21T00:00+00:00", "2026-11-23T00:00+00:00")
+
+
 def test_a_day_with_a_change_of_the_clock_is_as_long_as_it_is() -> None:
     berlin = datetime(2026, 10, 26, 12, 0, tzinfo=ZoneInfo("Europe/Berlin"))
     found = moments.find("yesterday", berlin)

@@ -59,10 +59,36 @@ def is_small_talk(text: str) -> bool:
     """Whether all of ``text`` is on the allow-list, also as several phrases ("hi, thanks!")."""
     if len(text) > _MAX_SMALL_TALK:
         return False
-    if _fold(text) in _ALLOWED:
+    if _allowed(_fold(text)):
         return True
     parts = [_fold(part) for part in re.split(r"[,.!?;~，。！？；～…、\n]+", text)]
-    return all(part in _ALLOWED for part in parts if part)
+    return all(_allowed(part) for part in parts if part)
+
+
+_TAIL = re.compile(
+    r"(?<=[\u4e00-\u9fff]{2})[呀啊哦哈啦呢吧嘛哇喔噢]+$|(?<=\w) (?:there|today|again|everyone|all|guys|so much)$"
+)
+
+_HEAD = re.compile("^(?:那就?|嗯+|哦+|啊+|哎+)(?=[\u4e00-\u9fff]{2})")
+
+
+def _allowed(folded: str) -> bool:
+    """Whether it is on the list, also with a particle or an address behind it (晚上好呀, hello everyone), or is nothing
+    but phrases of the list (ok great thanks, 好的谢谢).
+    """
+    bare = _HEAD.sub("", _TAIL.sub("", folded))
+    return folded in _ALLOWED or bare in _ALLOWED or _phrases(folded)
+
+
+def _phrases(text: str) -> bool:
+    """Whether ``text`` is a row of allowed phrases: whole words, or at least two characters each."""
+    reached = {0}
+    for end in range(1, len(text) + 1):
+        if end == len(text) or text[end] == " " or not text[end - 1].isascii():
+            starts = (start for start in reached if end - start > 1)
+            if any(text[start:end].strip() in _ALLOWED for start in starts):
+                reached.add(end)
+    return bool(text) and len(text) in reached
 
 
 def decide(question: str, *, leans: bool) -> Decision:

@@ -56,9 +56,9 @@ FROM_AFTER = re.compile(r"\s*(?:以来|至今|起(?!伏)|开始|到现在|到今
 LAST_N = re.compile(
     r"(?:最近|最新|近|last|latest|newest|most recent|recent)\s*(?:的\s*)?(?P<n>\d{1,4}"
     r"|[一二两三四五六七八九十百]{1,3}|one|two|three|five|ten"
-    r"|twenty)\s*(?:条|个(?=读数|数据|数值|测量|记录)|次|笔|组|(?:\w+\s+){0,3}?(?:readings?|records?"
+    r"|twenty)\s*(?:条|个(?=读数|数据|数值|测量|记录|\s)|次|笔|组|(?:\w+\s+){0,3}?(?:readings?|records?"
     r"|measurements?|samples?"
-    r"|values?|data points?|entries))",
+    r"|values?|data points?|entries|temps|temperatures)|(?=\s{2}|\s*$))",
     _I,
 )
 PAST = re.compile(
@@ -85,29 +85,46 @@ PART = {
     "凌晨": (0, 6), "早上": (5, 12), "早晨": (5, 12), "今早": (5, 12), "清晨": (5, 9), "上午": (6, 12),
     "中午": (11, 14), "下午": (12, 18), "傍晚": (17, 20), "晚上": (18, 24), "晚间": (18, 24),
     "夜里": (18, 30), "夜间": (18, 30),
-    "morning": (5, 12), "afternoon": (12, 18), "evening": (18, 24), "night": (18, 30),
+    "morning": (5, 12), "afternoon": (12, 18), "evening": (18, 24), "night": (18, 30), "noon": (12, 13),
 }  # fmt: skip
 PARTS = "|".join(PART)
 DAYS_BACK = {
-    "今天": 0, "今日": 0, "今": 0, "today": 0, "this": 0, "tonight": 0, "昨天": 1, "昨日": 1, "昨": 1, "yesterday": 1,
+    "今天": 0, "今日": 0, "今": 0, "今儿": 0, "昨儿": 1, "前儿": 2,
+    "today": 0, "this": 0, "tonight": 0, "昨天": 1, "昨日": 1, "昨": 1, "yesterday": 1,
     "last": 1, "前天": 2, "前日": 2, "大前天": 3, "the day before yesterday": 2, "day before yesterday": 2,
 }  # fmt: skip
+_HOUR = r"\d\d?|[一二两三四五六七八九十][一二三四五六七八九十]?"
+_CLOCK_ZH = (
+    rf"(?P<{{0}}h>{_HOUR})\s*[点时](?!间|候)(?:(?P<{{0}}m>半|[\d一二三四五六七八九十]+)分?)?"
+    rf"(?:\s*[到至~-]\s*(?P<{{0}}to>{_HOUR})\s*[点时])?"
+)
+_CLOCK_EN = r"(?P<{0}h>\d{{1,2}})(?::(?P<{0}m>\d\d))?\s*(?:(?P<{0}half>[ap])\.?m\b\.?|o'?clock\b|(?<=:\d\d))"
 DAY = re.compile(
-    rf"(?P<day>大前天|前天|前日|昨天|昨日|今天|今日|(?:the\s+)?day\s+before\s+yesterday|yesterday|today)"
-    rf"\s*(?P<part>{PARTS})?"
-    rf"|(?P<zday>昨|今)(?P<zpart>晚上?|夜里?|早上?|晨)"
-    rf"|(?:on\s+)?(?P<eday>this|last)\s+(?P<epart>morning|afternoon|evening|night)\b|(?P<tonight>tonight)\b",
+    rf"(?:\bat\s+{_CLOCK_EN.format('a')}\s+)?"
+    rf"(?P<day>大前天|前天|前日|昨天|昨日|今天|今日|[昨今前]儿(?=个|[^子]|$)"
+    rf"|(?:the\s+)?day\s+before\s+yesterday|yesterday|today)个?"
+    rf"(?:的|\s|\bat\s(?=noon))*(?P<part>{PARTS})?(?:的|\s)*(?:{_CLOCK_ZH.format('z')}|\s*\bat\s+{_CLOCK_EN.format('b')})?"
+    rf"|(?P<zday>昨|今)(?P<zpart>晚上?|夜里?|早上?|晨)(?:{_CLOCK_ZH.format('y')})?"
+    rf"|(?:on\s+)?(?P<eday>this|last)\s+(?P<epart>morning|afternoon|evening|night)\b|(?P<tonight>tonight)\b"
+    rf"|(?P<over>\bovernight)\b",
     _I,
 )
+TIME_OF_DAY = re.compile(
+    rf"(?<!明天)(?<!后天)(?<!每天)(?<!每日)(?P<bare>凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|夜里|夜间)"
+    rf"(?:{_CLOCK_ZH.format('x')})?"
+)
+"""Without a day, the last one that has begun."""
 CALENDAR = re.compile(
     r"(?P<zw>这|本|上|上上)(?:一)?个?(?P<zk>周末|周|星期|礼拜|月|季度|年)(?:份)?(?:[来内里中]"
     r"|以来)?(?:(?P<wd>[一二三四五六日天])(?![个天周月年]))?"
     r"|(?P<yy>今年|去年|前年)(?:以来)?(?:(?P<ym>\d{1,2}|[一二三四五六七八九十]{1,2})月份?)?"
-    r"|(?P<em>\d{1,2})月份(?!\s*\d)"
-    r"|(?P<ew>this|last)\s+(?P<ek>weekend|week|month|quarter|year)\b"
+    r"|(?<![上近去每前这数几多个\d一二三四五六七八九十])(?P<em>\d{1,2}|十[一二]?|[一二三四五六七八九])月(?:份|(?![\s\d]*\d"
+    r"|[一二三四五六七八九十]|[前内后初底末中上下以来间球亮饼]))"
+    r"|(?P<ew>this|last|of the)\s+(?P<ek>weekend|week|month|quarter|year)\b"
+    r"|(?P<we>(?:over|during|on|at)\s+the\s+(?:past\s+|last\s+)?weekend\b|周末)"
     r"|(?:on\s+|last\s+)?(?P<ed>monday|tuesday|wednesday|thursday|friday|saturday|sunday)\b"
     r"|(?:上|本|这)?(?:周|星期|礼拜)(?P<zd>[一二三四五六日天])(?![个天周月年])"
-    r"|\bin\s+(?P<inm>january|february|march|april|may|june|july|august|september|october|november|december)\b"
+    r"|(?:\b(?:in|for|during|over|throughout)\s+|(?<=since\s))(?P<inm>january|february|march|april|may|june|july|august|september|october|november|december)\b(?!\s*\d)"
     r"|\bin\s+(?P<iny>20\d\d)\b",
     _I,
 )

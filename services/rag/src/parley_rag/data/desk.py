@@ -148,7 +148,7 @@ class DataDesk:
             return await look.newest_of_each(mine)
         if asked.span is not None:
             found = await look.within((microseconds(asked.span[0]), microseconds(asked.span[1])), asked, mine)
-        elif asked.recent or asked.newest or asked.listing:
+        elif asked.recent or asked.newest or (asked.listing and not asked.every):
             found = facts.of_all(metric, await look.newest(min(asked.newest or self._settings.latest, MAX_USED)))
         elif asked.aggregates == (Aggregate.TREND,):
             found = facts.of_all(metric, await look.newest(MAX_USED))

@@ -52,10 +52,11 @@ BUILT_IN = (
         "temp",
         "水温",
         "water temperature",
-        "水温|水的温度|水体温度|池水温度|水里的温度|水有多热|水有多冷|water temperature|water temp"
+        "水温|水的温度|水体温度|池水温度|水里的温度|水有多热|水有多冷|water temperature|water temperatures|water temp"
+        "|water temps|temp of the water|temps of the water|temperature of the ponds|temperatures of the ponds"
         "|temperature of the water"
         "|temperature of the pond|pond temperature|hot is the water|warm is the water|cold is the water",
-        "温度|temperature|temperatures|temp",
+        "温度|temperature|temperatures|temp|temps",
     ),
     _metric(
         "air_temp",
@@ -68,29 +69,56 @@ BUILT_IN = (
         "do",
         "溶解氧",
         "dissolved oxygen",
-        "溶解氧|溶氧|溶氧量|水中含氧量|含氧量|水中氧气|dissolved oxygen|oxygen level|oxygen levels|oxygen content"
+        "溶解氧|溶氧|溶氧量|水中含氧量|含氧量|水中氧气|水中的氧气|水里的氧气|水里氧气|水里的氧|水里氧|缺氧|缺不缺氧"
+        "|dissolved oxygen|oxygen level|oxygen levels|oxygen content"
         "|oxygen concentration|oxygen in the water",
         "oxygen|氧气",
         "DO",
     ),
-    _metric("ph", "pH", "pH", "ph值|酸碱度|酸碱值|ph value|ph level|acidity"),
-    _metric("turbidity", "浊度", "turbidity", "浊度|浑浊度|浑浊程度|混浊度|turbidity|cloudiness of the water"),
-    _metric("humidity", "湿度", "humidity", "湿度|空气湿度|相对湿度|大气湿度|humidity|relative humidity|air humidity"),
     _metric(
-        "level", "水位", "water level", "水位|液位|水位高度|water level|water levels|liquid level", "water depth|水深"
+        "ph", "pH", "pH", "ph值|酸碱度|酸碱值|ph value|ph values|ph level|ph levels|acidity|how acidic|how alkaline"
+    ),
+    _metric(
+        "turbidity",
+        "浊度",
+        "turbidity",
+        "浊度|浑浊度|浑浊程度|混浊度|水有多浑|水浑不浑|turbidity|cloudiness of the water|how cloudy"
+        "|how murky|how turbid|how clear is the water",
+        "cloudy|cloudier|murky|murkier|turbid",
+    ),
+    _metric(
+        "humidity",
+        "湿度",
+        "humidity",
+        "湿度|空气湿度|相对湿度|大气湿度|潮不潮湿|humidity|relative humidity|air humidity|how humid",
+    ),
+    _metric(
+        "level",
+        "水位",
+        "water level",
+        "水位|液位|水位高度|水有多深|water level|water levels|liquid level|how deep is the water",
+        "water depth|水深",
     ),
     _metric("conductivity", "电导率", "conductivity", "电导率|导电率|conductivity|electrical conductivity", "", "EC"),
-    _metric("salinity", "盐度", "salinity", "盐度|含盐量|salinity|salt content"),
+    _metric("salinity", "盐度", "salinity", "盐度|含盐量|水有多咸|salinity|salt content|how salty"),
     _metric("ammonia", "氨氮", "ammonia nitrogen", "氨氮|氨氮含量|ammonia|ammonia nitrogen|ammonium"),
     _metric("nitrite", "亚硝酸盐", "nitrite", "亚硝酸盐|亚盐|nitrite|nitrites"),
     _metric("orp", "氧化还原电位", "oxidation-reduction potential", "氧化还原电位|redox potential", "", "ORP"),
     _metric(
         "pressure", "气压", "air pressure", "气压|大气压|大气压力|air pressure|barometric pressure", "pressure|压力"
     ),
-    _metric("wind_speed", "风速", "wind speed", "风速|wind speed|wind speeds", "wind"),
-    _metric("rainfall", "降雨量", "rainfall", "降雨量|雨量|降水量|rainfall|precipitation"),
+    _metric("wind_speed", "风速", "wind speed", "风速|风有多大|风大不大|wind speed|wind speeds|how windy", "wind"),
     _metric(
-        "light", "光照强度", "light intensity", "光照强度|光照度|光照|照度|light intensity|illuminance|light level"
+        "rainfall",
+        "降雨量",
+        "rainfall",
+        "降雨量|雨量|降水量|下了多少雨|雨下了多少|how much rain|rainfall|precipitation",
+    ),
+    _metric(
+        "light",
+        "光照强度",
+        "light intensity",
+        "光照强度|光照度|光照|照度|light intensity|illuminance|light level|light levels|how bright",
     ),
     _metric("flow", "流量", "flow rate", "水流量|flow rate|water flow|discharge rate", "流量"),
     _metric("co2", "二氧化碳", "carbon dioxide", "二氧化碳|二氧化碳浓度|co2|carbon dioxide"),

@@ -5,7 +5,7 @@ with a change of the clock has 23 or 25 hours.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -24,6 +24,7 @@ from parley_rag.data.calendar_words import (
     ON,
     PART,
     PAST,
+    TIME_OF_DAY,
     WEEKDAYS,
     WEEKDAYS_EN,
     WORDS,
@@ -225,17 +226,64 @@ def _day(match: re.Match[str], now: datetime) -> tuple[Span | None, int] | None:
     groups = {name: text.lower() for name, text in match.groupdict().items() if text}
     if "tonight" in groups:
         return day_span(now.date(), now, PART["evening"]), 0
+    if "over" in groups:
+        return day_span(now.date() - timedelta(days=1), now, PART["night"]), 0
     named = re.sub(r"\s+", " ", groups.get("day") or groups.get("zday") or groups.get("eday") or "")
     part = groups.get("part") or groups.get("epart")
     if "zpart" in groups:
         part = {"晚": "夜里", "夜": "夜里", "早": "早上", "晨": "早上"}[groups["zpart"][0]]
     day = now.date() - timedelta(days=DAYS_BACK[named])
-    return day_span(day, now, PART[part] if part else (0, 24)), 0
+    hours = PART[part] if part else (0, 24)
+    return _clock(groups, day, hours, now) or day_span(day, now, hours), 0
+
+
+def _time_of_day(match: re.Match[str], now: datetime) -> tuple[Span | None, int] | None:
+    """The last one that has begun."""
+    groups = {name: text for name, text in match.groupdict().items() if text}
+    hours, today = PART[groups["bare"]], now.date()
+    for day in (today, today - timedelta(days=1)):
+        found = _clock(groups, day, hours, now) or day_span(day, now, hours)
+        if found[0] <= now:
+            return found, 0
+    return None
+
+
+def _clock(groups: Mapping[str, str], day: date, hours: tuple[int, int], now: datetime) -> Span | None:
+    """The hour that a clock time begins; with minutes, the hour around it. ``hours`` places a 12-hour clock."""
+    raw = next((groups[name] for name in ("zh", "yh", "xh", "ah", "bh") if name in groups), None)
+    if raw is None:
+        return None
+    minute = next((groups[name] for name in ("zm", "ym", "xm", "am", "bm") if name in groups), "0")
+    half = groups.get("ahalf") or groups.get("bhalf")
+    minutes = 30 if minute == "半" else number_of(minute)
+    hour = number_of(raw) % 12 + (12 if half == "p" else 0) if half else _hour(number_of(raw), hours)
+    if hour > 30 or minutes > 59:
+        return None
+    if (
+        last := _hour(number_of(groups.get("zto") or groups.get("yto") or groups.get("xto") or "0"), hours)
+    ) > hour and last <= 30:
+        return _at(day, hour, now) + timedelta(minutes=minutes), _at(day, last, now)
+    start = _at(day, hour, now) + timedelta(minutes=minutes - 30 if minutes else 0)
+    return start, start + timedelta(hours=1)
+
+
+def _hour(said: int, hours: tuple[int, int]) -> int:
+    """What a 12-hour clock says in that part of the day: 晚上9点 is 21, 晚上12点 is midnight, 夜里2点 is after it."""
+    if hours == (0, 24) or said > 12:
+        return said if said <= 24 else 99
+    if said == 12:
+        return {0: 0, 18: 24}.get(hours[0], 12)
+    if hours[0] == 18 and 0 < said < 6:
+        return said + 24
+    return said + 12 if hours[0] >= 11 and said and said + 12 < hours[1] + 2 else said
 
 
 def _calendar(match: re.Match[str], now: datetime) -> tuple[Span | None, int] | None:
     groups = {name: text for name, text in match.groupdict().items() if text}
     weekday = groups.get("zd") or (groups.get("wd") if groups.get("zk") in ("周", "星期", "礼拜") else None)
+    if "we" in groups:
+        found = _period("weekend", 0, now)
+        return found if found[0] <= now else _period("weekend", 1, now), 0
     if "ed" in groups or weekday:
         number = (
             WEEKDAYS_EN.index(groups["ed"].lower())
@@ -244,7 +292,9 @@ def _calendar(match: re.Match[str], now: datetime) -> tuple[Span | None, int] | 
         )
         return _weekday(number, groups.get("zw", ""), now), 0
     if "zw" in groups or "ew" in groups:
-        back = {"这": 0, "本": 0, "this": 0, "上": 1, "last": 1, "上上": 2}[(groups.get("zw") or groups["ew"]).lower()]
+        back = {"这": 0, "本": 0, "this": 0, "of the": 0, "上": 1, "last": 1, "上上": 2}[
+            (groups.get("zw") or groups["ew"]).lower()
+        ]
         return _period((groups.get("zk") or groups["ek"]).lower(), back, now), 0
     return _named(groups, now), 0
 
@@ -263,7 +313,7 @@ def _named(groups: dict[str, str], now: datetime) -> Span:
     """A month or a year by its name."""
     today = now.date()
     if "inm" in groups or "em" in groups:
-        month = MONTHS.index(groups["inm"][:3].lower()) + 1 if "inm" in groups else int(groups["em"])
+        month = MONTHS.index(groups["inm"][:3].lower()) + 1 if "inm" in groups else number_of(groups["em"])
         first = date(today.year - (month > today.month), month, 1)
     elif "ym" in groups:
         first = date(_year(groups["yy"], now), number_of(groups["ym"]), 1)
@@ -306,5 +356,6 @@ _READERS: tuple[tuple[re.Pattern[str], Read], ...] = (
     (CALENDAR, _calendar),
     (PAST, _past),
     (ON, _on),
+    (TIME_OF_DAY, _time_of_day),
     (LATEST, _latest),
 )

@@ -18,6 +18,7 @@ from parley_rag.data.signs import (
     AGGREGATES,
     DATA,
     DEFINITION,
+    EVERY,
     FILLER,
     KNOWLEDGE,
     MEASURED,
@@ -55,6 +56,8 @@ class DataQuestion:
     """The newest readings are asked for by a word for them."""
     listing: bool = False
     """Readings are asked for, not one value."""
+    every: bool = False
+    """All readings held are asked for, not the newest of them."""
     sensors: tuple[str, ...] = ()
     unknown: str = ""
     must: bool = False
@@ -142,7 +145,11 @@ def understand(
     aggregates, rest = aggregates_of(rest)
     # What the question itself says counts; what comes beside it only places what is asked.
     said = bool(when or aggregates or ((sensors or must) and not (beside.sensor or beside.place)))
-    if not _asks(text, rest, named=bool(metrics), sure=sure, said=said, beside=beside.any):
+    # A metric named for sure at a time of the past: documents have nothing about it.
+    dated = sure and when is not None and (when.span is not None or when.newest > 0)
+    if KNOWLEDGE.search(text) or STATEMENT.search(text):
+        return None
+    if not (dated or _asks(text, rest, named=bool(metrics), sure=sure, said=said, beside=beside.any)):
         return None
     listing = bool(DATA.search(rest)) and not VALUE.search(rest) and not aggregates
     question_ = DataQuestion(
@@ -153,6 +160,7 @@ def understand(
         newest=when.newest if when else 0,
         recent=when.span is None if when else beside.recent,
         listing=listing or bool(when and when.newest),
+        every=listing and when is None and bool(EVERY.search(rest)),
         sensors=sensors,
         unknown=unknown,
         must=must,
@@ -180,12 +188,23 @@ def _metrics(text: str, lexicon: Lexicon, held: Held) -> tuple[tuple[str, ...], 
     names = dict.fromkeys(mention.metric for mention in kept)
     for mention in reversed(mentions):
         text = _cut(text, mention.start, mention.end)
+    if not names and _WARMTH.search(text):
+        names["temp"] = None
     # What the installation measures under a name of its own.
     for metric in dict.fromkeys(metric for metric, _ in held):
         if metric not in names and not lexicon.knows(metric) and (match := _own(metric).search(text)):
             names[metric] = None
             sure, text = True, _cut(text, *match.span())
     return tuple(names)[:MAX_NAMED], text, sure
+
+
+_WARMTH = re.compile(
+    r"(?:\b(?:water|ponds?|tanks?|lakes?|pools?)\b.*\b(?:warm|hott?|cold|cool)(?:er|est)?\b"
+    r"|\b(?:warm|hott?|cold|cool)(?:er|est)?\b(?: \w+){0,2} (?:water|ponds?|tanks?|lakes?|pools?)\b"
+    r"|水.{0,6}(?:[热冷凉]不|[热冷凉]吗|最[热冷凉暖]))",
+    re.IGNORECASE,
+)
+"""Warmth of water, in words that name no temperature. Other things may be meant, so it is a hint alone."""
 
 
 def _own(name: str) -> re.Pattern[str]:
@@ -276,8 +295,6 @@ def _asks(text: str, rest: str, *, named: bool, sure: bool, said: bool, beside: 
     """Whether readings are asked for. ``rest``: the text without metric, place, time and aggregate, of which ``said``
     tells whether there was one.
     """
-    if KNOWLEDGE.search(text) or STATEMENT.search(text):
-        return False
     value, verb, data = VALUE.search(rest) or VALUE.search(text), VERB.search(rest), DATA.search(rest)
     bare = not FILLER.sub("", DATA.sub("", VERB.sub("", VALUE.sub("", MEASURED.sub("", rest)))))
     certain = said or beside
