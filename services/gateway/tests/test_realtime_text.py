@@ -292,7 +292,7 @@ def test_a_bad_event_is_named_and_changes_nothing(event, code, param):
         machine.take(event_of(event))
     assert (caught.value.word, caught.value.param) == (code, param)
     assert machine.session == before
-    assert not machine.busy
+    assert not machine.responses.busy
     assert not machine.conversation.items
 
 

@@ -4,8 +4,8 @@ import msgspec
 
 from parley_gateway.dialects.realtime import items
 from parley_gateway.dialects.realtime.faults import Unfit
-from parley_gateway.dialects.realtime.items import Item, Message
-from parley_gateway.dialects.realtime.server import Frame, ItemAdded, ItemDeleted, ItemDone, new_id
+from parley_gateway.dialects.realtime.items import FunctionCall, FunctionOutput, Item, Message, Reference
+from parley_gateway.dialects.realtime.server import Frame, ItemAdded, ItemDeleted, ItemDone, ItemTruncated, new_id
 
 ROOT = "root"
 """``previous_item_id`` of an item that is to be the first."""
@@ -69,6 +69,24 @@ class Conversation:
         self._text += items.size(item)
         return [ItemAdded(previous_item_id=self.previous(item.id), item=item), *self._bounded(item.id)]
 
+    def create(self, raw: object, after: str | None, max_text: int) -> list[Frame]:
+        """Put a client's item in. Raises Unfit."""
+        item = items.read(raw, "item", max_text)
+        if isinstance(item, Reference):
+            raise Unfit("a reference is no item: name it in response.input", param="item.type")
+        item = _named(items.kept(item))
+        if isinstance(item, FunctionOutput):
+            self._check_call(item)
+        return [*self.add(item, after), *self.done(item)]
+
+    def _check_call(self, item: FunctionOutput) -> None:
+        if all(not isinstance(each, FunctionCall) or each.call_id != item.call_id for each in self._items.values()):
+            raise Unfit(
+                f"no function call of the conversation has the call_id {item.call_id[:80]!r}",
+                word="invalid_tool_call_id",
+                param="item.call_id",
+            )
+
     def replace(self, item: Item) -> None:
         """The item of the same id, which there is, is this from now on."""
         self._text += items.size(item) - items.size(self._items[item.id])
@@ -88,13 +106,24 @@ class Conversation:
         del self._items[id]
         return [ItemDeleted(item_id=id)]
 
-    def truncate(self, id: str, index: int, text: str) -> None:
-        """Only this much of a part was heard."""
+    def truncate(self, id: str, index: int, heard_ms: int, whole_ms: int) -> list[Frame]:
+        """Of a part that has ``whole_ms`` of audio only this much was heard: the rest of its text is forgotten. Raises
+        Unfit.
+        """
         item = self.get(id)
-        assert isinstance(item, Message)
+        if not isinstance(item, Message) or item.role != "assistant":
+            raise Unfit("only a message of the assistant can be truncated", param="item_id")
+        if index >= len(item.content):
+            raise Unfit("there is no such part of its content", param="content_index")
+        part = item.content[index]
+        if part.type != "output_audio":
+            raise Unfit("this part has no audio: only audio can be truncated", param="content_index")
+        if heard_ms > whole_ms:
+            raise Unfit(f"Audio content of {whole_ms}ms is already shorter than {heard_ms}ms", param="audio_end_ms")
         parts = list(item.content)
-        parts[index] = msgspec.structs.replace(parts[index], transcript=text)
+        parts[index] = msgspec.structs.replace(part, transcript=heard_of(part.said, heard_ms, whole_ms))
         self.replace(msgspec.structs.replace(item, content=parts))
+        return [ItemTruncated(item_id=id, content_index=index, audio_end_ms=heard_ms)]
 
     def _bounded(self, newest: str) -> list[Frame]:
         frames: list[Frame] = []
@@ -102,3 +131,20 @@ class Conversation:
             oldest = next(each for each in self._order if each != newest)
             frames += self.delete(oldest)
         return frames
+
+
+def _named(item: Item) -> Item:
+    changes = {} if item.id else {"id": new_id("item")}
+    if isinstance(item, FunctionCall) and not item.call_id:
+        changes["call_id"] = new_id("call")
+    return msgspec.structs.replace(item, **changes) if changes else item
+
+
+def heard_of(text: str, heard_ms: int, whole_ms: int) -> str:
+    """What of a text was heard, at an even pace: whole words of it (of Chinese, characters)."""
+    if heard_ms >= whole_ms:
+        return text
+    end = len(text) * heard_ms // whole_ms
+    while end and text[end - 1].isascii() and not text[end - 1].isspace() and not text[end].isspace():
+        end -= 1
+    return text[:end].rstrip()

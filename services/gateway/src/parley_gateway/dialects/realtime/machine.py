@@ -1,22 +1,19 @@
-"""What this protocol says when: a state machine. Pure: events in, effects out.
+"""What this protocol says when: a state machine. Pure: events in, effects out."""
 
-One response at a time may write to the conversation; others, which are no part of it, run beside it.
-"""
-
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
-
-from parley_gateway.dialects.realtime import events, items, server
-from parley_gateway.dialects.realtime.config import Session, TranscriptionChange, changed
+from parley_gateway.dialects.realtime import events, server
+from parley_gateway.dialects.realtime.audio import decoded
+from parley_gateway.dialects.realtime.config import Pcm, ServerVad, Session, TranscriptionChange, changed
 from parley_gateway.dialects.realtime.conversation import Conversation
+from parley_gateway.dialects.realtime.effects import Effect, Feed, Hush, Idle, Mark, Say, said
 from parley_gateway.dialects.realtime.events import Event
-from parley_gateway.dialects.realtime.faults import Unfit, kind_of
-from parley_gateway.dialects.realtime.items import FunctionCall, Item, Message, Reference
-from parley_gateway.dialects.realtime.plans import Prompt, plan_of, prompt_of
-from parley_gateway.dialects.realtime.response import Outcome, Plan, Responding, Stage
-from parley_gateway.dialects.realtime.server import Frame, new_id
+from parley_gateway.dialects.realtime.faults import Unfit
+from parley_gateway.dialects.realtime.listening import InputBuffer, Over, hearing_of
+from parley_gateway.dialects.realtime.plans import plan_of
+from parley_gateway.dialects.realtime.response import Outcome, Responding
+from parley_gateway.dialects.realtime.responses import Responses
+from parley_protocol.audio import Heard, Partial, SpeechStarted
 from parley_protocol.faults import FaultCode
 
 
@@ -31,54 +28,27 @@ class Bounds:
     prompt: int = 65_536
     max_text: int = 16_000
     beside: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Write an event."""
-
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Have it answered; report with ``accepted``, ``piece``, then ``ended`` or ``refused``."""
-
-    response: Responding
-    prompt: Prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """End the turn of this response with exactly what was said of it; report as ever."""
-
-    response: Responding
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Say what is left of the socket's rate."""
-
-
-Effect = Say | Ask | Cancel | Rates
+    speaks: bool = False
+    """Answers can be had as audio."""
 
 
 class Machine:
     """One socket."""
 
-    __slots__ = ("_bounds", "active", "beside", "conversation", "session")
+    __slots__ = ("_base", "_bounds", "_durations", "_played_ms", "conversation", "input", "responses", "session")
 
     def __init__(self, session: Session, bounds: Bounds) -> None:
         self.session = session
         self._bounds = bounds
         self.conversation = Conversation(bounds.items, bounds.text)
-        self.active: Responding | None = None
-        self.beside: dict[str, Responding] = {}
-
-    @property
-    def busy(self) -> bool:
-        """Whether a response is under way."""
-        return self.active is not None or bool(self.beside)
+        self.responses = Responses(self.conversation, limit=bounds.beside, prompt=bounds.prompt, speaks=bounds.speaks)
+        self.input = InputBuffer(self.conversation, _rate(session))
+        self._base = 0.0
+        """Milliseconds of the session before the stream of audio at hand."""
+        self._durations: dict[str, int] = {}
+        """Milliseconds of audio of spoken items."""
+        self._played_ms = 0
+        """Of the last one."""
 
     def greet(self) -> list[Effect]:
         """The socket is open."""
@@ -87,56 +57,133 @@ class Machine:
     def take(self, event: Event) -> list[Effect]:
         """One event of the client. Raises Unfit: nothing has changed."""
         match event:
+            case events.AudioAppend():
+                effects = self._append(event)
+            case events.AudioCommit():
+                effects = [*said(self.input.commit()), Mark("commit")]
+            case events.AudioClear():
+                effects = [*said(self.input.clear()), Mark("clear")]
             case events.SessionUpdate():
                 effects = self._update(event)
             case events.ItemCreate():
-                effects = self._create(event)
+                frames = self.conversation.create(event.item, event.previous_item_id, self._bounds.max_text)
+                effects = said(frames)
             case events.ItemRetrieve():
                 effects = [Say(server.ItemRetrieved(item=self.conversation.get(event.item_id)))]
             case events.ItemDelete():
-                effects = _said(self.conversation.delete(event.item_id))
+                effects = said(self.conversation.delete(event.item_id))
             case events.ItemTruncate():
-                effects = self._truncate(event)
+                whole = self._durations.get(event.item_id, 0)
+                effects = said(
+                    self.conversation.truncate(event.item_id, event.content_index, event.audio_end_ms, whole)
+                )
             case events.ResponseCreate():
                 effects = self._respond(event)
             case events.ResponseCancel():
-                effects = self._cancel(event)
-            case _:
-                raise Unfit("audio is not offered here yet", word="unsupported_value", param="type")
+                effects = self.responses.cancel(event.response_id, "client_cancelled")
+            case events.OutputClear():
+                effects = self._clear_output()
         return effects
+
+    @property
+    def busy(self) -> bool:
+        """Whether a response is under way."""
+        return self.responses.busy
 
     # --- what becomes of a response -----------------------------------------------------------------------------
 
-    def accepted(self, response: Responding) -> list[Effect]:
-        """Its turn is accepted: it ends in exactly one ``response.done``."""
-        frames = response.created()
-        return [*_said(frames), Rates()] if frames else []
-
     def piece(self, response: Responding, text: str, *, anew: bool = False) -> list[Effect]:
         """More of its text; ``anew``: what was said of it is void."""
-        return _said(response.piece(text, anew=anew))
+        return said(response.piece(text, anew=anew))
+
+    def audio(self, response: Responding, data: str, ms: int) -> list[Effect]:
+        """More of its audio, base64; ``ms``: all of it so far."""
+        frames = response.audio(data)
+        if frames and response.saying is not None:
+            self._durations[response.saying.id] = self._played_ms = ms
+            if len(self._durations) > self._bounds.items:
+                del self._durations[next(iter(self._durations))]
+        return said(frames)
 
     def ended(self, response: Responding, outcome: Outcome) -> list[Effect]:
         """Its turn is over."""
-        frames = response.ended(outcome)
-        self._over(response)
-        return _said(frames)
+        return [*self.responses.ended(response, outcome), *self._quiet()]
 
-    def refused(self, response: Responding, code: FaultCode, message: str) -> list[Effect]:
-        """It has no answer: an error where the client has not been told of it, else its end."""
-        if response.stage is not Stage.ASKED:
-            error = server.ResponseError(type=kind_of(code), code=code.value, message=message)
-            return self.ended(response, Outcome(end="failed", error=error))
-        response.stage = Stage.OVER
-        self._over(response)
-        return [Say(server.error_event(message, type=kind_of(code), code=code.value, event_id=response.plan.event_id))]
+    def spoken(self, response: Responding, fault: server.ResponseError | None = None) -> list[Effect]:
+        """All of its audio is there; with a ``fault``, as much as could be had."""
+        return [*self.responses.spoken(response, fault), *self._quiet()]
 
-    def _over(self, response: Responding) -> None:
-        if response is self.active:
-            self.active = None
-        self.beside.pop(response.id, None)
+    def _quiet(self) -> list[Effect]:
+        """Nobody speaks: the time begins after which something is said unasked."""
+        vad = self.session.audio.input.turn_detection
+        if not isinstance(vad, ServerVad) or vad.idle_timeout_ms is None or self.responses.busy or self.input.speaking:
+            return []
+        return [Idle((vad.idle_timeout_ms + self._played_ms) / 1000)]
+
+    # --- what is heard ------------------------------------------------------------------------------------------
+
+    def opened(self, size: int) -> None:
+        """A new stream of audio has begun with the last so many bytes."""
+        self._base = self.input.written - size / self.input.rate
+
+    def hears(self, event: SpeechStarted | Partial | Heard) -> list[Effect]:
+        """What the recogniser says."""
+        given = self.session.audio.input
+        told = given.transcription is not None
+        match event:
+            case SpeechStarted():
+                if given.turn_detection is None:
+                    return []
+                return self._begun(event)
+            case Partial():
+                return said(self.input.partial(event, told=told))
+            case Heard():
+                over = self.input.heard(event, self._base, told=told)
+                return [] if over is None else self._over(over)
+
+    def deaf(self, code: FaultCode, message: str, *, tell: bool = True) -> list[Effect]:
+        """Nobody hears any more; the next audio begins a new stream. One that ends for want of audio is not missed."""
+        missed = self.input.waiting or self.input.speaking or code is not FaultCode.EXPIRED
+        told = self.session.audio.input.transcription is not None
+        effects = said(self.input.deaf(code.value, message, told=told))
+        if missed and tell:
+            effects.append(Say(server.error_event(message, type="server_error", code=code.value)))
+        return [*effects, *self.responses.unheard(code, message)]
+
+    def idle(self) -> list[Effect]:
+        """Nobody has said anything for as long as the client has set."""
+        if self.responses.busy or self.input.speaking or self.input.waiting:
+            return []
+        frames = said(self.input.silent())
+        return [*frames, Mark("clear"), *self.responses.begin(plan_of(self.session, None, self.conversation))]
+
+    def _begun(self, event: SpeechStarted) -> list[Effect]:
+        vad = self.session.audio.input.turn_detection
+        assert vad is not None
+        prefix = vad.prefix_padding_ms if isinstance(vad, ServerVad) else 0
+        frames = self.input.started(event, self._base, prefix)
+        if not frames:
+            return []
+        effects: list[Effect] = [Idle(None), *said(frames)]
+        if vad.interrupt_response and self.responses.active is not None:
+            effects += self.responses.cancel(None, "turn_detected")
+        return effects
+
+    def _over(self, over: Over) -> list[Effect]:
+        effects = said(over.frames)
+        if not self.input.waiting:
+            effects += self.responses.known()
+        vad = self.session.audio.input.turn_detection
+        if over.mine and over.text and vad is not None and vad.create_response:
+            effects += self.responses.follow(plan_of(self.session, None, self.conversation))
+        return effects
 
     # --- what the client asks -----------------------------------------------------------------------------------
+
+    def _append(self, event: events.AudioAppend) -> list[Effect]:
+        data = decoded(event.audio, self.session.audio.input.format)
+        self.input.append(len(data))
+        return [Feed(data)] if data else []
 
     def _update(self, event: events.SessionUpdate) -> list[Effect]:
         if isinstance(event.session, TranscriptionChange):
@@ -146,85 +193,29 @@ class Machine:
                 word="unsupported_value",
                 param="session.type",
             )
+        before = hearing_of(self.session)
         self.session = changed(self.session, event.session, self._bounds.max_text)
-        return [Say(server.SessionUpdated(session=self.session))]
-
-    def _create(self, event: events.ItemCreate) -> list[Effect]:
-        item = items.read(event.item, "item", self._bounds.max_text)
-        if isinstance(item, Reference):
-            raise Unfit("a reference is no item: name it in response.input", param="item.type")
-        item = self._named(item)
-        if isinstance(item, items.FunctionOutput):
-            self._check_call(item)
-        return _said([*self.conversation.add(item, event.previous_item_id), *self.conversation.done(item)])
-
-    def _named(self, item: Item) -> Item:
-        kept = items.kept(item)
-        changes = {} if kept.id else {"id": new_id("item")}
-        if isinstance(kept, FunctionCall) and not kept.call_id:
-            changes["call_id"] = new_id("call")
-        return msgspec.structs.replace(kept, **changes) if changes else kept
-
-    def _check_call(self, item: items.FunctionOutput) -> None:
-        calls = {each.call_id for each in self.conversation.items if isinstance(each, FunctionCall)}
-        if item.call_id not in calls:
-            raise Unfit(
-                f"no function call of the conversation has the call_id {item.call_id[:80]!r}",
-                word="invalid_tool_call_id",
-                param="item.call_id",
-            )
-
-    def _truncate(self, event: events.ItemTruncate) -> list[Effect]:
-        item = self.conversation.get(event.item_id)
-        if not isinstance(item, Message) or item.role != "assistant":
-            raise Unfit("only a message of the assistant can be truncated", param="item_id")
-        if event.content_index >= len(item.content):
-            raise Unfit("there is no such part of its content", param="content_index")
-        raise Unfit("this part has no audio: only audio can be truncated", param="content_index")
+        effects: list[Effect] = []
+        if hearing_of(self.session) != before:
+            # What waits is heard as it was said; the rest of the buffer belongs to the format of before.
+            effects.append(Mark("end" if self.input.waiting else "drop"))
+            self.input.clear()
+            self.input.rate = _rate(self.session)
+        return [*effects, Say(server.SessionUpdated(session=self.session))]
 
     def _respond(self, event: events.ResponseCreate) -> list[Effect]:
         plan = plan_of(
             self.session, event.response, self.conversation, max_text=self._bounds.max_text, event_id=event.event_id
         )
-        return self.begin(plan)
+        return [*self.responses.begin(plan, known=not self.input.waiting), Idle(None)]
 
-    def begin(self, plan: Plan) -> list[Effect]:
-        """Begin a response. Raises Unfit where as many are under way as may be."""
-        if plan.modality == "audio":
-            raise Unfit(
-                'audio is not offered here yet: ask for output_modalities ["text"]',
-                word="unsupported_value",
-                param="response.output_modalities",
-            )
-        if plan.alone:
-            if len(self.beside) >= self._bounds.beside:
-                raise Unfit(f"{len(self.beside)} responses are under way already: wait for one", word="overloaded")
-        elif self.active is not None:
-            raise Unfit(
-                f"Conversation already has an active response in progress: {self.active.id}. Wait until the response "
-                "is finished before creating a new one.",
-                word="conversation_already_has_active_response",
-            )
-        response = Responding(plan, None if plan.alone else self.conversation)
-        if plan.alone:
-            self.beside[response.id] = response
-        else:
-            self.active = response
-        return [Ask(response, prompt_of(plan, self.conversation, self._bounds.prompt))]
-
-    def _cancel(self, event: events.ResponseCancel) -> list[Effect]:
-        response = self.active
-        if event.response_id is not None and (response is None or response.id != event.response_id):
-            response = self.beside.get(event.response_id)
-        if response is None:
-            raise Unfit(
-                "Cancellation failed: no active response found",
-                word="response_cancel_not_active",
-                param=None if event.response_id is None else "response_id",
-            )
-        response.reason = response.reason or "client_cancelled"
-        return [Cancel(response)]
+    def _clear_output(self) -> list[Effect]:
+        response = self.responses.active
+        if response is None or not response.speaking:
+            raise Unfit("no audio of a response is under way", param="type")
+        return [Hush(response), Say(server.OutputCleared(response_id=response.id)), *self.spoken(response)]
 
 
-def _said(frames: Iterable[Frame]) -> list[Effect]:
-    return [Say(frame) for frame in frames]
+def _rate(session: Session) -> int:
+    """Bytes of a millisecond of the client's audio, as it is fed."""
+    return 48 if isinstance(session.audio.input.format, Pcm) else 8

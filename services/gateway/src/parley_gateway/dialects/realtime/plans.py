@@ -38,7 +38,7 @@ def plan_of(
     wishes: ResponseWishes | None,
     conversation: Conversation,
     *,
-    max_text: int,
+    max_text: int = 1_000_000,
     event_id: str | None = None,
 ) -> Plan:
     """The session's settings where ``wishes`` leave them. Raises Unfit, which names the field."""

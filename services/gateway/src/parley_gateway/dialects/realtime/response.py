@@ -83,6 +83,10 @@ class Responding:
     saying: Saying | None = None
     reason: Reason | None = None
     """Why it is being cancelled."""
+    speaking: bool = False
+    """Audio of it is still to come."""
+    outcome: Outcome | None = None
+    """How its turn ended, while audio of it is still to come."""
     _next: int = 0
 
     @property

@@ -74,6 +74,70 @@ class ItemTruncated(Frame, frozen=True, kw_only=True, tag="conversation.item.tru
     audio_end_ms: int
 
 
+# --- what the client says ---------------------------------------------------------------------------------------
+
+
+class BufferCommitted(Frame, frozen=True, kw_only=True, tag="input_audio_buffer.committed"):
+    previous_item_id: str | None
+    item_id: str
+
+
+class BufferCleared(Frame, frozen=True, kw_only=True, tag="input_audio_buffer.cleared"):
+    pass
+
+
+class SpeechStarted(Frame, frozen=True, kw_only=True, tag="input_audio_buffer.speech_started"):
+    audio_start_ms: int
+    item_id: str
+
+
+class SpeechStopped(Frame, frozen=True, kw_only=True, tag="input_audio_buffer.speech_stopped"):
+    audio_end_ms: int
+    item_id: str
+
+
+class TimeoutTriggered(Frame, frozen=True, kw_only=True, tag="input_audio_buffer.timeout_triggered"):
+    audio_start_ms: int
+    audio_end_ms: int
+    item_id: str
+
+
+class TranscriptionDelta(Frame, frozen=True, kw_only=True, tag="conversation.item.input_audio_transcription.delta"):
+    item_id: str
+    content_index: int = 0
+    delta: str
+
+
+class Duration(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="duration"):
+    seconds: float
+
+
+class TranscriptionCompleted(
+    Frame, frozen=True, kw_only=True, tag="conversation.item.input_audio_transcription.completed"
+):
+    item_id: str
+    content_index: int = 0
+    transcript: str
+    usage: Duration
+
+
+class TranscriptionError(msgspec.Struct, frozen=True, kw_only=True):
+    type: str
+    code: str
+    message: str
+    param: str | None = None
+
+
+class TranscriptionFailed(Frame, frozen=True, kw_only=True, tag="conversation.item.input_audio_transcription.failed"):
+    item_id: str
+    content_index: int = 0
+    error: TranscriptionError
+
+
+class OutputCleared(Frame, frozen=True, kw_only=True, tag="output_audio_buffer.cleared"):
+    response_id: str
+
+
 # --- responses --------------------------------------------------------------------------------------------------
 
 

@@ -10,13 +10,19 @@ from urllib.parse import parse_qs
 from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.realtime import events, server
 from parley_gateway.dialects.realtime.config import Session
+from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Feed, Hush, Idle, Mark, Rates, Say
 from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
 from parley_gateway.dialects.realtime.items import FunctionCall
-from parley_gateway.dialects.realtime.machine import Ask, Bounds, Cancel, Effect, Machine, Rates, Say
+from parley_gateway.dialects.realtime.listening import hearing_of
+from parley_gateway.dialects.realtime.machine import Bounds, Machine
+from parley_gateway.dialects.realtime.microphone import Microphone
 from parley_gateway.dialects.realtime.response import Outcome, Plan, Responding
 from parley_gateway.dialects.socket import DialectSocket
-from parley_gateway.dialects.talk import Answered, Failed, Question, answer, cancel
+from parley_gateway.dialects.talk import Answered, Question, answer, cancel, fault_code
+from parley_gateway.dialects.talk import Failed as NoAnswer
 from parley_gateway.limits import Bucket
+from parley_gateway.voice.events import HearingEvent
+from parley_protocol.audio import Failed, Heard, Partial, SpeechStarted
 from parley_protocol.client import Done
 from parley_protocol.events import Ending, TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
@@ -68,6 +74,8 @@ class Realtime:
         self.kind = ""
         self.max_message = settings.max_event
         self.bucket = Bucket(settings.event_rate, settings.event_burst, socket.hub.now())
+        self._microphone = Microphone(socket, SessionId(self._session), kb, self._heard)
+        self._idle: asyncio.TimerHandle | None = None
         self._expiry = asyncio.get_running_loop().call_later(settings.session_s, self._expire)
 
     @property
@@ -92,6 +100,8 @@ class Realtime:
 
     def gone(self) -> None:
         self._expiry.cancel()
+        self._wait_idle(None)
+        self._microphone.close()
         for _, task in self._turns.values():
             task.cancel()  # nobody reads it here; the turn runs on and is stored
 
@@ -106,6 +116,14 @@ class Realtime:
                     self._ask(effect)
                 case Cancel(response):
                     self._cancel(response)
+                case Hush():
+                    pass
+                case Feed(data):
+                    self._feed(data)
+                case Mark(kind):
+                    self._mark(kind)
+                case Idle(seconds):
+                    self._wait_idle(seconds)
                 case Rates():
                     bucket = self.bucket
                     self._say(server.rate_limits(bucket.burst, bucket.left, bucket.full_s()))
@@ -141,17 +159,17 @@ class Realtime:
                 socket.identity,
                 question,
                 told,
-                accepted=lambda: self._carry(machine.accepted(response)),
+                accepted=lambda: self._carry(machine.responses.accepted(response)),
             )
         except Exception:
             log.exception("response failed on a defect", dialect=NAME)
-            outcome = Failed(FaultCode.FAILED, "this response could not be worked on; ask again")
+            outcome = NoAnswer(FaultCode.FAILED, "this response could not be worked on; ask again")
         finally:
             del self._turns[response]
         if isinstance(outcome, Answered):
             self._carry(machine.ended(response, outcome_of(outcome.done)))
         else:
-            self._carry(machine.refused(response, outcome.code, outcome.message))
+            self._carry(machine.responses.refused(response, outcome.code, outcome.message))
 
     def _cancel(self, response: Responding) -> None:
         """The turn's end is told by its task. One that has not been begun never will be."""
@@ -160,6 +178,39 @@ class Realtime:
             task.cancel()
             self._turns.pop(response, None)
             self._carry(self._machine.ended(response, Outcome(end="cancelled")))
+
+    # --- audio in -----------------------------------------------------------------------------------------------
+
+    def _feed(self, data: bytes) -> None:
+        """Raises ProtocolError: nobody hears it, and what waits will not be heard."""
+        machine = self._machine
+        try:
+            self._microphone.feed(data, hearing_of(machine.session), machine.opened)
+        except ProtocolError as error:
+            self._carry(machine.deaf(error.code, str(error), tell=False))
+            raise
+
+    def _mark(self, kind: str) -> None:
+        if not self._microphone.mark(kind) and kind == "commit":
+            self._carry(self._machine.deaf(FaultCode.UNAVAILABLE, "nobody heard this audio; send it again"))
+
+    def _heard(self, event: HearingEvent) -> None:
+        match event:
+            case Heard() | SpeechStarted() | Partial():
+                self._carry(self._machine.hears(event))
+            case Failed(fault):
+                self._carry(self._machine.deaf(fault_code(fault.code), fault.message))
+            case _:
+                pass
+
+    def _wait_idle(self, seconds: float | None) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._on_idle)
+
+    def _on_idle(self) -> None:
+        self._idle = None
+        self._carry(self._machine.idle())
 
     def _expire(self) -> None:
         seconds = self._socket.hub.settings.realtime.session_s

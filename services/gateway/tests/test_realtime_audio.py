@@ -1,0 +1,242 @@
+"""``/v1/realtime`` by the official client: what is said aloud, heard by a scripted recogniser."""
+
+import base64
+from contextlib import asynccontextmanager
+
+import pytest
+
+from parley_gateway.voice.config import EarSettings
+from parley_protocol.audio import Hearing
+from parley_protocol.events import Delta
+from parley_testkit.hearing import silence, speech
+from parley_testkit.listener import ScriptedListener
+
+from .realtime import talk
+
+pytestmark = pytest.mark.unit
+
+WIDE = Hearing(rate=24_000)
+NARROW = Hearing(encoding="pcm_mulaw", rate=8_000)
+FAST = EarSettings(flush_s=0.005, progress_s=0.3, lease_s=0.3)
+HEARD = {"transcription": {"model": "whisper-1"}}
+
+
+@asynccontextmanager
+async def speaking(house, *, listens=True, **audio):
+    """A client that speaks to a recogniser; ``audio`` is what its session says of its input."""
+    gateway = await house.gateway(ears=FAST)
+    asr = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1") if listens else None
+    try:
+        async with talk(gateway) as client:
+            await client.send(type="session.update", session={"type": "realtime", "audio": {"input": audio}})
+            await client.until("session.updated")
+            yield client
+    finally:
+        if asr is not None:
+            await asr.close()
+
+
+async def append(client, data, **event):
+    await client.send(type="input_audio_buffer.append", audio=base64.b64encode(data).decode(), **event)
+
+
+COMMITTED = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
+PART = "conversation.item.input_audio_transcription."
+
+
+async def test_what_the_client_commits_is_heard_and_answered(house):
+    async with speaking(house, turn_detection=None, **HEARD) as client:
+        before = await client.say("Hello.")
+        data = speech("what is a fence", WIDE)
+        for at in range(0, len(data), 4801):  # odd pieces
+            await append(client, data[at : at + 4801])
+        await client.send(type="input_audio_buffer.commit")
+        await client.respond()
+        assert await client.kinds(3) == COMMITTED
+        committed, added = client.events[-3:-1]
+        assert committed.previous_item_id == before.id
+        assert added.item.id == committed.item_id
+        assert [each.type for each in added.item.content] == ["input_audio"]
+        assert await client.kinds(2) == [PART + "delta", PART + "completed"]
+        assert (client.events[-1].item_id, client.events[-1].transcript) == (committed.item_id, "what is a fence")
+        assert client.events[-1].usage.seconds == 0.4
+        job = await house.worker.jobs.get()
+        assert job.question == "what is a fence"
+        await client.until("response.created")
+
+
+async def test_silence_ends_a_turn_and_a_response_begins_by_itself(house):
+    async with speaking(house, turn_detection={"type": "server_vad", "silence_duration_ms": 300}, **HEARD) as client:
+        await append(client, silence(500, WIDE) + speech("what is a fence", WIDE) + silence(400, WIDE))
+        assert await client.kinds(4) == ["input_audio_buffer.speech_started", *[PART + "delta"] * 3]
+        started = client.events[-4]
+        assert started.audio_start_ms == 200  # 500, less the padding of 300
+        await client.until("input_audio_buffer.speech_stopped")
+        assert client.events[-1].audio_end_ms == 900
+        assert await client.kinds(4) == [*COMMITTED, PART + "completed"]
+        assert {event.item_id for event in client.events if hasattr(event, "item_id")} == {started.item_id}
+        deltas = [event.delta for event in client.events if event.type == PART + "delta"]
+        assert "".join(deltas) == client.events[-1].transcript == "what is a fence"
+        job = await house.worker.jobs.get()
+        assert job.question == "what is a fence"
+        await house.worker.answer(job, "A number.")
+        assert (await client.until("response.done")).response.output[0].content[0].text == "A number."
+        await append(client, speech("thanks", WIDE) + silence(400, WIDE))
+        await client.until("input_audio_buffer.speech_started")
+        assert client.events[-1].audio_start_ms == 1300 - 300
+        assert (await house.worker.jobs.get()).messages[-1].content == "thanks"
+
+
+async def test_who_speaks_interrupts_and_is_answered(house):
+    async with speaking(house, turn_detection={"type": "server_vad", "silence_duration_ms": 200}) as client:
+        await append(client, speech("tell me all", WIDE) + silence(300, WIDE))
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "Once upon"))
+        await client.until("response.output_text.delta")
+        await append(client, speech("stop it", WIDE) + silence(300, WIDE))
+        await client.until("input_audio_buffer.speech_started")
+        record = await house.worker.records.get()
+        assert record.text == "Once upon"
+        response = (await client.until("response.done")).response
+        assert (response.status, response.status_details.reason) == ("cancelled", "turn_detected")
+        job = await house.worker.jobs.get()
+        assert [each.content for each in job.messages] == ["tell me all", "Once upon", "stop it"]
+        assert not any(event.type.startswith(PART) for event in client.events)  # nobody asked for transcripts
+
+
+async def test_who_must_not_interrupt_is_answered_after_it(house):
+    detection = {"type": "server_vad", "silence_duration_ms": 200, "interrupt_response": False}
+    async with speaking(house, turn_detection=detection) as client:
+        await append(client, speech("one", WIDE) + silence(300, WIDE))
+        job = await house.worker.jobs.get()
+        await append(client, speech("two", WIDE) + silence(300, WIDE))
+        await client.until("input_audio_buffer.committed")
+        await client.until("input_audio_buffer.committed")
+        await house.worker.answer(job, "1")
+        assert (await client.until("response.done")).response.status == "completed"
+        assert (await house.worker.jobs.get()).question == "two"
+
+
+async def test_detection_without_responses_leaves_them_to_the_client(house):
+    detection = {"type": "semantic_vad", "eagerness": "high", "create_response": False}
+    async with speaking(house, turn_detection=detection) as client:
+        await append(client, speech("one two", WIDE) + silence(400, WIDE))
+        await client.until("conversation.item.done")
+        assert house.worker.jobs.all == []
+        await client.respond(metadata={"a": "b"})
+        job = await house.worker.jobs.get()
+        assert job.question == "one two"
+        await house.worker.answer(job, "1")
+        assert (await client.until("response.done")).response.metadata == {"a": "b"}
+
+
+async def test_what_is_cleared_was_never_said(house):
+    async with speaking(house, turn_detection=None, **HEARD) as client:
+        await append(client, speech("never mind", WIDE))
+        await client.send(type="input_audio_buffer.clear")
+        await client.until("input_audio_buffer.cleared")
+        await client.send(type="input_audio_buffer.commit", event_id="early")
+        error = await client.error()
+        assert (error.code, error.event_id) == ("input_audio_buffer_commit_empty", "early")
+        await append(client, speech("hello", WIDE))
+        await client.send(type="input_audio_buffer.commit")
+        assert (await client.until(PART + "completed")).transcript == "hello"
+
+
+async def test_a_commit_takes_all_that_was_said_before_it(house):
+    """Silence and a commit at once make one item, not two."""
+    detection = {"type": "server_vad", "silence_duration_ms": 200, "create_response": False}
+    async with speaking(house, turn_detection=detection, **HEARD) as client:
+        await append(client, speech("one", WIDE) + silence(300, WIDE) + speech("two", WIDE))
+        await client.send(type="input_audio_buffer.commit")
+        assert (await client.until(PART + "completed")).transcript == "one two"
+        assert [event.type for event in client.events].count("conversation.item.added") == 1
+
+
+@pytest.mark.parametrize("form", ["audio/pcmu", "audio/pcma"])
+async def test_telephone_formats_are_heard(house, form):
+    async with speaking(house, turn_detection=None, format={"type": form}, **HEARD) as client:
+        data = speech("hello there", NARROW)
+        if form == "audio/pcma":  # what A-law's codes mean does not matter to this recogniser: that all come does
+            await append(client, b"\x55" * len(data))
+        else:
+            await append(client, data)
+        await client.send(type="input_audio_buffer.commit")
+        transcript = (await client.until(PART + "completed")).transcript
+        assert len(transcript.split()) == 2
+        assert transcript == "hello there" or form == "audio/pcma"
+
+
+async def test_another_format_begins_a_stream_of_its_own_and_what_waits_is_heard(house):
+    async with speaking(house, turn_detection=None, **HEARD) as client:
+        await append(client, speech("wide words", WIDE))
+        await client.send(type="input_audio_buffer.commit")
+        session = {"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcmu"}}}}
+        await client.send(type="session.update", session=session)
+        await append(client, speech("narrow words", NARROW))
+        await client.send(type="input_audio_buffer.commit")
+        assert (await client.until(PART + "completed")).transcript == "wide words"
+        assert (await client.until(PART + "completed")).transcript == "narrow words"
+
+
+async def test_nobody_listens(house):
+    async with speaking(house, listens=False, turn_detection=None, **HEARD) as client:
+        await append(client, speech("hello", WIDE))
+        await client.send(type="input_audio_buffer.commit")
+        await client.respond()
+        failed = await client.until(PART + "failed")
+        assert failed.error.code == "overloaded"
+        assert [(await client.error()).code for _ in range(2)] == ["overloaded", "overloaded"]
+        await client.say("typed, then")
+        await client.respond()
+        assert (await house.worker.jobs.get()).question == "typed, then"
+
+
+async def test_a_killed_recogniser_loses_no_word_and_repeats_none(house):
+    gateway = await house.gateway(ears=FAST)
+    async with talk(gateway) as client:
+        one = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1")
+        session = {"type": "realtime", "audio": {"input": {"turn_detection": None, **HEARD}}}
+        await client.send(type="session.update", session=session)
+        await append(client, speech("what is", WIDE))
+        await one.until(lambda: sum(len(part.data) for part in one.parts) >= len(speech("what is", WIDE)))
+        await one.kill()
+        two = await ScriptedListener.open(house.broker.process("asr-2"), "asr-2")
+        await append(client, speech("a fence", WIDE))
+        await client.send(type="input_audio_buffer.commit")
+        assert (await client.until(PART + "completed")).transcript == "what is a fence"
+        await two.close()
+
+
+async def test_who_says_nothing_for_long_is_spoken_to(house):
+    detection = {"type": "server_vad", "silence_duration_ms": 200, "idle_timeout_ms": 1000}
+    async with speaking(house, turn_detection=detection) as client:
+        await append(client, speech("hello", WIDE) + silence(300, WIDE))
+        await house.worker.answer(await house.worker.jobs.get(), "Hello!")
+        await client.until("response.done")
+        await append(client, silence(400, WIDE))
+        triggered = await client.until("input_audio_buffer.timeout_triggered")
+        assert triggered.audio_end_ms == 800
+        assert await client.kinds(3) == COMMITTED
+        assert client.events[-1].item.id == triggered.item_id
+        await house.worker.answer(await house.worker.jobs.get(), "Still there?")
+        await client.until("response.done")
+
+
+@pytest.mark.parametrize("audio", ["%%%", "YWJ", "你好"])
+async def test_what_is_no_base64_is_an_error(house, audio):
+    async with speaking(house, turn_detection=None) as client:
+        await client.send(type="input_audio_buffer.append", audio=audio, event_id="mine")
+        error = await client.error()
+        assert (error.code, error.param, error.event_id) == ("invalid_value", "audio", "mine")
+
+
+async def test_a_flood_ends_the_stream_and_not_the_socket(house):
+    gateway = await house.gateway(ears=EarSettings(flush_s=0.005, ahead_s=1.0))
+    asr = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1")
+    async with talk(gateway) as client:
+        await append(client, silence(3000, WIDE), event_id="mine")
+        error = await client.error()
+        assert (error.code, error.event_id) == ("rate_limited", "mine")
+        await client.say("still here")
+    await asr.close()
