@@ -14,6 +14,8 @@ from parley_gateway.limits import Bucket
 from parley_gateway.outbox import Outbox
 from parley_gateway.sockets import News
 from parley_gateway.turns import request_of
+from parley_gateway.voice.frames import is_audio, pcm_of
+from parley_gateway.voice.talk import Talk
 from parley_gateway.wire import Wire
 from parley_protocol.client import (
     Ack,
@@ -41,6 +43,11 @@ log = get_logger("parley.socket")
 SLOW_CLOSE_S = 1.0
 """A client that takes nothing is given so long to take the close frame."""
 
+NO_START = (
+    "a binary frame is audio, and audio comes after audio.start (all other frames of this socket are text with JSON, "
+    "unless it was opened under parley.v1.msgpack); the frame was dropped"
+)
+
 _FATAL = {
     FaultCode.UNAUTHORIZED: CloseCode.BAD_TOKEN,
     FaultCode.NO_HELLO: CloseCode.NO_HELLO,
@@ -50,7 +57,19 @@ _FATAL = {
 class Connection:
     """State of one socket. ``identity`` is None until hello; ``token`` is what the request itself carried."""
 
-    __slots__ = ("_bucket", "_text", "_token", "closing", "hub", "identity", "opened_at", "outbox", "session", "wire")
+    __slots__ = (
+        "_bucket",
+        "_text",
+        "_token",
+        "closing",
+        "hub",
+        "identity",
+        "opened_at",
+        "outbox",
+        "session",
+        "talk",
+        "wire",
+    )
 
     def __init__(self, hub: Hub, wire: Wire, token: str, *, text: bool) -> None:
         limits = hub.settings.limits
@@ -59,6 +78,8 @@ class Connection:
         self.wire = wire
         self.identity: Identity | None = None
         self.session: Session | None = None
+        self.talk: Talk | None = None
+        """What is being said on this socket."""
         self.opened_at = now
         self.closing = 0
         self._text = text
@@ -74,6 +95,10 @@ class Connection:
             return
         turn: str | None = None
         try:
+            if isinstance(data, bytes) and is_audio(data, text=self._text):
+                turn = self.talk.turn if self.talk is not None else None
+                self._audio(data)
+                return
             self._admit(data)
             frame = decode_client(data)
             turn = getattr(frame, "turn", None)
@@ -138,23 +163,57 @@ class Connection:
         """The socket is gone. Turns run on: a disconnect is not a cancel."""
         self.outbox.drop()
         session = self.session
+        if self.talk is not None:
+            self.talk.gone()
         if session is not None:
             session.detach(self.outbox, self.hub.now())
             self.hub.registry.release(session)
         if self.identity is not None:
             self.hub.count_identity(self.identity, -1)
 
+    # --- speech -----------------------------------------------------------------------------------------------
+
+    def _audio(self, data: bytes) -> None:
+        """A frame of audio: bounded by its stream, not by the rate of messages."""
+        if self.talk is None:
+            self._fits(data)
+            self._take()
+            raise ProtocolError(FaultCode.BAD_FRAME, NO_START)
+        self._fits(data)
+        counter(names.FRAMES_IN).labels(DIALECT, "audio").inc()
+        self.talk.audio(pcm_of(data, text=self._text))
+
+    def _speak(self, frame: AudioStart, session: Session) -> None:
+        if self.talk is not None and not self.talk.stopped:
+            raise ProtocolError(FaultCode.INVALID, "a stream of audio is open on this socket; send audio.stop first")
+        self._check_drain()
+        assert self.identity is not None
+        self.talk = None
+        self.talk = Talk(self.hub, self.identity, session, self.outbox, frame)
+
+    def _stop(self) -> None:
+        if self.talk is None:
+            raise ProtocolError(FaultCode.INVALID, "audio.stop came without audio.start; nothing was ended")
+        self.talk.stop()
+        self.talk = None
+
     # --- frames -----------------------------------------------------------------------------------------------
 
-    def _admit(self, data: str | bytes) -> None:
+    def _fits(self, data: str | bytes) -> None:
         limit = self.hub.settings.limits.max_message
         if len(data) > limit or (isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit):
             raise ProtocolError(FaultCode.TOO_LARGE, f"a frame may have {limit} bytes; this one was dropped")
-        if not self._bucket.take(self.hub.now()):
-            raise ProtocolError(FaultCode.RATE_LIMITED, "frames come faster than this socket may send them; slow down")
+
+    def _admit(self, data: str | bytes) -> None:
+        self._fits(data)
+        self._take()
         if isinstance(data, str) != self._text:
             kind = "text frames with JSON" if self._text else "binary frames with MessagePack"
             raise ProtocolError(FaultCode.BAD_FRAME, f"this socket speaks {kind}; the frame was dropped")
+
+    def _take(self) -> None:
+        if not self._bucket.take(self.hub.now()):
+            raise ProtocolError(FaultCode.RATE_LIMITED, "frames come faster than this socket may send them; slow down")
 
     async def _on_frame(self, frame: ClientFrame) -> None:
         if isinstance(frame, Hello):
@@ -167,16 +226,23 @@ class Connection:
             self._start(frame, self.session)
         elif isinstance(frame, TurnCancel):
             self.hub.dispatch.apply(self.session.cancel(frame.turn, self.hub.now()))
+            if self.talk is not None:
+                self.talk.look()
         elif isinstance(frame, Ack):
             decode_position(frame.position)
-        elif isinstance(frame, AudioStart | AudioStop):
-            raise ProtocolError(FaultCode.UNSUPPORTED, "spoken turns are not served yet; send turn.start with text")
+        elif isinstance(frame, AudioStart):
+            self._speak(frame, self.session)
+        elif isinstance(frame, AudioStop):
+            self._stop()
 
-    def _start(self, frame: TurnStart, session: Session) -> None:
+    def _check_drain(self) -> None:
         if self.hub.draining:
             counter(names.REFUSED).labels("draining").inc()
             wait_s = self.hub.admission.elsewhere_s()
             raise Overloaded("this gateway is going away; reconnect and send the turn again", retry_after_s=wait_s)
+
+    def _start(self, frame: TurnStart, session: Session) -> None:
+        self._check_drain()
         request = request_of(frame, self.hub.settings)
         effects = session.start(request, self.outbox, self.hub.now(), interrupt=frame.interrupt)
         self.hub.dispatch.apply(effects)
