@@ -34,7 +34,7 @@ BAD = {
     "past deadline": ('{"type":"turn.start","turn":"a","text":"x","deadline_ms":-1}', "invalid"),
     "unknown turn": ('{"type":"turn.cancel","turn":"nobody"}', "unknown_turn"),
     "bad ack": ('{"type":"ack","position":"nonsense"}', "bad_frame"),
-    "audio": ('{"type":"audio.start","turn":"a"}', "unsupported"),
+    "audio": ('{"type":"audio.start","turn":"a","format":{"encoding":"mp3"}}', "unsupported"),
     "binary": (b"\x00\x01", "bad_frame"),
     "ten megabytes": ('"' + "x" * 10_000_000 + '"', "too_large"),
 }
