@@ -26,14 +26,21 @@ SECRET = "s3cr3t-Value"
 
 @pytest.fixture
 def lines() -> Iterator[Callable[..., list[dict[str, Any]]]]:
-    """Sets logging up on a buffer; calling it again gives the lines so far."""
+    """Sets logging up on a buffer; calling it again gives the lines so far. Levels that a server of another test has
+    set count for nothing.
+    """
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    servers = {name: logging.getLogger(name).level for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi")}
+    for name in servers:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     stream = io.StringIO()
     setup("gateway", "gateway-1", CommonSettings(log_level=LogLevel.DEBUG), stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name, before in servers.items():
+        logging.getLogger(name).setLevel(before)
     logging.captureWarnings(False)
     structlog.reset_defaults()
 
