@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from parley_gateway import identity
 from parley_gateway.app import check
 from parley_gateway.auth import Authenticator, credential
-from parley_gateway.config import AccessSettings, GatewaySettings, ServerSettings
+from parley_gateway.config import AccessSettings, GatewaySettings, LimitSettings, ServerSettings
 from parley_gateway.identity import ANONYMOUS, Identity, SessionIds, install_secret
 from parley_gateway.limits import Addresses, Bucket
 from parley_gateway.origin import Origins, is_loopback
@@ -185,6 +185,24 @@ def test_addresses_have_buckets_of_their_own():
     assert addresses.take("a", 0.0) == 1.0
     assert addresses.take("b", 0.0) == 0.0
     assert Addresses(0.0, 1).take("a", 0.0) == 0.0
+
+
+def test_a_client_that_reconnects_every_3_s_for_ever_is_within_the_rate():
+    """As documented clients do; a day of it, at the defaults, beside another client of the same address that opens a
+    socket every 3 s as well.
+    """
+    limits = LimitSettings()
+    addresses = Addresses(limits.connect_rate / 60, limits.connect_burst)
+    waits = [addresses.take("a", at + offset) for at in range(0, 86_400, 3) for offset in (0.0, 1.5)]
+    assert set(waits) == {0.0}
+
+
+def test_a_client_that_reconnects_twice_a_second_is_told_to_wait():
+    limits = LimitSettings()
+    addresses = Addresses(limits.connect_rate / 60, limits.connect_burst)
+    waits = [addresses.take("a", at / 2) for at in range(240)]
+    assert waits[:59] == [0.0] * 59
+    assert sum(wait > 0.0 for wait in waits) == 91
 
 
 @pytest.fixture
