@@ -150,5 +150,5 @@ byId("broadcast").addEventListener("click", async () => {
   const answer = await ask("/v1/contact/broadcast", { method: "POST", json: { message }, bearer: secret });
   if (!answer.ok) return bubble(board, "notice bad", await reason(answer));
   const { reached } = await answer.json();
-  return bubble(board, "notice good", say(`Reached ${reached} open pages.`, `已送达 ${reached} 个打开的页面。`));
+  return bubble(board, "notice good", say(`Open pages reached: ${reached}`, `已送达 ${reached} 个打开的页面。`));
 });
