@@ -37,7 +37,10 @@ async def test_a_token_that_has_expired_is_not_authenticated(stack: Stack) -> No
         begin = f"/api/tutors/{tutor}/sessions"
         session = (await http.post(begin, json={"student_id": 999}, headers=fresh)).json()["session_id"]
         end = f"/api/tutors/sessions/{session}"
-        refusals = [await http.post(begin, json={"student_id": 999}, headers=stale), await http.delete(end, headers=stale)]
+        refusals = [
+            await http.post(begin, json={"student_id": 999}, headers=stale),
+            await http.delete(end, headers=stale),
+        ]
         for refused in refusals:
             assert (refused.status_code, refused.json()) == (401, {"detail": "Not authenticated"})
         assert (await http.get(f"/v1/sessions/{session}")).json()["status"] == "active"
@@ -49,7 +52,10 @@ async def test_a_session_that_nobody_uses_is_over_at_every_gateway(stack: Stack,
         session = (await http.post("/v1/sessions", json={"tutor_id": 1, "student_id": 999})).json()
         path = f"/ws/ws/{session['session_id']}?token={session['engine_token']}"
         for gateway in (impatient, stack.gateway):
-            async with connect(gateway.url.replace("http", "ws") + path, proxy=None) as socket, asyncio.timeout(LIMIT_S):
+            async with (
+                connect(gateway.url.replace("http", "ws") + path, proxy=None) as socket,
+                asyncio.timeout(LIMIT_S),
+            ):
                 assert json.loads(await socket.recv()) == {"type": "error", "content": "会话已过期"}
                 await socket.wait_closed()
                 assert socket.close_code == 1008
