@@ -205,12 +205,12 @@ async def test_a_real_uvicorn_never_logs_a_token(lines: Callable[..., list[dict[
 
     server = Server(config)
     task = asyncio.create_task(server.serve())
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(started.wait(), 30)
     port = server.servers[0].sockets[0].getsockname()[1]
     async with connect(f"ws://127.0.0.1:{port}/v1/connect?token={SECRET}", proxy=None) as client:
         await client.wait_closed()
     server.should_exit = True
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 30)
     written = stream.getvalue()
     assert "/v1/connect?token=***" in written
     assert SECRET not in written

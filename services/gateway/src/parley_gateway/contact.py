@@ -19,7 +19,7 @@ from parley_protocol.events import Reply
 from parley_protocol.faults import ProtocolError
 from parley_protocol.routes import WORK, Stage
 from parley_runtime.control import ControlPlane
-from parley_runtime.errors import OutcomeUnknown, ParleyError, Unavailable
+from parley_runtime.errors import OutcomeUnknown, Unavailable
 from parley_runtime.ports import Headers, Link, Message
 from parley_runtime.store.contact_ports import ContactStore
 from parley_runtime.telemetry import names

@@ -16,8 +16,8 @@ AGAIN_S = 1.0
 
 
 class Ticker:
-    """Calls ``on_due(entry, now)`` at ``entry.due()`` or a little later. A call that fails is logged, and made again after
-    :data:`AGAIN_S`; it delays no other turn's.
+    """Calls ``on_due(entry, now)`` at ``entry.due()`` or a little later. A call that fails is logged, and made again
+    after :data:`AGAIN_S`; it delays no other turn's.
     """
 
     def __init__(self, clock: Clock, on_due: Callable[[Entry, float], None]) -> None:

@@ -64,9 +64,7 @@ class Asks:
         self._control.post(Audience.WORKERS.value, message)
 
     async def running(self, key: TurnKey, base: int, wait_s: float) -> bool:
-        """Whether some worker says within ``wait_s`` that it runs ``base`` of ``key``. Each of several that ask the same
-        hears the answers.
-        """
+        """Whether some worker says within ``wait_s`` that it runs ``base`` of ``key``; all that ask it hear it."""
         heard = asyncio.Event()
         asking = self._running.setdefault((key, base), [])
         asking.append(heard)
