@@ -3,7 +3,7 @@ in one process.
 """
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has no types
 
 TOGETHER = ("tests/browser/", "tests/compat/", "tests/e2e/")
 """Folders whose files share installations and a broker: one process has them all."""
@@ -12,7 +12,7 @@ FIRST = ("tests/chaos/test_matrix.py", "tests/e2e/", "tests/chaos/", "tests/brow
 """What takes minutes, longest first; all that follows is short and fills what room is left."""
 
 
-class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+class Sharing(LoadScopeScheduling):  # type: ignore[misc]
     """Hands out whole files, or whole folders of :data:`TOGETHER`."""
 
     def _split_scope(self, nodeid: str) -> str:
