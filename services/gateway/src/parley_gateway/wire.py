@@ -45,6 +45,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
+def answered(send: Any) -> None:
+    """The request of a socket has been answered with plain HTTP: uvicorn would log that as an error of the application."""
+    protocol = getattr(send, "__self__", None)
+    if isinstance(protocol, WebSocketsSansIOProtocol):
+        protocol.handshake_complete = True
+
+
 class Wire:
     """One accepted socket."""
 
