@@ -46,7 +46,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
 
 def answered(send: Any) -> None:
-    """The request of a socket has been answered with plain HTTP: uvicorn would log that as an error of the application."""
+    """A socket's request has been answered with plain HTTP: uvicorn would log that as an error of the application."""
     protocol = getattr(send, "__self__", None)
     if isinstance(protocol, WebSocketsSansIOProtocol):
         protocol.handshake_complete = True
