@@ -28,10 +28,12 @@ from parley_gateway.config import (
     TutorSettings,
 )
 from parley_gateway.voice.config import EarSettings
+from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_protocol import codec
 from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
 from parley_protocol.events import Batch, Delta, Ending, Event, Status, Terminal, TurnEvents, TurnStatus
 from parley_protocol.routes import EVENTS, stage_queue, topology
+from parley_protocol.speech import AnswerAudio, decode_audio
 from parley_protocol.work import Job, Record, Retrieve
 from parley_runtime.answering import EngineChoice
 from parley_runtime.control import ControlPlane
@@ -44,7 +46,7 @@ from parley_runtime.telemetry import metrics
 from parley_runtime.work.envelope import terminal_of
 from parley_testkit.memory import MemoryBroker
 
-LIMIT_S = 30.0
+LIMIT_S = 10.0
 
 
 def counted(name: str, **labels: str) -> float:
@@ -174,6 +176,8 @@ class Client:
         self.seen: dict[str, Seen] = known if known is not None else {}
         self.session = ""
         self.position: str | None = None
+        self.audio: list[tuple[AnswerAudio, bytes]] = []
+        self._audio_at: dict[str, int] = {}
 
     async def send(self, **frame: Any) -> None:
         await self.socket.send(json.dumps(frame))
@@ -189,12 +193,25 @@ class Client:
 
     async def next(self) -> dict[str, Any]:
         async with asyncio.timeout(LIMIT_S):
-            frame: dict[str, Any] = json.loads(await self.socket.recv())
+            data = await self.socket.recv()
+        if isinstance(data, bytes):
+            return self._hear(*decode_audio(data))
+        frame: dict[str, Any] = json.loads(data)
         self.frames.append(frame)
+        if frame["type"] == "answer.flush":
+            del self._audio_at[frame["turn"]]
         if "seq" in frame:
             self.seen.setdefault(frame["turn"], Seen()).take(frame)
             self.position = frame["position"]
         return frame
+
+    def _hear(self, header: AnswerAudio, pcm: bytes) -> dict[str, Any]:
+        """Audio has no gap and no repetition, but behind a flush."""
+        assert header.at == self._audio_at.get(header.turn, header.at)
+        assert header.turn in self._audio_at or header.at == 0 or "answer.flush" in {f["type"] for f in self.frames}
+        self._audio_at[header.turn] = header.at + len(pcm) // 2
+        self.audio.append((header, pcm))
+        return {"type": "answer.audio", "turn": header.turn, "at": header.at}
 
     async def until(self, kind: str, turn: str | None = None) -> dict[str, Any]:
         while True:
@@ -265,6 +282,7 @@ class House:
         realtime: RealtimeSettings | None = None,
         engine: EngineChoice | None = None,
         ears: EarSettings | None = None,
+        mouths: MouthSettings | None = None,
         **server: Any,
     ) -> Gateway:
         common = CommonSettings(process_id=name)
@@ -281,6 +299,7 @@ class House:
             realtime=realtime or RealtimeSettings(),
             engine=engine or EngineChoice(),
             ears=ears or EarSettings(),
+            mouths=mouths or MouthSettings(),
         )
         process = Process("gateway", common)
         gateway = await self.stack.enter_async_context(

@@ -7,6 +7,7 @@ import pytest
 from parley_gateway.core.turn import Turn
 from parley_gateway.core.view import View
 from parley_gateway.outbox import CHUNK, Flusher, Outbox
+from parley_gateway.wire import Binary
 from parley_protocol.client import Pong
 from parley_protocol.codec import decode_server
 from parley_protocol.events import Delta
@@ -29,7 +30,7 @@ class FakeWire:
         return self.room.is_set()
 
     def write(self, payloads):
-        self.writes.append([decode_server(payload.decode()) for payload in payloads])
+        self.writes.append([bytes(each) if type(each) is Binary else decode_server(each.decode()) for each in payloads])
 
     async def drained(self):
         await self.room.wait()
@@ -109,7 +110,7 @@ async def test_a_full_socket_gets_the_rest_in_one_delta(outbox, wire, slows):
 async def test_a_socket_that_stays_full_is_given_up(outbox, wire, slows, told):
     wire.room.clear()
     outbox.push(Pong())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(2):
         await told.wait()
     assert [code for code, _ in slows] == [CloseCode.SLOW_CLIENT]
 
@@ -165,3 +166,21 @@ async def test_a_socket_that_cannot_be_written_holds_up_no_other(monkeypatch):
         await settle()
     assert bad.aborted
     assert [len(write) for write in good.writes] == [1, 1]
+
+
+async def test_audio_keeps_its_place_among_frames(outbox, wire):
+    outbox.push(Pong())
+    outbox.push_audio(Binary(b"one"))
+    outbox.push_audio(Binary(b"two"))
+    outbox.push(Pong())
+    await asyncio.sleep(0)
+    assert wire.writes == [[Pong(), b"one", b"two", Pong()]]
+
+
+async def test_audio_that_nobody_takes_is_within_the_bound(outbox, wire, slows):
+    wire.room.clear()
+    for _ in range(4):
+        outbox.push_audio(Binary(bytes(1000)))
+    assert slows == []
+    outbox.push_audio(Binary(bytes(1000)))
+    assert [code for code, _ in slows] == [CloseCode.SLOW_CLIENT]

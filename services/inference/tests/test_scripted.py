@@ -1,6 +1,6 @@
 """The scripted engine: the same tokens at the same pace."""
 
-import asyncio
+import time
 from contextlib import aclosing
 
 import pytest
@@ -35,19 +35,17 @@ async def test_a_client_s_bound_cuts_the_script() -> None:
     assert await _run(ScriptedGenerator(ScriptedSettings(tokens=9)), request) == ("t1 t2", Usage(0, 2))
 
 
-@pytest.mark.virtual_time
 async def test_the_pace_is_kept_by_the_clock() -> None:
-    begun = asyncio.get_running_loop().time()
+    begun = time.perf_counter()
     await _run(ScriptedGenerator(ScriptedSettings(tokens=10, interval_ms=20)))
-    assert asyncio.get_running_loop().time() - begun == pytest.approx(0.2)
+    assert 0.19 < time.perf_counter() - begun < 1.0
 
 
-@pytest.mark.virtual_time
 async def test_what_a_former_run_said_comes_without_waits() -> None:
     engine = ScriptedGenerator(ScriptedSettings(tokens=4, interval_ms=200))
-    begun = asyncio.get_running_loop().time()
+    begun = time.perf_counter()
     assert (await _run(engine, prefix="t1 t2 t3 "))[0] == "t1 t2 t3 t4"
-    assert asyncio.get_running_loop().time() - begun == pytest.approx(0.2)
+    assert 0.19 < time.perf_counter() - begun < 0.5
 
 
 async def test_it_fails_where_told_at_every_attempt() -> None:
@@ -84,12 +82,11 @@ async def test_salted_runs_never_agree() -> None:
     assert marks[0] != marks[1]
 
 
-@pytest.mark.virtual_time
 async def test_a_question_sets_length_and_pace() -> None:
     engine = ScriptedGenerator(ScriptedSettings(tokens=9, interval_ms=1000))
-    begun = asyncio.get_running_loop().time()
+    begun = time.perf_counter()
     assert (await _run(engine, _ask("please tokens=4 every=50")))[0] == "t1 t2 t3 t4"
-    assert asyncio.get_running_loop().time() - begun == pytest.approx(0.2)
+    assert 0.19 < time.perf_counter() - begun < 1.0
 
 
 async def test_a_client_s_bound_cuts_a_directive_too() -> None:

@@ -38,6 +38,7 @@ from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
 from parley_gateway.tutoring import TutorDesk
 from parley_gateway.voice.ears import Ears
+from parley_gateway.voice.mouth import Mouths
 from parley_protocol.control import Audience, EngineInfo
 from parley_protocol.installation import development_secret
 from parley_protocol.routes import topology
@@ -141,9 +142,9 @@ async def connected(process: Process, settings: GatewaySettings, broker: Broker,
         stack.push_async_callback(hub.engine.close)
         stack.push_async_callback(hub.reviews.close)
         stack.push_async_callback(hub.ears.close)
+        stack.push_async_callback(hub.mouths.close)
         stack.push_async_callback(_end_tasks, hub)
-        prefetch = settings.turns.prefetch
-        fanin = FanIn(hub.dispatch, hub.registry, hub.calls, hub.ears, control, process.clock, prefetch=prefetch)
+        fanin = _fanin(hub)
         Hearing(hub.dispatch, hub.registry, control)
         stack.push_async_callback(fanin.close)
         await asyncio.gather(control.start(), fanin.start(events))
@@ -232,11 +233,25 @@ def _hub(
         engine=EngineClient(settings.tutor),
         reviews=ReviewDesk(store.reviews, control, process.clock, poll_s=settings.reviews.poll_s),
         ears=ears,
+        mouths=Mouths(process.id, settings.mouths, process.clock, publisher, control),
         auth=Authenticator(settings.access, development_secret(installed)),
         sessions=SessionIds(secret),
         flusher=Flusher(),
         addresses=Addresses(limits.connect_rate / 60, limits.connect_burst),
         readiness=Readiness(publisher, store, settings.server.ready_bases),
+    )
+
+
+def _fanin(hub: Hub) -> FanIn:
+    return FanIn(
+        hub.dispatch,
+        hub.registry,
+        hub.calls,
+        hub.ears,
+        hub.mouths,
+        hub.control,
+        hub.process.clock,
+        prefetch=hub.settings.turns.prefetch,
     )
 
 

@@ -16,6 +16,7 @@ from parley_gateway.core.turn import Verdict
 from parley_gateway.dispatch import Dispatch, touch
 from parley_gateway.registry import Registry
 from parley_gateway.voice.ears import Ears
+from parley_gateway.voice.mouth import Mouths
 from parley_protocol.audio import GatewayMessage, Hearings, Spoken
 from parley_protocol.codec import unpack_gateway
 from parley_protocol.control import Leave
@@ -40,6 +41,7 @@ class FanIn:
         registry: Registry,
         calls: Calls,
         ears: Ears,
+        mouths: Mouths,
         control: ControlPlane,
         clock: Clock,
         *,
@@ -49,6 +51,7 @@ class FanIn:
         self._registry = registry
         self._calls = calls
         self._ears = ears
+        self._mouths = mouths
         self._control = control
         self._clock = clock
         self._prefetch = prefetch
@@ -108,7 +111,8 @@ class FanIn:
         elif isinstance(message, Hearings):
             self._ears.on_hearings(message)
         elif isinstance(message, Spoken):
-            self._verdicts["unknown"] += 1  # nobody here has asked for it
+            if not self._mouths.on_spoken(message):
+                self._verdicts["unknown"] += 1  # nobody here has asked for it, or still listens
         elif not self._calls.on_reply(message):
             self._verdicts["late_reply"] += 1
             log.info("reply that nobody waits for", call=message.call)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from parley_gateway.core.view import View
-from parley_gateway.wire import Wire
+from parley_gateway.wire import Binary, Wire
 from parley_protocol.codec import encode_json, encode_pack
 from parley_protocol.faults import CloseCode
 from parley_runtime.telemetry.logging import get_logger
@@ -92,7 +92,13 @@ class Outbox:
 
     def push(self, frame: Any) -> int:
         """Queue a frame without ``seq``; it goes before what views have to write. Returns its bytes."""
-        payload: bytes = self._encode(frame)
+        return self._keep(self._encode(frame))
+
+    def push_audio(self, payload: Binary) -> None:
+        """Queue a binary frame, in order with those of :meth:`push` and within the same bound."""
+        self._keep(payload)
+
+    def _keep(self, payload: bytes) -> int:
         if self._bytes + len(payload) > self._limit:
             self._on_slow(CloseCode.SLOW_CLIENT, "more waits for this client than it may; reconnect and resume")
             return len(payload)

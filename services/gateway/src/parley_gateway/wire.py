@@ -45,11 +45,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
-def answered(send: Any) -> None:
-    """A socket's request has been answered with plain HTTP: uvicorn would log that as an error of the application."""
-    protocol = getattr(send, "__self__", None)
-    if isinstance(protocol, WebSocketsSansIOProtocol):
-        protocol.handshake_complete = True
+class Binary(bytes):
+    """A payload that is written as a binary frame, whatever the socket's frames are otherwise."""
+
+    __slots__ = ()
 
 
 class Wire:
@@ -88,7 +87,8 @@ class Wire:
             opcode = 0x81 if self._text else 0x82
             parts: list[bytes] = []
             for payload in payloads:
-                parts += (_header(opcode, len(payload)), payload)
+                kind = 0x82 if type(payload) is Binary else opcode
+                parts += (_header(kind, len(payload)), payload)
             self._protocol.transport.write(b"".join(parts))
 
     async def drained(self) -> None:

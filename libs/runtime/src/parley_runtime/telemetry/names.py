@@ -114,6 +114,12 @@ LEASES_AGAIN = _metric(
     ("cause",),
 )
 AUDIO_REPLAYED = _metric("parley_audio_replayed_bytes_total", "counter", "Audio sent once more to another worker.")
+FIRST_AUDIO_SECONDS = _metric(
+    "parley_first_audio_seconds", "histogram", "First text of a spoken answer to its first audio.", (), SECONDS
+)
+SPOKEN = _metric("parley_spoken_answers_total", "counter", "Spoken answers by what became of them.", ("outcome",))
+SPOKEN_PARTS = _metric("parley_spoken_parts_total", "counter", "Parts of audio from workers.", ("verdict",))
+SPEAK_AGAIN = _metric("parley_speak_again_total", "counter", "Sentences asked for again: their audio did not come.")
 
 # RAG
 RETRIEVE_SECONDS = _metric("parley_retrieve_seconds", "histogram", "Search of the index.", (), SECONDS)

@@ -1,0 +1,236 @@
+"""Spoken answers over a real socket of a whole gateway, with a worker that says a tone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from websockets.asyncio.client import connect
+
+from parley_gateway.voice.mouth_settings import MouthSettings
+from parley_protocol import codec
+from parley_protocol.client import AnswerSpoken, Hello, TurnStart, Voice
+from parley_protocol.events import Delta, Snapshot
+from parley_protocol.events import Marks as M
+from parley_protocol.speech import decode_audio
+from parley_testkit.speaker import CHAR_MS, Speaker, sound
+
+pytestmark = pytest.mark.unit
+
+RATE = 8000
+SPEAK = {"rate": RATE}
+AT_ONCE = MouthSettings(lead_s=5.0)
+"""All that these tests hear is sent at once, so that they wait for nothing."""
+
+
+@pytest.fixture
+async def voice(house) -> AsyncIterator[Speaker]:
+    worker = await Speaker.open(house.broker)
+    yield worker
+    await worker.control.aclose()
+
+
+def pcm_of(client) -> bytes:
+    return b"".join(pcm for _, pcm in client.audio)
+
+
+async def heard(client, samples: int) -> None:
+    """Until so much audio has come."""
+    while len(pcm_of(client)) < 2 * samples:
+        await client.next()
+
+
+@asynccontextmanager
+async def speaking(house, text: str, *, turn: str = "one", mouths: MouthSettings = AT_ONCE):
+    """A gateway, a client and a turn whose answer so far is ``text``."""
+    gateway = await house.gateway(mouths=mouths)
+    async with house.client(gateway) as client:
+        await client.start(turn, speak=SPEAK)
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, text))
+        yield gateway, client, job
+
+
+async def test_an_answer_is_spoken_while_it_is_written(house, voice):
+    async with speaking(house, "One here. Tw") as (_, client, job):
+        await heard(client, 9 * RATE * CHAR_MS // 1000)
+        assert pcm_of(client) == sound("One here.", RATE)
+        assert "turn.done" not in {frame["type"] for frame in client.frames}
+        await house.worker.emit(job, Delta(1, 12, "o there [1]."))
+        await house.worker.finish(job, "One here. Two there [1].", 2)
+        spoken = await client.until("answer.spoken")
+        assert [header.sentence for header, _ in client.audio][-1] == 1
+    assert pcm_of(client) == sound("One here.", RATE) + sound("Two there .", RATE)
+    assert spoken == {"type": "answer.spoken", "turn": "one", "ms": 20 * CHAR_MS}
+    assert client.seen["one"].text == "One here. Two there [1]."
+    assert [job.text for job in voice.jobs] == ["One here.", "Two there ."]
+    assert {(job.rate, job.attempt, job.key.turn) for job in voice.jobs} == {(RATE, 0, "one")}
+
+
+async def test_nothing_is_spoken_unless_it_is_wanted(house, voice):
+    gateway = await house.gateway(mouths=AT_ONCE)
+    async with house.client(gateway) as client:
+        await client.start("one")
+        await house.worker.answer(await house.worker.jobs.get(), "One here. Two.")
+        await client.until("turn.done")
+    assert voice.jobs == []
+
+
+async def test_audio_is_sent_as_fast_as_it_is_played(house, voice):
+    loop = asyncio.get_running_loop()
+    text = "This is said. "
+    async with speaking(house, text, mouths=MouthSettings(lead_s=0.2, frame_ms=50)) as (_, client, job):
+        await house.worker.finish(job, text, 1)
+        await client.until("answer.audio")
+        begun = loop.time()
+        await client.until("answer.spoken")
+        took = loop.time() - begun
+    assert pcm_of(client) == sound("This is said.", RATE)
+    assert 0.6 < took < 2.0
+    assert max(len(pcm) for _, pcm in client.audio) == 2 * RATE * 50 // 1000
+
+
+async def test_msgpack_sockets_get_audio_as_bin(house, voice):
+    gateway = await house.gateway(mouths=AT_ONCE)
+    url = f"ws://127.0.0.1:{gateway.port}/v1/connect"
+    async with connect(url, subprotocols=["parley.v1.msgpack"]) as socket:
+        await socket.send(codec.pack(Hello()))
+        await socket.send(codec.pack(TurnStart(turn="one", text="why?", speak=Voice(rate=RATE))))
+        job = await house.worker.jobs.get()
+        await house.worker.answer(job, "One here.")
+        pcm = b""
+        async with asyncio.timeout(10):
+            while True:
+                data = await socket.recv()
+                frame = msgspec.msgpack.decode(data)
+                if isinstance(frame, bytes):
+                    pcm += decode_audio(frame)[1]
+                elif isinstance(codec.decode_server(data), AnswerSpoken):
+                    break
+    assert pcm == sound("One here.", RATE)
+
+
+@pytest.mark.parametrize("speak", [{"rate": 1}, {"rate": 96_000}, {"speed": 9.0}, {"voice": "v" * 65}])
+async def test_a_voice_that_nobody_has_is_refused_and_the_turn_with_it(house, voice, speak):
+    gateway = await house.gateway()
+    async with house.client(gateway) as client:
+        await client.start("one", speak=speak)
+        error = await client.until("error")
+        assert (error["code"], error["turn"]) == ("invalid", "one")
+        assert "speak." in error["message"]
+    assert house.worker.jobs.all == []
+
+
+async def test_a_cancelled_turn_is_silent_at_once(house, voice):
+    voice.silent = True
+    async with speaking(house, "One here. Two here. Three") as (_, client, _job):
+        await voice.until(2)
+        await voice.say(voice.jobs[0])
+        await heard(client, 100)
+        await client.send(type="turn.cancel", turn="one")
+        flush = await client.until("answer.flush")
+        done = await client.until("turn.done")
+        assert flush["ended"]
+        assert 0 <= flush["ms"] <= 9 * CHAR_MS
+        assert done["status"] == "cancelled"
+        await voice.say(voice.jobs[1])
+        await client.send(type="ping")
+        await client.until("pong")
+        assert len(pcm_of(client)) == 2 * 9 * RATE * CHAR_MS // 1000
+    assert voice.hushed == [voice.jobs[0].speech]
+
+
+async def test_an_interrupting_turn_ends_what_is_spoken(house, voice):
+    async with speaking(house, "One here. Two here.") as (_, client, job):
+        await house.worker.finish(job, "One here. Two here.", 1)
+        await client.until("turn.done")
+        await heard(client, 18 * RATE * CHAR_MS // 1000)
+        await client.start("two", speak=SPEAK, interrupt=True)
+        flush = await client.until("answer.flush")
+        assert (flush["turn"], flush["ended"]) == ("one", True)
+        await house.worker.answer(await house.worker.jobs.get(), "New.")
+        spoken = await client.until("answer.spoken")
+        assert spoken["turn"] == "two"
+
+
+async def test_a_pause_flushes_and_speech_goes_on_with_the_word(house, voice):
+    async with speaking(house, "Alpha beta gamma. ") as (gateway, client, job):
+        await house.worker.finish(job, "Alpha beta gamma. ", 1)
+        await heard(client, 17 * RATE * CHAR_MS // 1000)
+        (connection,) = gateway.hub.connections.values()
+        await client.send(type="audio.played", turn="one", ms=8 * CHAR_MS)
+        await client.send(type="ping")
+        await client.until("pong")
+        connection.mouth.pause()
+        flush = await client.until("answer.flush")
+        assert "ended" not in flush
+        assert 8 * CHAR_MS <= flush["ms"] <= 10 * CHAR_MS
+        assert connection.mouth.speaking == "one"
+        before = len(pcm_of(client))
+        connection.mouth.resume()
+        await client.until("answer.spoken")
+        assert pcm_of(client)[before:] == sound("beta gamma.", RATE)
+
+
+async def test_an_interrupt_says_what_was_heard(house, voice):
+    async with speaking(house, "Alpha [1] beta gamma. ") as (gateway, client, job):
+        await house.worker.finish(job, "Alpha [1] beta gamma. ", 1)
+        await heard(client, 17 * RATE * CHAR_MS // 1000)
+        (connection,) = gateway.hub.connections.values()
+        await client.send(type="audio.played", turn="one", ms=6 * CHAR_MS)
+        await client.send(type="ping")
+        await client.until("pong")
+        said = connection.mouth.interrupt()
+        assert said.turn == "one"
+        assert "Alpha [1] beta"[: said.heard] in ("Alpha [1] ", "Alpha [1] b", "Alpha [1] be")
+        assert connection.mouth.interrupt() is None
+        assert connection.mouth.speaking is None
+        assert (await client.until("answer.flush"))["ended"]
+
+
+async def test_a_lost_sentence_is_asked_for_again(house, voice):
+    voice.silent = True
+    async with speaking(house, "One here. A", mouths=MouthSettings(lead_s=5.0, ask_s=0.1)) as (_, client, _job):
+        await voice.until(2)
+        voice.silent = False
+        await voice.say(voice.jobs[1])
+        await heard(client, 9 * RATE * CHAR_MS // 1000)
+    assert [(job.index, job.attempt, job.text) for job in voice.jobs[:2]] == [(0, 0, "One here."), (0, 1, "One here.")]
+
+
+async def test_nobody_to_speak_is_said_and_the_text_is_whole(house):
+    mouths = MouthSettings(ask_s=0.05, attempts=2)
+    async with speaking(house, "One here. ", mouths=mouths) as (_, client, job):
+        await house.worker.finish(job, "One here. ", 1)
+        spoken = await client.until("answer.spoken")
+    assert (spoken["ms"], spoken["fault"]["code"], spoken["fault"]["retryable"]) == (0, "unavailable", True)
+    assert client.seen["one"].done["text"] == "One here. "
+
+
+async def test_another_run_that_says_something_else_flushes(house, voice):
+    async with speaking(house, "One here. Two here. Thr") as (_, client, job):
+        await heard(client, 18 * RATE * CHAR_MS // 1000)
+        later = msgspec.structs.replace(job, fence=2)
+        await house.worker.emit(later, Snapshot(5, M(), "One here. Other words. A"), fence=2)
+        flush = await client.until("answer.flush")
+        assert "ended" not in flush
+        assert flush["ms"] == 9 * CHAR_MS
+        before = len(pcm_of(client))
+        await heard(client, before // 2 + 12 * RATE * CHAR_MS // 1000)
+        assert pcm_of(client)[before:] == sound("Other words.", RATE)
+
+
+async def test_a_socket_that_goes_leaves_nothing_behind(house, voice):
+    voice.silent = True
+    async with speaking(house, "One here. Two") as (gateway, client, _job):
+        await voice.until(1)
+        assert len(gateway.hub.mouths._speeches) == 1
+        await client.socket.close()
+        async with asyncio.timeout(5):
+            while gateway.hub.connections:
+                gateway.hub.left.clear()
+                await gateway.hub.left.wait()
+        assert gateway.hub.mouths._speeches == {}
+        session = next(iter(gateway.hub.registry.sessions.values()))
+        assert [entry.views for entry in session.entries.values()] == [[]]
