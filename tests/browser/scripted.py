@@ -232,7 +232,7 @@ class QuietServer(uvicorn.Server):
 async def serving(app: Starlette) -> AsyncIterator[str]:
     """The address of the app, served on a free port; it accepts connections from the first moment."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, lifespan="off", log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     server = QuietServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

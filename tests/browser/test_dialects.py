@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -140,6 +141,35 @@ async def test_the_owner_sees_a_visitor_and_answers_him(installation, open_page,
     await shot(page, "demo-contact")
     await narrow(page)
     await shot(page, "demo-contact-narrow")
+
+
+async def test_the_owner_reads_what_was_written_before_and_speaks_to_everybody(installation, open_page, shot):
+    page = await open_page(f"{installation.url}/demo/contact.html")
+    await page.locator("#visitor-text").fill("Written before anybody was there")
+    await page.locator("#request").click()
+    await expect(page.locator("#visitor-log .good")).to_have_text("联系请求已收到")
+    await page.locator("#owner-token").fill(make_token({}, "boss", owner=True, data=installation.folder / "data"))
+    await page.keyboard.press("Enter")
+    older = page.locator("#owner-log .visitor").last
+    await expect(older).to_contain_text("Written before anybody was there")
+    await expect(older.locator(".who")).to_contain_text("asks to be contacted")
+    await expect(page.locator("#owner-log .notice")).to_have_text("Written before you came.")
+    await page.locator("#owner-text").fill("We close at six")
+    await page.locator("#broadcast").click()
+    await expect(page.locator("#visitor-log .owner .words")).to_have_text("We close at six")
+    await expect(page.locator("#owner-log .mine").last).to_contain_text("We close at six")
+    await expect(page.locator("#owner-log .mine .who").last).to_contain_text("to everybody")
+    await expect(page.locator("#owner-log .good")).to_contain_text(re.compile("reached: [1-9]"))
+    await shot(page, "demo-contact-inbox")
+
+
+async def test_the_chat_page_leads_to_the_pages_of_the_dialects(installation, open_page):
+    page = await open_page(f"{installation.url}/")
+    await expect(page.locator("#empty .elsewhere a")).to_have_text("Pages of the documented dialects")
+    await page.locator("#demos").click()
+    await expect(page.locator("#cards a")).to_have_count(5)
+    await page.locator(".more a").first.click()
+    await expect(page.locator("#question")).to_be_visible()
 
 
 async def test_a_review_marks_its_findings_in_the_text(installation, open_page, tap, shot):

@@ -129,7 +129,7 @@ async def test_endless_fragments_end_the_socket(stack: Stack) -> None:
             yield "x"
 
     async with neighbour(stack), opened(stack.url) as socket:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             with pytest.raises(ConnectionClosed):
                 await socket.ws.send(fragments())
         await socket.ws.wait_closed()

@@ -130,7 +130,7 @@ def _at_work(stack: Stack) -> Service:
         busy = [one for one in stack.of("inference") if one.get("/statusz").json().get("busy", 0)]
         return busy[0] if busy else None
 
-    service: Service = until(found, "an answer under way", limit_s=10)
+    service: Service = until(found, "an answer under way", limit_s=30)
     return service
 
 

@@ -85,7 +85,7 @@ async def test_stop_stops_dify_and_the_conversation_goes_on(dify_stack: Stack, s
         said = client.text()
         await server.until(lambda: not server.running)
         assert server.stops == [(server.asked[0].task, f"ws-user-{session}")]
-        await soon(lambda: not at_work(dify_stack), "seat freed", limit_s=2)
+        await soon(lambda: not at_work(dify_stack), "seat freed", limit_s=30)
         rows = [row for row in stored(dify_stack, question, by="question") if row["status"] == "cancelled"]
         assert said in [row["text"] for row in rows]
         assert await answered(client, "what is a lock", session) == spoken("what is a lock", 1)

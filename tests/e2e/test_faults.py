@@ -199,7 +199,7 @@ async def test_a_full_disk_stops_the_recorder_and_loses_nothing(
             checks: dict[str, str] = answer.json()["checks"]
             return checks["recorder"] if answer.status_code == 503 and checks["recorder"] != "ok" else ""
 
-        reason = await soon(trouble, "the recorder says why", limit_s=10)
+        reason = await soon(trouble, "the recorder says why", limit_s=30)
         assert "full" in reason or "space" in reason, reason
         assert stored(stack, before)[0]["status"] == "open"
         assert socket.seen(before).done is None
@@ -208,5 +208,5 @@ async def test_a_full_disk_stops_the_recorder_and_loses_nothing(
         assert (done["status"], done["text"]) == ("completed", whole)
         late = await other.until_done(during)
         assert (late["status"], late["text"]) == ("completed", whole)
-    await asyncio.to_thread(until, rag.ready, "ready again", limit_s=10)
+    await asyncio.to_thread(until, rag.ready, "ready again", limit_s=30)
     assert [row["status"] for row in stored(stack, before) + stored(stack, during)] == ["completed", "completed"]

@@ -98,7 +98,7 @@ async def test_stop_frees_the_engine_and_keeps_what_was_said(scripted: Stack) ->
         await client.send(type="control", action="stop")
         await client.until(type="status", stage="idle")
         assert [frame["final"] for frame in client.frames if frame["type"] == "answer"].count(True) == 1
-        await soon(lambda: not at_work(scripted), "seat freed", limit_s=2)
+        await soon(lambda: not at_work(scripted), "seat freed", limit_s=30)
         (row,) = stored(scripted, question, by="question")
         assert (row["status"], row["text"]) == ("cancelled", client.text())
         assert WHOLE.startswith(client.text())

@@ -28,7 +28,7 @@ async def test_one_trace_from_socket_to_socket(stack: Stack) -> None:
         mine = [span for span in spans if span["trace_id"] in ids]
         return mine if any(span["name"] == names.SPAN_TURN for span in mine) else []
 
-    spans = await soon(trace, "the turn's trace", limit_s=5)
+    spans = await soon(trace, "the turn's trace", limit_s=30)
     assert len({span["trace_id"] for span in spans}) == 1
     by_name = {span["name"]: span for span in spans}
     wanted = {
@@ -109,7 +109,7 @@ async def test_metrics_move_and_have_registered_names(stack: Stack) -> None:
             value(service.metrics(), series) > was for (service, series), was in zip(watched, before, strict=True)
         ),
         "every counter moved",
-        limit_s=5,
+        limit_s=30,
     )
     for service in (gateway, rag, inference):
         text = service.metrics()

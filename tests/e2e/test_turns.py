@@ -35,7 +35,7 @@ async def test_cancel_keeps_exactly_the_text_delivered_and_frees_the_seat(script
     assert WHOLE.startswith(done["text"])
     (row,) = stored(scripted, turn)
     assert (row["status"], row["text"]) == ("cancelled", done["text"])
-    await soon(lambda: busy(scripted) == 0, "seat freed", limit_s=2)
+    await soon(lambda: busy(scripted) == 0, "seat freed", limit_s=30)
 
 
 async def test_cancel_of_an_unknown_turn_is_an_error_of_that_turn(scripted: Stack) -> None:
@@ -71,7 +71,7 @@ async def test_a_client_that_returns_after_the_end_gets_the_rest_and_one_done(sc
         await socket.start(turn)
         await socket.until_text(turn, 10)
         socket.ws.transport.abort()
-    await soon(lambda: stored(scripted, turn)[0]["status"] == "completed", "stored", limit_s=10)
+    await soon(lambda: stored(scripted, turn)[0]["status"] == "completed", "stored", limit_s=30)
     async with opened(second.url, memory, greet=False) as socket:
         await socket.resume()
         done = await socket.until_done(turn)
@@ -180,7 +180,7 @@ async def test_a_deadline_that_passes_ends_the_turn_as_expired(scripted: Stack) 
     assert WHOLE.startswith(done["text"])
     (row,) = stored(scripted, turn)
     assert (row["status"], row["text"]) == ("expired", done["text"])
-    await soon(lambda: busy(scripted) == 0, "seat freed", limit_s=2)
+    await soon(lambda: busy(scripted) == 0, "seat freed", limit_s=30)
 
 
 async def _works(socket: Socket) -> None:

@@ -65,7 +65,7 @@ def consoles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def asked(gateway: Gateway) -> str:
     protocols = [websockets.Subprotocol("parley.v1.msgpack")]
-    async with websockets.serve(gateway, "127.0.0.1", 0, subprotocols=protocols) as server, asyncio.timeout(10):
+    async with websockets.serve(gateway, "127.0.0.1", 0, subprotocols=protocols) as server, asyncio.timeout(30):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return await ask._ask(url, ClientOptions(), "why?", "default", None, as_json=False)
 

@@ -229,7 +229,7 @@ async def test_hurrying_kills_what_does_not_stop(stage: Stage) -> None:
     await stage.until(lambda: len(stage.journal("term")) == 1)
     assert not stopping.done()
     stage.supervisor.hurry()
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, 30)
     assert not alive(stage.journal("start")[0][1])
 
 
@@ -289,7 +289,7 @@ async def test_children_end_with_a_parent_that_is_killed(tmp_path: Path) -> None
     assert alive(pid)
     process.kill()
     await process.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             if not alive(pid) or zombie(pid):
                 return

@@ -125,7 +125,7 @@ async def test_acknowledgements_do_not_hang_on_a_dead_wire(under_test: RabbitUnd
         await lab.take(link, queue, taken, prefetch=2000)
         held = await taken.until(2000)
         proxy.cut()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.gather(*(delivery.ack() for delivery in held))
             await eventually(lambda: link.state, LinkState.UP)
             await eventually(lambda: any(delivery.alive for delivery in held), False)

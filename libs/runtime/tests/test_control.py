@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from parley_protocol import codec
-from parley_protocol.control import Audience, Control, Hail, Leave, Presence, Running, Stop
+from parley_protocol.control import Alive, Audience, Control, Hail, Leave, Presence, Running, Stop
 from parley_protocol.ids import TurnKey
 from parley_protocol.routes import CONTROL, topology
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Message
 from parley_runtime.telemetry import metrics, names
+from parley_runtime.work.asks import Asks
+from parley_runtime.work.options import AskOptions
 from parley_testkit.memory import MemoryBroker
 from parley_testkit.turns import Collector, FakeGateway
 
@@ -120,9 +122,40 @@ async def test_after_a_lost_connection_a_new_queue_is_consumed(broker: MemoryBro
     await ear.until(lambda: len(ear.heard) == 5)
     broker.cut("w1")
     other, _ = await plane(broker, "w2", Audience.WORKERS)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(ear.heard) < 6:
             await other.send("w1", Stop(KEY, 9))
     assert set(ear.heard[5:]) == {Stop(KEY, 9)}
     await other.aclose()
+    await made.aclose()
+
+
+async def test_each_of_two_that_ask_the_same_hears_that_a_turn_is_at_work(broker: MemoryBroker) -> None:
+    made, _ = await plane(broker, "w1", Audience.WORKERS)
+    worker, heard = await plane(broker, "w2", Audience.WORKERS)
+    worker.on(Running, heard)
+    asks = Asks(made, AskOptions())
+    first = asyncio.create_task(asks.running(KEY, 1, 60.0))
+    await heard.until(lambda: bool(heard.heard))
+    second = asyncio.create_task(asks.running(KEY, 1, 60.0))
+    await heard.until(lambda: len(heard.heard) == 2)
+    worker.post("w1", Alive(KEY, 1, "w2"))
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(first, second) == [True, True]
+    await worker.aclose()
+    await made.aclose()
+
+
+async def test_one_that_gives_up_asking_leaves_the_other_asking(broker: MemoryBroker) -> None:
+    made, _ = await plane(broker, "w1", Audience.WORKERS)
+    worker, heard = await plane(broker, "w2", Audience.WORKERS)
+    worker.on(Running, heard)
+    asks = Asks(made, AskOptions())
+    stays = asyncio.create_task(asks.running(KEY, 1, 60.0))
+    await heard.until(lambda: bool(heard.heard))
+    assert not await asks.running(KEY, 1, 0.01)
+    worker.post("w1", Alive(KEY, 1, "w2"))
+    async with asyncio.timeout(30):
+        assert await stays
+    await worker.aclose()
     await made.aclose()

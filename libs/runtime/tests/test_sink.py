@@ -70,7 +70,7 @@ class HandLink:
 
     async def batches(self, count: int) -> list[tuple[str, tuple[TurnEvents, ...]]]:
         """The first ``count`` batches as (gateway, turns)."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.sent) < count:
                 self._arrived.clear()
                 await self._arrived.wait()

@@ -174,7 +174,7 @@ async def test_concurrent_puts_of_one_document_store_it_once(store: Store) -> No
 
 
 async def _waiting(connection: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         blocked = 0
         while not blocked:
             blocked = await connection.fetchval(

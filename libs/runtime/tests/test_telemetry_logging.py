@@ -26,14 +26,21 @@ SECRET = "s3cr3t-Value"
 
 @pytest.fixture
 def lines() -> Iterator[Callable[..., list[dict[str, Any]]]]:
-    """Sets logging up on a buffer; calling it again gives the lines so far."""
+    """Sets logging up on a buffer; calling it again gives the lines so far. Levels that a server of another test has
+    set count for nothing.
+    """
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    servers = {name: logging.getLogger(name).level for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi")}
+    for name in servers:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     stream = io.StringIO()
     setup("gateway", "gateway-1", CommonSettings(log_level=LogLevel.DEBUG), stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name, before in servers.items():
+        logging.getLogger(name).setLevel(before)
     logging.captureWarnings(False)
     structlog.reset_defaults()
 
@@ -198,12 +205,12 @@ async def test_a_real_uvicorn_never_logs_a_token(lines: Callable[..., list[dict[
 
     server = Server(config)
     task = asyncio.create_task(server.serve())
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(started.wait(), 30)
     port = server.servers[0].sockets[0].getsockname()[1]
     async with connect(f"ws://127.0.0.1:{port}/v1/connect?token={SECRET}", proxy=None) as client:
         await client.wait_closed()
     server.should_exit = True
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 30)
     written = stream.getvalue()
     assert "/v1/connect?token=***" in written
     assert SECRET not in written

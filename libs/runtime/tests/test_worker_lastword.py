@@ -169,10 +169,11 @@ async def test_a_closed_row_has_the_last_word(house: House) -> None:
     """The gateway's own record came while nobody answered."""
     await house.claim()
     ended = Record(key=KEY, submission="s", budget_s=0.0, status=TurnStatus.EXPIRED, text="Hello ", forced=True)
-    word = asyncio.ensure_future((await house.worker(scripted(Script()))).delivered(KEY, 1))
+    patient = WorkerOptions(end_wait_s=60.0)
+    word = asyncio.ensure_future((await house.worker(scripted(Script()), options=patient)).delivered(KEY, 1))
     await house.gateway.until(lambda: bool(house.gateway.begins))
     assert isinstance(await house.store.close(ended), Stored)
-    assert await asyncio.wait_for(word, 2.5) == "Hello "
+    assert await asyncio.wait_for(word, 30) == "Hello "
 
 
 async def test_two_who_ask_the_same_hear_the_same(house: House) -> None:

@@ -37,7 +37,7 @@ def test_push_to_talk_hears_what_was_said_before_the_commit() -> None:
 def test_a_commit_of_silence_is_answered_by_an_empty_last_word() -> None:
     listener = Listener(TALK, 0, 7, SCRIPT)
     (last,) = hear(listener, pcm(silence(1.0)), mark=Mark.COMMIT)
-    assert last == Heard(7, "", 32_000, start_ms=0, end_ms=1000)
+    assert last == Heard(7, "", 32_000, start_ms=0, end_ms=1000, marked=True)
 
 
 def test_silence_ends_an_utterance_and_a_pause_is_told_before() -> None:

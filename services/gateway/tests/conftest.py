@@ -46,7 +46,7 @@ from parley_runtime.telemetry import metrics
 from parley_runtime.work.envelope import terminal_of
 from parley_testkit.memory import MemoryBroker
 
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 
 
 def counted(name: str, **labels: str) -> float:

@@ -230,7 +230,7 @@ async def test_text_is_streamed_as_it_comes(house: House, client: httpx.AsyncCli
         job: Retrieve = await house.worker.jobs.get()
         for at, word in ((0, "one"), (3, "two")):
             await house.worker.emit(job, Delta(at // 3, at, word))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while f'"content":"{word}"' not in await anext(lines):
                     pass
         await end(house, job, TurnStatus.COMPLETED, "onetwo")
@@ -279,7 +279,7 @@ async def test_an_answer_that_starts_anew_after_text_ends_the_stream_in_an_error
         lines = answer.aiter_lines()
         job: Retrieve = await house.worker.jobs.get()
         await house.worker.emit(job, Delta(0, 0, "be"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while '"content":"be"' not in await anext(lines):
                 pass
         await house.worker.emit(job, Snapshot(1, Marks(), "other words"))

@@ -230,4 +230,5 @@ async def test_what_is_not_served_is_refused_like_everything_else(
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["retryable"]) == (status, code, False)
     assert "path" in error["message"]
+    assert answer.json()["detail"] == error["message"]
     assert ("Allow" in answer.headers) == (status == 405)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from parley_gateway.config import LimitSettings
-from parley_protocol.events import Retrieval, Terminal, TurnStatus
+from parley_protocol.events import Fault, Retrieval, Terminal, TurnStatus
 from parley_protocol.readings import MetricData, Reading
 
 from .test_dialect_socket import plain, receive, say
@@ -59,6 +59,31 @@ async def test_readings_used_come_with_the_terminal_where_their_mark_was_lost(ho
         await house.worker.emit(job, Terminal(2, TurnStatus.COMPLETED, "23.50", marks=marks))
         reply = await receive(socket)
         assert (reply["intent"], [entry["metric"] for entry in reply["data_used"]]) == ("数据查询", ["temp", "do"])
+
+
+@pytest.mark.parametrize(
+    ("question", "said"), [("电话是谁发明的", "知识库里还没有任何文档"), ("who is it?", "no documents")]
+)
+async def test_where_the_base_that_nobody_named_is_not_there_the_answer_says_so(house, question, said):
+    gateway = await house.gateway()
+    missing = Fault("unknown_kb", "there is no knowledge base 'default'; existing ones: docs")
+    async with plain(gateway) as socket:
+        await say(socket, question, session_id="s")
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Terminal(0, TurnStatus.FAILED, "", fault=missing))
+        reply = await receive(socket)
+        assert said in reply.pop("response")
+        assert reply == {
+            "status": "success",
+            "intent": "知识问答",
+            "route_decision": {"decision": "knowledge_base", "needs_data": False},
+            "data_used": [],
+            "session_id": "s",
+        }
+        await say(socket, question, session_id="s", context={"kb": "cellar"})
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Terminal(0, TurnStatus.FAILED, "", fault=missing))
+        assert (await receive(socket))["status"] == "error"
 
 
 @pytest.mark.parametrize(

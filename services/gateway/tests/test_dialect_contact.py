@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from parley_client.tokens import make_token
 from parley_gateway import contact
 from parley_gateway.config import AccessSettings, ContactSettings, LimitSettings
+from parley_gateway.dialects import contact as dialect
 from parley_gateway.dialects import contact_frames
 from parley_protocol import codec
 from parley_protocol.contact import ContactMessage
@@ -370,6 +371,37 @@ async def test_news_that_are_lost_only_cost_time(house):
         two.hub.control._handlers.clear()
         await boss.send(type="owner_reply", client_id=ann.client, message="found")
         assert (await ann.receive())["message"] == "found"
+
+
+async def test_after_a_defect_the_next_message_is_told_and_none_is_left_out(house, monkeypatch):
+    gateway = await house.gateway(contact=ContactSettings(poll_s=0.05))
+    news, deliver, fails = house.store.contact.news, dialect.Owner.deliver, {"news", "deliver"}
+
+    def once(name):
+        if name in fails:
+            fails.remove(name)
+            raise RuntimeError("defect")
+
+    async def read(after, *, limit):
+        found = await news(after, limit=limit)
+        if found:
+            once("news")
+        return found
+
+    def write(listener, message):
+        if message.message == "two":
+            once("deliver")
+        return deliver(listener, message)
+
+    monkeypatch.setattr(house.store.contact, "news", read)
+    monkeypatch.setattr(dialect.Owner, "deliver", write)
+    async with owner(house, gateway) as boss, visitor(gateway) as ann:
+        for text in ("one", "two", "three"):
+            await gateway.hub.contact.keep(
+                "default", client=ann.client, sender="visitor", kind="chat_message", text=text
+            )
+        assert [(await boss.receive())["message"] for _ in range(2)] == ["one", "three"]
+        assert not fails
 
 
 async def test_the_inbox_is_read_page_by_page(house):

@@ -84,7 +84,7 @@ async def test_tls_of_its_own(house, tmp_path):
     async with connect(f"wss://127.0.0.1:{gateway.port}/v1/connect", ssl=trust) as socket:
         for number in range(20):  # one write each
             await socket.send(json.dumps({"type": "ping"} if number else {"type": "hello"}))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert json.loads(await socket.recv())["type"] == ("pong" if number else "welcome")
     async with httpx.AsyncClient(trust_env=False, verify=trust) as http:
         assert (await http.get(f"https://127.0.0.1:{gateway.port}/livez")).status_code == 200

@@ -255,6 +255,21 @@ async def test_a_question_without_an_answer(house, status, fault, code, message)
         assert await client.short(3) == BEGUN
 
 
+@pytest.mark.parametrize(("question", "said"), [("水温是多少", "还没有任何文档"), ("what is a fence", "no documents")])
+async def test_where_there_is_no_base_the_question_is_answered_all_the_same(house, question, said):
+    gateway = await house.gateway()
+    async with asr(gateway) as client:
+        await client.say(question)
+        assert await client.short(3) == BEGUN
+        job = await house.worker.jobs.get()
+        missing = Fault("unknown_kb", "there is no knowledge base 'default'; existing ones: docs")
+        await house.worker.emit(job, Terminal(0, TurnStatus.FAILED, "", fault=missing))
+        frame = await client.next()
+        assert said in frame.pop("content")
+        assert frame == {"type": "answer", "stream_index": 0, "final": False}
+        assert await client.short(3) == [(1, "", True), "idle", "listening"]
+
+
 async def test_overload_is_said(house):
     gateway = await house.gateway(turns=TurnSettings(max_sessions=1))
     async with asr(gateway) as one, asr(gateway) as two:

@@ -1,9 +1,11 @@
 """What a gateway holds, and for how long; timers of turns."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
+from parley_gateway import ticker
 from parley_gateway.config import TurnSettings
 from parley_gateway.core.entry import Request
 from parley_gateway.core.watch import ENDING_FOR_S, SILENCE_S, WatchSchedule
@@ -12,6 +14,7 @@ from parley_gateway.registry import MAX_ENDED, Registry
 from parley_gateway.ticker import Ticker
 from parley_protocol.events import Terminal, TurnStatus
 from parley_protocol.faults import ProtocolError
+from parley_protocol.ids import TurnKey
 from parley_runtime.errors import Overloaded
 
 pytestmark = pytest.mark.unit
@@ -151,6 +154,8 @@ class Clock:
 
 
 class Promised:
+    turn = SimpleNamespace(key=TurnKey("default", "s", "t"))
+
     def __init__(self, at):
         self.at = at
         self.due_at = 0.0
@@ -172,13 +177,38 @@ async def test_the_ticker_keeps_promises_in_order():
         if len(called) == 2:
             done.set()
 
-    ticker = Ticker(Clock(), on_due)
+    made = Ticker(Clock(), on_due)
     now = loop.time()
     late, early, moved = Promised(now + 0.04), Promised(now + 0.01), Promised(now + 0.02)
     for entry in (late, early, moved):
-        ticker.promise(entry)
+        made.promise(entry)
     moved.at = now + 1000
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await done.wait()
-    ticker.close()
+    made.close()
     assert called == [early, late]
+
+
+async def test_a_turn_that_fails_as_its_time_comes_keeps_no_other_from_being_looked_at(monkeypatch):
+    monkeypatch.setattr(ticker, "AGAIN_S", 0.01)
+    called = []
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def on_due(entry, now):
+        called.append(entry)
+        if entry is broken and called.count(broken) == 1:
+            raise RuntimeError("defect")
+        entry.at = now + 1000
+        if {broken, sound} == {one for one in called if one.at > now}:
+            done.set()
+
+    made = Ticker(Clock(), on_due)
+    at = loop.time() + 0.01
+    broken, sound = Promised(at), Promised(at)
+    for entry in (broken, sound):
+        made.promise(entry)
+    async with asyncio.timeout(30):
+        await done.wait()
+    made.close()
+    assert called == [broken, sound, broken]

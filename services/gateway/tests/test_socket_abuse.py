@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import random
 import time
 
@@ -34,7 +35,7 @@ BAD = {
     "past deadline": ('{"type":"turn.start","turn":"a","text":"x","deadline_ms":-1}', "invalid"),
     "unknown turn": ('{"type":"turn.cancel","turn":"nobody"}', "unknown_turn"),
     "bad ack": ('{"type":"ack","position":"nonsense"}', "bad_frame"),
-    "audio": ('{"type":"audio.start","turn":"a"}', "unsupported"),
+    "audio": ('{"type":"audio.start","turn":"a","format":{"encoding":"mp3"}}', "unsupported"),
     "binary": (b"\x00\x01", "bad_frame"),
     "ten megabytes": ('"' + "x" * 10_000_000 + '"', "too_large"),
 }
@@ -144,6 +145,25 @@ async def test_an_unknown_path_lists_those_that_exist(house):
 
 def token(**claims):
     return jwt.encode({"sub": "ada", "exp": time.time() + 60, **claims}, SECRET, algorithm="HS256")
+
+
+async def test_a_refused_connect_is_no_error_in_the_log(house, caplog):
+    caplog.set_level(logging.INFO)
+    gateway = await house.gateway(limits=LimitSettings(connect_burst=1))
+    for path, origin, status in (
+        ("/nowhere", None, 404),
+        ("/v1/connect", "https://elsewhere.example", 403),
+        ("/v1/connect", None, 101),
+        ("/v1/connect", None, 429),
+    ):
+        try:
+            async with connect(f"ws://127.0.0.1:{gateway.port}{path}", origin=origin):
+                assert status == 101
+        except InvalidStatus as refused:
+            assert refused.response.status_code == status
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    told = [record for record in caplog.records if "refused" in str(record.msg)]
+    assert len(told) == 3
 
 
 @pytest.mark.parametrize("way", ["header", "subprotocol", "query", "hello"])

@@ -15,7 +15,7 @@ from parley_protocol.work import Job
 
 pytestmark = pytest.mark.unit
 
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 
 
 class Wire:

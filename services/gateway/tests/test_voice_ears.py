@@ -189,7 +189,7 @@ async def test_without_a_worker_the_stream_is_refused_in_time(house: Any) -> Non
     with pytest.raises(ProtocolError, match="ended"):
         ear.feed(b"more")
     async with workers(house, "asr-1") as [asr]:  # what was asked for is not held for long
-        await asr.until(lambda: len(asr.listens) == 1 and not asr.held)
+        await asr.until(lambda: len(asr.listens) == 2 and not asr.held)
     assert (await (await house.broker.process("tap").open("tap")).depth(stage_queue("listen"))) == (0, 0)
 
 

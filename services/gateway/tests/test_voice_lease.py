@@ -144,11 +144,22 @@ class TestLease:
     def test_nobody_is_idle_for_a_first_stream(self) -> None:
         lease = Lease("a-1", 1000, TIMING)
         lease.begin(0.0)
+        assert lease.tick(1.0) == []
+        assert asks(lease.tick(1.1)) == [(2, "untaken")]  # whoever took it may be past saying so
         assert lease.tick(2.0) == []
         told, over = lease.tick(2.1)
         assert isinstance(told, Tell)
         assert isinstance(told.event, Failed)
         assert (told.event.fault.code, over) == ("overloaded", Over())
+
+    @pytest.mark.parametrize("epoch", [1, 2])
+    def test_whoever_takes_it_first_has_it(self, epoch: int) -> None:
+        lease = Lease("a-1", 1000, TIMING)
+        lease.begin(0.0)
+        lease.tick(1.1)
+        assert lease.on_events(epoch, "w1", (Leased("e"),), 1.2) == [Tell(Leased("e"))]
+        assert lease.on_events(3 - epoch, "w2", (Leased("e"),), 1.3) == [LetGo("w2", 3 - epoch)]
+        assert lease.phase is Phase.LEASED
 
     def test_a_refused_first_lease_is_told_at_once(self) -> None:
         lease = Lease("a-1", 1000, TIMING)
@@ -364,7 +375,7 @@ class World:
         """The lease was not published, or nobody knows; it may be there all the same."""
         asked = self.lease.asked
         if asked is not None:
-            self.apply(self.lease.asking_failed(asked.epoch, FaultCode.UNAVAILABLE, unknown=True))
+            self.apply(self.lease.asking_failed(asked.epochs[-1], FaultCode.UNAVAILABLE, unknown=True))
 
     def wait(self) -> None:
         self.now += 0.4

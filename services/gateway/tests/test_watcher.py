@@ -16,7 +16,7 @@ from parley_runtime.store.ports import TurnRow
 
 pytestmark = pytest.mark.unit
 
-LIMIT_S = 5.0
+LIMIT_S = 30.0
 
 
 class Socket:

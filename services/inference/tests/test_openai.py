@@ -26,6 +26,7 @@ from parley_inference.engines.openai import connect
 from parley_protocol.events import Ending, ToolCall, Usage
 from parley_protocol.work import ChatMessage, Sampling, Tool
 from parley_runtime.errors import EngineError, EngineRejected
+from parley_testkit.timing import least
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_waits", "no_key_in_logs")]
 
@@ -416,6 +417,11 @@ async def test_silence_within_an_answer_is_bounded_and_comments_break_it() -> No
 
 @pytest.mark.parametrize("after", ["head", "delta", "nothing"])
 async def test_a_cancel_reaches_the_server_at_once(after: str) -> None:
+    assert await least(lambda: _hang_up(after), under=0.1) < 0.1
+
+
+async def _hang_up(after: str) -> float:
+    """Seconds from a cancel until the server sees that the connection is closed."""
     asked, gone = asyncio.Event(), asyncio.Event()
 
     async def patient(exchange: Exchange) -> None:
@@ -429,10 +435,11 @@ async def test_a_cancel_reaches_the_server_at_once(after: str) -> None:
 
     async with serving(patient) as (_, engine):
         task = asyncio.create_task(text_of(engine))
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 30)
         task.cancel()
         begun = time.perf_counter()
-        await asyncio.wait_for(gone.wait(), 10)
-        assert time.perf_counter() - begun < 0.1
+        await asyncio.wait_for(gone.wait(), 30)
+        took = time.perf_counter() - begun
         with pytest.raises(asyncio.CancelledError):
             await task
+    return took

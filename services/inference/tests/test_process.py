@@ -89,7 +89,7 @@ async def test_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
             assert (await client.get("/statusz")).json()["engines"][0]["name"] == "extractive"
         child.send_signal(signal.SIGTERM)
         await _until(child, "stopped")
-        assert await asyncio.wait_for(child.wait(), 10) == 0
+        assert await asyncio.wait_for(child.wait(), 30) == 0
     await gateway.close()
     await broker.close()
     await store.aclose()

@@ -40,7 +40,7 @@ async def test_from_document_to_stored_turn(tmp_path: Path) -> None:
         return assemble(process, settings, store=store, broker=rag)
 
     running = asyncio.create_task(serve("rag", settings, build, process=process, signals=False))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await process.started.wait()
     assert process.ready(), process.reasons()
     consumers = {"worker", "knowledge", "recorder", "parker", "notifier", "review", "assess"}
@@ -74,7 +74,7 @@ async def test_from_document_to_stored_turn(tmp_path: Path) -> None:
     assert [one.answer for one in await store.conversation("default", "s", limit=5)] == ["按红色按钮。"]
 
     process.stop("test")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await running == 0
     assert await link.depth("parley.retrieve") == (0, 0)
     await broker.close()

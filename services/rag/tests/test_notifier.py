@@ -61,7 +61,7 @@ class Hook:
         return httpx.Response(said)
 
     async def next(self) -> httpx.Request:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self.requests.get()
 
 

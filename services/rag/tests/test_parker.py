@@ -24,7 +24,7 @@ from parley_runtime.telemetry.metrics import value
 from parley_testkit.memory import MemoryBroker
 
 pytestmark = pytest.mark.unit
-LIMIT_S = 10
+LIMIT_S = 30.0
 KEY = TurnKey("acme", "s", "t")
 SOURCES = (Source("p", "a.md", "T", 1.0, "x", 0, 1),)
 RETRIEVE = Retrieve(

@@ -88,7 +88,7 @@ async def test_a_cancelled_read_leaves_no_child(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", remember)
     reading = asyncio.create_task(reader().read("k", "a.md", "", b"word. " * 500_000))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await started.wait()
     reading.cancel()
     await asyncio.wait({reading})

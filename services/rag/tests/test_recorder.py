@@ -25,7 +25,7 @@ from parley_testkit.memory import MemoryBroker
 
 pytestmark = pytest.mark.unit
 QUEUE = stage_queue(Stage.RECORD)
-LIMIT_S = 10
+LIMIT_S = 30.0
 
 
 def key(turn: str) -> TurnKey:

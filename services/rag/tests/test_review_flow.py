@@ -322,7 +322,7 @@ async def test_a_store_that_is_away_costs_no_try(bench: Bench, monkeypatch: pyte
     monkeypatch.setattr(bench.store.reviews, "assess", assess)
     before = value(names.RETRIES, "assess", "0")
     task = await bench.upload(CONTRACT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await tried.wait()
     away = False
     assert (await bench.ended(task)).status is ReviewStatus.COMPLETED

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import pytest
 import uvloop
@@ -30,8 +31,21 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [line] if line else []
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes share a run (``-n``): see :mod:`parley_testkit.sharing`."""
+    from parley_testkit.sharing import Sharing
+
+    config.option.loadscopereorder = False
+    return Sharing(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse tests without a category: a run by category must not miss any."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from parley_testkit.sharing import rank
+
+        items.sort(key=rank)
     lost = sorted(
         {item.nodeid.split("::")[0] for item in items if not CATEGORIES & {mark.name for mark in item.iter_markers()}}
     )

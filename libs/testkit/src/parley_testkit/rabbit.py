@@ -67,10 +67,10 @@ class RealBroker(Protocol):
 
 
 def free_port() -> int:
-    """A TCP port that is free now, is given to nobody else in this process, and lies below those that the system gives
-    to outgoing connections: one of them would else take it before its owner does.
+    """A TCP port that is free now, is given to nobody else in this run, and lies below those that the system gives to
+    outgoing connections: one of them would else take it before its owner does.
     """
-    first, last = PORTS
+    first, last = _own_ports()
     while True:
         port = first + secrets.randbelow(last - first)
         if port in _given:
@@ -82,6 +82,14 @@ def free_port() -> int:
                 continue
         _given.add(port)
         return port
+
+
+def _own_ports() -> tuple[int, int]:
+    """The part of :data:`PORTS` that is this process's, where several share a run."""
+    first, last = PORTS
+    share = (last - first) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first += share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return first, first + share
 
 
 class RabbitNode:

@@ -27,7 +27,7 @@ class Collector:
         """Something arrived."""
         self._changed.set()
 
-    async def until(self, condition: Callable[[], bool], *, limit_s: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], bool], *, limit_s: float = 30.0) -> None:
         """Returns once ``condition`` holds; it is looked at after each arrival. Raises TimeoutError."""
         async with asyncio.timeout(limit_s):
             while not condition():
@@ -139,11 +139,11 @@ class JobTap(Collector):
         """What came, decoded."""
         return [codec.unpack_job(delivery.body) for delivery in self.deliveries]
 
-    async def next(self, count: int = 1, *, limit_s: float = 5.0) -> AnyJob:
+    async def next(self, count: int = 1, *, limit_s: float = 30.0) -> AnyJob:
         """The ``count``-th job since the start."""
         return codec.unpack_job((await self.delivery(count, limit_s=limit_s)).body)
 
-    async def delivery(self, count: int = 1, *, limit_s: float = 5.0) -> Delivery:
+    async def delivery(self, count: int = 1, *, limit_s: float = 30.0) -> Delivery:
         """The ``count``-th delivery since the start."""
         await self.until(lambda: len(self.deliveries) >= count, limit_s=limit_s)
         return self.deliveries[count - 1]

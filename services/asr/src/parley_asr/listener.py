@@ -105,6 +105,11 @@ class Listener:
         return self._since.at
 
     @property
+    def utterance(self) -> int:
+        """Number of the utterance that begins there or later."""
+        return self._number
+
+    @property
     def taken(self) -> int:
         """Position of the next byte."""
         return self._raw_at + len(self._raw)
@@ -267,7 +272,7 @@ class Listener:
         since.utterance.finish()
         if since.endpointer.speaking:
             self._events.append(SpeechStopped(self._number, since.utterance.end_ms))
-        self._heard(since, since.fed, since.ms + since.intake.ms(since.fed - since.at))
+        self._heard(since, since.fed, since.ms + since.intake.ms(since.fed - since.at), marked=True)
 
     def _any(self, since: _Since) -> None:
         """Who commits an utterance may have spoken too shortly for a beginning: hear it where there is any speech."""
@@ -294,13 +299,13 @@ class Listener:
         for frame in held:
             since.utterance.add(frame.samples)
 
-    def _heard(self, since: _Since, keep: int, ms: float, *, cut: bool = False) -> None:
+    def _heard(self, since: _Since, keep: int, ms: float, *, cut: bool = False, marked: bool = False) -> None:
         said = since.utterance
         start = said.start_ms if said.begun else round(since.ms)
         end = said.end_ms if said.begun else round(ms)
         text = said.text
         words = tuple(said.words)
-        self._events.append(Heard(self._number, text, keep, words, start_ms=start, end_ms=end, cut=cut))
+        self._events.append(Heard(self._number, text, keep, words, start_ms=start, end_ms=end, cut=cut, marked=marked))
         self._number += 1
         self._since = self._fresh(keep, ms)
 

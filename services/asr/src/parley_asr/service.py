@@ -265,7 +265,7 @@ class Listening:
         except ParleyError as error:
             self._fail(stream, error)
             return
-        self._tell(stream, Progress(stream.taken, stream.keep))
+        self._tell(stream, Progress(stream.taken, stream.keep, stream.utterance))
         self._pool.touch(stream)
 
     async def _settle(self) -> None:
@@ -285,7 +285,7 @@ class Listening:
                 counter(names.UTTERANCES).labels("text" if event.text else "empty").inc()
         ended = isinstance(events[-1], Ended)
         if not ended and any(isinstance(event, Heard) for event in events):
-            events.append(Progress(stream.taken, stream.keep))
+            events.append(Progress(stream.taken, stream.keep, stream.utterance))
         self._tell(stream, *events)
         if ended:
             histogram(names.STREAM_FACTOR).observe(stream.factor)

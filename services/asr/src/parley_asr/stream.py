@@ -66,6 +66,8 @@ class Stream:
         """Nothing is told any more."""
         self.taken = listen.at
         self.keep = listen.at
+        self.utterance = listen.utterance
+        """Number of the next one; those before it have been told."""
         self._listener = listener
         self._options = options
         self._on_events = on_events
@@ -124,7 +126,7 @@ class Stream:
         results, self._work.results = self._work.results, []
         if self.over:
             return
-        self.keep = self._listener.keep
+        self.keep, self.utterance = self._listener.keep, self._listener.utterance
         now = self._loop.time()
         events = [self._dressed(event, (now - arrived) * 1000) for arrived, event in results]
         if error is None and self._ended:

@@ -14,8 +14,10 @@ from parley_gateway.limits import Bucket
 from parley_gateway.outbox import Outbox
 from parley_gateway.sockets import News
 from parley_gateway.turns import request_of
+from parley_gateway.voice.frames import is_audio, pcm_of
 from parley_gateway.voice.mouth import Mouth, check_voice
 from parley_gateway.voice.socket_mouth import SocketMouth
+from parley_gateway.voice.talk import Talk
 from parley_gateway.wire import Wire
 from parley_protocol.client import (
     Ack,
@@ -45,6 +47,11 @@ log = get_logger("parley.socket")
 SLOW_CLOSE_S = 1.0
 """A client that takes nothing is given so long to take the close frame."""
 
+NO_START = (
+    "a binary frame is audio, and audio comes after audio.start (all other frames of this socket are text with JSON, "
+    "unless it was opened under parley.v1.msgpack); the frame was dropped"
+)
+
 _FATAL = {
     FaultCode.UNAUTHORIZED: CloseCode.BAD_TOKEN,
     FaultCode.NO_HELLO: CloseCode.NO_HELLO,
@@ -65,6 +72,7 @@ class Connection:
         "opened_at",
         "outbox",
         "session",
+        "talk",
         "wire",
     )
 
@@ -75,6 +83,8 @@ class Connection:
         self.wire = wire
         self.identity: Identity | None = None
         self.session: Session | None = None
+        self.talk: Talk | None = None
+        """What is being said on this socket."""
         self.mouth: Mouth | None = None
         """Made when the first answer is to be spoken."""
         self.opened_at = now
@@ -92,6 +102,10 @@ class Connection:
             return
         turn: str | None = None
         try:
+            if isinstance(data, bytes) and is_audio(data, text=self._text):
+                turn = self.talk.turn if self.talk is not None else None
+                self._audio(data)
+                return
             self._admit(data)
             frame = decode_client(data)
             turn = getattr(frame, "turn", None)
@@ -158,23 +172,57 @@ class Connection:
         if self.mouth is not None:
             self.mouth.close()
         session = self.session
+        if self.talk is not None:
+            self.talk.gone()
         if session is not None:
             session.detach(self.outbox, self.hub.now())
             self.hub.registry.release(session)
         if self.identity is not None:
             self.hub.count_identity(self.identity, -1)
 
+    # --- speech -----------------------------------------------------------------------------------------------
+
+    def _audio(self, data: bytes) -> None:
+        """A frame of audio: bounded by its stream, not by the rate of messages."""
+        if self.talk is None:
+            self._fits(data)
+            self._take()
+            raise ProtocolError(FaultCode.BAD_FRAME, NO_START)
+        self._fits(data)
+        counter(names.FRAMES_IN).labels(DIALECT, "audio").inc()
+        self.talk.audio(pcm_of(data, text=self._text))
+
+    def _speak(self, frame: AudioStart, session: Session) -> None:
+        if self.talk is not None and not self.talk.stopped:
+            raise ProtocolError(FaultCode.INVALID, "a stream of audio is open on this socket; send audio.stop first")
+        self._check_drain()
+        assert self.identity is not None
+        self.talk = None
+        self.talk = Talk(self.hub, self.identity, session, self.outbox, frame)
+
+    def _stop(self) -> None:
+        if self.talk is None:
+            raise ProtocolError(FaultCode.INVALID, "audio.stop came without audio.start; nothing was ended")
+        self.talk.stop()
+        self.talk = None
+
     # --- frames -----------------------------------------------------------------------------------------------
 
-    def _admit(self, data: str | bytes) -> None:
+    def _fits(self, data: str | bytes) -> None:
         limit = self.hub.settings.limits.max_message
         if len(data) > limit or (isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit):
             raise ProtocolError(FaultCode.TOO_LARGE, f"a frame may have {limit} bytes; this one was dropped")
-        if not self._bucket.take(self.hub.now()):
-            raise ProtocolError(FaultCode.RATE_LIMITED, "frames come faster than this socket may send them; slow down")
+
+    def _admit(self, data: str | bytes) -> None:
+        self._fits(data)
+        self._take()
         if isinstance(data, str) != self._text:
             kind = "text frames with JSON" if self._text else "binary frames with MessagePack"
             raise ProtocolError(FaultCode.BAD_FRAME, f"this socket speaks {kind}; the frame was dropped")
+
+    def _take(self) -> None:
+        if not self._bucket.take(self.hub.now()):
+            raise ProtocolError(FaultCode.RATE_LIMITED, "frames come faster than this socket may send them; slow down")
 
     async def _on_frame(self, frame: ClientFrame) -> None:
         if isinstance(frame, Hello):
@@ -187,6 +235,8 @@ class Connection:
             self._start(frame, self.session)
         elif isinstance(frame, TurnCancel):
             self.hub.dispatch.apply(self.session.cancel(frame.turn, self.hub.now()))
+            if self.talk is not None:
+                self.talk.look()
             if self.mouth is not None:
                 self.mouth.drop(frame.turn)
         elif isinstance(frame, AudioPlayed):
@@ -194,14 +244,19 @@ class Connection:
                 self.mouth.played(frame.turn, frame.ms)
         elif isinstance(frame, Ack):
             decode_position(frame.position)
-        elif isinstance(frame, AudioStart | AudioStop):
-            raise ProtocolError(FaultCode.UNSUPPORTED, "spoken turns are not served yet; send turn.start with text")
+        elif isinstance(frame, AudioStart):
+            self._speak(frame, self.session)
+        elif isinstance(frame, AudioStop):
+            self._stop()
 
-    def _start(self, frame: TurnStart, session: Session) -> None:
+    def _check_drain(self) -> None:
         if self.hub.draining:
             counter(names.REFUSED).labels("draining").inc()
             wait_s = self.hub.admission.elsewhere_s()
             raise Overloaded("this gateway is going away; reconnect and send the turn again", retry_after_s=wait_s)
+
+    def _start(self, frame: TurnStart, session: Session) -> None:
+        self._check_drain()
         request = request_of(frame, self.hub.settings)
         if frame.speak is not None:
             check_voice(frame.speak)

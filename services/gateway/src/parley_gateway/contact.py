@@ -19,7 +19,7 @@ from parley_protocol.events import Reply
 from parley_protocol.faults import ProtocolError
 from parley_protocol.routes import WORK, Stage
 from parley_runtime.control import ControlPlane
-from parley_runtime.errors import OutcomeUnknown, ParleyError, Unavailable
+from parley_runtime.errors import OutcomeUnknown, Unavailable
 from parley_runtime.ports import Headers, Link, Message
 from parley_runtime.store.contact_ports import ContactStore
 from parley_runtime.telemetry import names
@@ -223,11 +223,11 @@ class ContactDesk:
                     await self._read()
                 except Unavailable as error:
                     log.info("messages are looked for again later", reason=type(error).__name__)
+                except Exception:
+                    log.exception("messages cannot be read on a defect; looked for again later")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._settings.poll_s):
                         await self._wake.wait()
-        except ParleyError:
-            log.exception("messages cannot be read; they are looked for when the next socket opens")
         finally:
             self._follower = None
             self._answer()
@@ -244,10 +244,10 @@ class ContactDesk:
 
     def _deliver(self, tenant: str, message: ContactMessage) -> None:
         for owner in tuple(self._owners.get(tenant, ())):
-            owner.deliver(message)
+            _write(owner, message)
         if message.sender != OWNER:
             return
-        reached = sum(visitor.deliver(message) for visitor in self._addressees(tenant, message.client_id))
+        reached = sum(_write(visitor, message) for visitor in self._addressees(tenant, message.client_id))
         self._told[message.id] = reached
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
@@ -257,6 +257,15 @@ class ContactDesk:
             found = self._visitors.get((tenant, client))
             return () if found is None else (found,)
         return [visitor for (of, _), visitor in self._visitors.items() if of == tenant]
+
+
+def _write(listener: Listener, message: ContactMessage) -> bool:
+    """A socket that fails on a defect keeps no message from another, nor the next message from anybody."""
+    try:
+        return listener.deliver(message)
+    except Exception:
+        log.exception("a message could not be written to a socket on a defect", id=message.id)
+        return False
 
 
 class _Enough(Protocol):

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from parley_gateway.hub import Hub
+from parley_gateway.wire import answered
 from parley_protocol.client import SUBPROTOCOL_JSON, SUBPROTOCOLS_BEARER
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
@@ -43,6 +44,7 @@ async def deny(send: Any, status: int, text: str, headers: dict[str, str]) -> No
     pairs += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "websocket.http.response.start", "status": status, "headers": pairs})
     await send({"type": "websocket.http.response.body", "body": text.encode()})
+    answered(send)
 
 
 def chosen_subprotocol(offered: list[str]) -> str | None:

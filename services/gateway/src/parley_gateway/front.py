@@ -84,6 +84,7 @@ class Front:
                 await parametric({**scope, "path_params": match.groupdict()}, receive, send)
                 return
         await receive()
+        log.info("connect refused", reason="path", setting="PARLEY_PATH_PREFIXES")
         await deny(send, 404, f"no socket is served at this path; these are:\n{self._paths}\n", {})
 
     async def _foreign(self, scope: Scope, receive: Any, send: Any, origin: str) -> None:

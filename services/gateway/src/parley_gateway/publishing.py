@@ -12,7 +12,7 @@ from parley_gateway.core.entry import Entry, Phase, Request
 from parley_gateway.core.session import Session
 from parley_protocol import codec
 from parley_protocol.control import Audience, Stop
-from parley_protocol.events import Fault, TurnStatus
+from parley_protocol.events import Fault, Marks, TurnStatus
 from parley_protocol.faults import FaultCode
 from parley_protocol.routes import WORK, Stage
 from parley_protocol.work import Record, Retrieve
@@ -107,6 +107,8 @@ class Publishing:
             again=entry.again,
             reply_to=(self.gateway,),
             sent_at=self._clock.wall(),
+            n=1 if request.spoken else 0,
+            marks=Marks(transcript=request.text) if request.spoken else Marks(),
             question=request.text,
             kb=request.kb,
             digest=request.digest,

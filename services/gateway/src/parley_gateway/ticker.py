@@ -7,10 +7,18 @@ from collections.abc import Callable
 
 from parley_gateway.core.entry import Entry
 from parley_runtime.ports import Clock
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+
+AGAIN_S = 1.0
+"""When a turn whose look has failed on a defect is looked at again."""
 
 
 class Ticker:
-    """Calls ``on_due(entry, now)`` at ``entry.due()`` or a little later."""
+    """Calls ``on_due(entry, now)`` at ``entry.due()`` or a little later. A call that fails is logged, and made again
+    after :data:`AGAIN_S`; it delays no other turn's.
+    """
 
     def __init__(self, clock: Clock, on_due: Callable[[Entry, float], None]) -> None:
         self._clock = clock
@@ -25,8 +33,7 @@ class Ticker:
         due = entry.due()
         if entry.ended or (entry.due_at and entry.due_at <= due):
             return
-        entry.due_at = due
-        heapq.heappush(self._heap, (due, next(self._order), entry))
+        self._push(entry, due)
         if self._handle is None or due < self._armed:
             self._arm(due)
 
@@ -35,6 +42,10 @@ class Ticker:
         if self._handle is not None:
             self._handle.cancel()
         self._heap.clear()
+
+    def _push(self, entry: Entry, due: float) -> None:
+        entry.due_at = due
+        heapq.heappush(self._heap, (due, next(self._order), entry))
 
     def _arm(self, due: float) -> None:
         if self._handle is not None:
@@ -51,8 +62,12 @@ class Ticker:
             if entry.ended or entry.due_at != due:
                 continue
             entry.due_at = 0.0
-            if entry.due() <= now:
-                self._on_due(entry, now)
-            self.promise(entry)
+            try:
+                if entry.due() <= now:
+                    self._on_due(entry, now)
+                self.promise(entry)
+            except Exception:
+                log.exception("a turn failed on a defect as its time came", turn=entry.turn.key.turn)
+                self._push(entry, now + AGAIN_S)
         if self._heap:  # a promise made above armed the timer for its own time only
             self._arm(self._heap[0][0])

@@ -20,19 +20,23 @@ _digests = msgspec.msgpack.Encoder(order="deterministic")
 
 def request_of(frame: TurnStart, settings: GatewaySettings) -> Request:
     """A typed turn. Raises ProtocolError ``invalid`` that names the field."""
-    budget_s = settings.turns.budget_s
-    if frame.deadline_ms is not None:
-        if frame.deadline_ms <= 0:
-            raise _invalid("deadline_ms must be above 0, or left out")
-        budget_s = min(budget_s, frame.deadline_ms / 1000)
     return make_request(
         frame.turn,
         frame.text,
         kb=frame.kb,
         context=frame.context,
-        budget_s=budget_s,
+        budget_s=budget_of(frame.deadline_ms, settings),
         max_text=settings.limits.max_text,
     )
+
+
+def budget_of(deadline_ms: int | None, settings: GatewaySettings) -> float:
+    """Seconds for a turn whose client asks for ``deadline_ms``. Raises ProtocolError ``invalid``."""
+    if deadline_ms is None:
+        return settings.turns.budget_s
+    if deadline_ms <= 0:
+        raise _invalid("deadline_ms must be above 0, or left out")
+    return min(settings.turns.budget_s, deadline_ms / 1000)
 
 
 def make_request(
@@ -47,6 +51,7 @@ def make_request(
     sampling: Sampling | None = None,
     engine: str = "",
     user: str = "",
+    spoken: bool = False,
 ) -> Request:
     """A checked request. Raises ProtocolError ``invalid`` that names the field."""
     check_turn(turn)
@@ -73,6 +78,7 @@ def make_request(
         sampling=chosen,
         engine=engine,
         user=user,
+        spoken=spoken,
     )
 
 

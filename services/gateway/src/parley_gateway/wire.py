@@ -45,6 +45,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
+def answered(send: Any) -> None:
+    """A socket's request has been answered with plain HTTP: uvicorn would log that as an error of the application."""
+    protocol = getattr(send, "__self__", None)
+    if isinstance(protocol, WebSocketsSansIOProtocol):
+        protocol.handshake_complete = True
+
+
 class Binary(bytes):
     """A payload that is written as a binary frame, whatever the socket's frames are otherwise."""
 

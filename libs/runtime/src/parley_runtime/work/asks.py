@@ -33,7 +33,7 @@ class Asks:
         self._options = options
         self._on_follower = on_follower
         self._begins: dict[tuple[TurnKey, int], list[_Answers]] = {}
-        self._running: dict[tuple[TurnKey, int], asyncio.Event] = {}
+        self._running: dict[tuple[TurnKey, int], list[asyncio.Event]] = {}
         control.on(Prefix, self._prefix)
         control.on(Alive, self._alive)
 
@@ -64,8 +64,10 @@ class Asks:
         self._control.post(Audience.WORKERS.value, message)
 
     async def running(self, key: TurnKey, base: int, wait_s: float) -> bool:
-        """Whether some worker says within ``wait_s`` that it runs ``base`` of ``key``."""
-        heard = self._running[key, base] = asyncio.Event()
+        """Whether some worker says within ``wait_s`` that it runs ``base`` of ``key``; all that ask it hear it."""
+        heard = asyncio.Event()
+        asking = self._running.setdefault((key, base), [])
+        asking.append(heard)
         try:
             self._control.post(Audience.WORKERS.value, Running(key, base, self._control.process_id))
             async with asyncio.timeout(wait_s):
@@ -73,7 +75,9 @@ class Asks:
         except TimeoutError:
             return False
         finally:
-            self._running.pop((key, base), None)
+            asking.remove(heard)
+            if not asking:
+                del self._running[key, base]
         return True
 
     def _prefix(self, answer: Prefix) -> None:
@@ -86,6 +90,5 @@ class Asks:
             answers.first.set()
 
     def _alive(self, answer: Alive) -> None:
-        heard = self._running.get((answer.key, answer.base))
-        if heard is not None:
+        for heard in self._running.get((answer.key, answer.base), ()):
             heard.set()

@@ -106,7 +106,9 @@ def route(
 
 
 def unrouted(_: Request, error: Exception) -> Response:
-    """A path that nothing is served at, or a method that it does not take, in the shape of every other error."""
+    """A path that nothing is served at, or a method that it does not take, in the shape of every other error, and with
+    the ``detail`` that clients of the documented systems read.
+    """
     assert isinstance(error, HTTPException)
     code, text = FaultCode.INVALID, f"{error.detail}: this path takes other methods"
     if error.status_code == 404:
@@ -115,7 +117,8 @@ def unrouted(_: Request, error: Exception) -> Response:
             "nothing is served at this path; is a name in it encoded, and is it one of /v1?",
         )
     counter(names.HTTP_REQUESTS).labels("none", str(error.status_code)).inc()
-    return JSON(plain_error(code.value, text, False), error.status_code, headers=error.headers)
+    shown = {**plain_error(code.value, text, False), "detail": text}
+    return JSON(shown, error.status_code, headers=error.headers)
 
 
 def _method(request: Request) -> str:

@@ -26,6 +26,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     engine: str = ""
     user: str = ""
+    spoken: bool = False
+    """``text`` is the transcript, which is the turn's first item."""
 
     def slim(self) -> "Request":
         """What is still asked of a turn that is over: whether it was this one."""
@@ -33,10 +35,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Phase(enum.Enum):
-    """``QUEUED``: waits for the turns before it. ``PUBLISHING``: its job is on the way. ``RUNNING``: accepted.
-    ``FOLLOWED``: begun at another gateway, or by one that has gone. ``ENDED``: closed, or never taken.
+    """``HEARING``: it is being spoken. ``QUEUED``: waits for the turns before it. ``PUBLISHING``: its job is on its
+    way. ``RUNNING``: accepted. ``FOLLOWED``: begun at another gateway, or by one that has gone. ``ENDED``: closed, or
+    never taken.
     """
 
+    HEARING = "hearing"
     QUEUED = "queued"
     PUBLISHING = "publishing"
     RUNNING = "running"

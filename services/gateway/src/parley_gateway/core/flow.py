@@ -242,7 +242,7 @@ def on_tick(entry: Entry, now: float) -> list[Effect]:
 
 
 def _watch(entry: Entry, now: float) -> list[Effect]:
-    if entry.phase in (Phase.QUEUED, Phase.PUBLISHING) and entry.forced is None:
+    if entry.phase in (Phase.HEARING, Phase.QUEUED, Phase.PUBLISHING) and entry.forced is None:
         entry.watch.flowed(now)
         return []
     watch = entry.watch
@@ -274,5 +274,5 @@ def _leave(entry: Entry, now: float) -> list[Effect]:
 
 def watch_now(entry: Entry, now: float, cause: str) -> None:
     """Own reconnect, a pause of the loop, a resume: what was heard before may not be all."""
-    if not entry.ended and entry.phase is not Phase.QUEUED:
+    if not entry.ended and entry.phase not in (Phase.HEARING, Phase.QUEUED):
         entry.watch.start(now, cause)

@@ -7,6 +7,9 @@ from parley_protocol.events import TurnStatus
 from parley_protocol.faults import RETRYABLE, FaultCode
 from parley_protocol.ids import TurnId
 
+UNHEARD = "this turn was ended before it had been heard; nothing was asked, and its id is free"
+_UNHEARD = {TurnStatus.CANCELLED: FaultCode.CANCELLED, TurnStatus.EXPIRED: FaultCode.EXPIRED}
+
 
 class Order:
     """The turns held, from being taken in to being forgotten."""
@@ -77,6 +80,8 @@ class Order:
         """
         if entry.ended or entry.forced is not None:
             return []
+        if entry.phase is Phase.HEARING:  # nothing stands for it anywhere: there is nothing to close
+            return self.refuse(entry, _UNHEARD.get(status, FaultCode.FAILED), UNHEARD, now)
         entry.forced = status
         entry.turn.freeze()
         entry.watch.flowed(now)

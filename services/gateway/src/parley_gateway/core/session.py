@@ -134,6 +134,8 @@ class Session(Order):
         return entry
 
     def _again(self, entry: Entry, request: Request, sink: Sink, now: float) -> list[Effect]:
+        if entry.phase is Phase.HEARING:
+            raise ProtocolError(FaultCode.CONFLICT, "this turn is being spoken; start another one under a new id")
         digest = entry.request.digest if entry.request is not None else entry.row_digest
         if digest and digest != request.digest:
             raise ProtocolError(

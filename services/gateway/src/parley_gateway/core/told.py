@@ -69,7 +69,7 @@ class Told:
         last, found = self.last, marks.retrieval
         n = found.n + 1 if spoken and found is not None else max(0, end - 1)
         if marks.transcript and marks.transcript != last.transcript:
-            self._mark(Transcript(n, marks.transcript, final=True))
+            self._mark(Transcript(0, marks.transcript, final=True))  # the first item of a spoken turn, whoever tells it
         if found is not None and found.n == end - 1:
             self._mark_status(max(0, found.n - 1), marks.status)
         if found is not None and not _same(found, last.retrieval):

@@ -8,7 +8,7 @@ import enum
 
 from parley_gateway.core.told import Item, Told
 from parley_protocol.client import Latency
-from parley_protocol.events import Delta, Event, Refusal, Snapshot, Terminal
+from parley_protocol.events import Delta, Event, Refusal, Snapshot, Terminal, Transcript
 from parley_protocol.ids import TurnKey
 
 HOLD_S = 0.05
@@ -101,6 +101,13 @@ class Turn(Told):
             return False
         self._raise(fence, 0)
         return True
+
+    def hear(self, text: str, *, final: bool) -> None:
+        """Before any run: what has been said so far, or at last. A later hypothesis replaces an earlier one."""
+        self.marks = [marked for marked in self.marks if not isinstance(marked.mark, Transcript)]
+        self._mark(Transcript(0, text, final))
+        if final:
+            self.n = 1
 
     def freeze(self) -> None:
         """Deliver nothing more until the terminal."""

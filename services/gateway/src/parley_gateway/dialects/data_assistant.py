@@ -1,7 +1,7 @@
 """D0, the data assistant: ``ws://host/``. One JSON object in, one out, in order; nothing is said unasked."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.line import Line
 from parley_gateway.dialects.socket import DialectSocket
-from parley_gateway.dialects.talk import Answered, Failed, Question, answer, session_of
+from parley_gateway.dialects.talk import Answered, Failed, Question, answer, no_documents, session_of
 from parley_protocol.client import RetrievalFrame
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.readings import MetricData
@@ -116,22 +116,26 @@ class DataAssistant:
         socket = self._socket
         name = self._session = incoming.session_id or self._session
         context = dict(incoming.context or {})
-        wrong = mistyped(context)
-        if wrong:
-            outcome: Answered | Failed = Failed(FaultCode.INVALID, wrong)
-        else:
-            kb = context.pop("kb", None)
-            question = Question(
-                text=incoming.message,
-                session=session_of(socket.hub, socket.identity, SYSTEM, name),
-                kb=kb,
-                context=context or None,
-            )
-            outcome = await answer(socket.hub, socket.identity, question)
-        if isinstance(outcome, Failed):
+        kb = context.get("kb")
+        outcome = await self._asked(incoming.message, name, context)
+        if kb is None and (said := no_documents(outcome, incoming.message)):
+            log.warning("the base of questions that name none is not there", dialect=NAME)
+            socket.send("success", reply(said, "knowledge_base", name))
+        elif isinstance(outcome, Failed):
             socket.send("error", failed(outcome, name, english=is_english(incoming.message)))
         else:
             socket.send("success", succeeded(outcome, name))
+
+    async def _asked(self, text: str, name: str, context: dict[str, Any]) -> Answered | Failed:
+        wrong = mistyped(context)
+        if wrong:
+            return Failed(FaultCode.INVALID, wrong)
+        socket = self._socket
+        kb = context.pop("kb", None)
+        session = session_of(socket.hub, socket.identity, SYSTEM, name)
+        return await answer(
+            socket.hub, socket.identity, Question(text=text, session=session, kb=kb, context=context or None)
+        )
 
 
 def decoded(data: str | bytes) -> Incoming:
@@ -169,14 +173,19 @@ def is_english(message: str) -> bool:
 def succeeded(outcome: Answered, session: str) -> dict[str, Any]:
     """The reply to a question that was answered."""
     found: RetrievalFrame | None = outcome.retrieval
-    route = found.route if found is not None else "knowledge_base"
-    decision = {"decision": route, "needs_data": route == "query_data"}
+    if found is None:
+        return reply(outcome.done.text, "knowledge_base", session)
+    return reply(outcome.done.text, found.route, session, [used(entry) for entry in found.data])
+
+
+def reply(text: str, route: str, session: str, data: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The documented reply."""
     return {
         "status": "success",
-        "response": outcome.done.text,
+        "response": text,
         "intent": INTENTS.get(route, "知识问答"),
-        "route_decision": decision,
-        "data_used": [used(entry) for entry in found.data] if found is not None else [],
+        "route_decision": {"decision": route, "needs_data": route == "query_data"},
+        "data_used": list(data),
         "session_id": session,
     }
 

@@ -13,7 +13,7 @@ from parley_gateway.dialects.asr.machine import Asked, Begin, Cancel, Effect, Ma
 from parley_gateway.dialects.asr.questions import is_question
 from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.socket import DialectSocket
-from parley_gateway.dialects.talk import Failed, Question, answer, cancel, session_of
+from parley_gateway.dialects.talk import Failed, Question, answer, cancel, no_documents, session_of
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import TurnId
 from parley_runtime.telemetry.logging import get_logger
@@ -99,7 +99,12 @@ class RealtimeAsr:
         except Exception:
             log.exception("answer failed on a defect", dialect=NAME)
             outcome = Failed(FaultCode.FAILED, "this question could not be worked on; ask again")
-        if isinstance(outcome, Failed):
+        if said := no_documents(outcome, asked.text):
+            log.warning(
+                "the base of spoken questions is not there", dialect=NAME, kb=question.kb, setting="PARLEY_ASR_KB"
+            )
+            self._carry([*machine.piece(asked, said), *machine.ended(asked)])
+        elif isinstance(outcome, Failed):
             self._carry(machine.failed(asked, frames.failure(outcome, asked.text)))
         else:
             self._carry(machine.ended(asked))

@@ -53,6 +53,17 @@ class Failed:
     retry_after_ms: int | None = None
 
 
+def no_documents(outcome: Answered | Failed, question: str) -> str:
+    """What to answer where the base that a client cannot name is not there yet; empty: the outcome is another."""
+    if not isinstance(outcome, Failed) or outcome.code is not FaultCode.UNKNOWN_KB:
+        return ""
+    return _NO_DOCUMENTS_EN if question.isascii() else _NO_DOCUMENTS_ZH
+
+
+_NO_DOCUMENTS_ZH = "知识库里还没有任何文档，无法回答这个问题。"
+_NO_DOCUMENTS_EN = "Nothing is known about that: the knowledge base holds no documents yet."
+
+
 def session_of(hub: Hub, identity: Identity, system: str, name: str) -> SessionId:
     """The session that a client of ``system`` means by ``name``: the same at every gateway of the installation."""
     return hub.sessions.named(identity, f"{system}\0{name}")

@@ -64,6 +64,14 @@ class EarSettings:
     longest_s: float = setting(
         "PARLEY_AUDIO_LONGEST_S", 10_800.0, "Longest stream of audio", unit="seconds of audio", minimum=1
     )
+    silence_ms: int = setting(
+        "PARLEY_AUDIO_SILENCE_MS",
+        600,
+        "Silence that ends an utterance where the client does not say",
+        unit="milliseconds",
+        minimum=100,
+        maximum=10_000,
+    )
     idle_s: float = setting(
         "PARLEY_AUDIO_IDLE_S",
         60.0,

@@ -103,11 +103,14 @@ Effect = Ask | Tell | LetGo | Over
 
 @dataclass(slots=True)
 class Asked:
-    """A lease that nobody has taken yet. ``lost``: its publish came to nothing, for this reason."""
+    """A lease that nobody has taken yet, under each of ``epochs``: the first that is taken counts. ``lost``: the last
+    publish came to nothing, for this reason.
+    """
 
-    epoch: int
+    epochs: list[int]
     boundary: Boundary
     since: float
+    asked_at: float
     lost: FaultCode | None = None
 
 
@@ -243,24 +246,24 @@ class Lease:
     def asking_failed(self, epoch: int, code: FaultCode, *, unknown: bool = False) -> list[Effect]:
         """The lease was not published, or (``unknown``) may not have been."""
         asked = self.asked
-        if self.over or asked is None or asked.epoch != epoch:
+        if self.over or asked is None or asked.epochs[-1] != epoch:
             return []
         if code is FaultCode.OVERLOADED and not self._leased:
             return self.fail(code, "as many streams wait for a recogniser as may; try again later", retryable=True)
         asked.lost = code
         if unknown:
             self.epoch += 1
-            asked.epoch = self.epoch
+            asked.epochs.append(self.epoch)
         return []
 
     # --- workers ----------------------------------------------------------------------------------------------
 
     def on_events(self, epoch: int, worker: str, events: tuple[StreamEvent, ...], now: float) -> list[Effect]:
         """What a worker says under ``epoch``."""
-        if not self.over and self.asked is not None and epoch == self.asked.epoch and _takes(events):
-            effects = self._adopt(self.asked, worker, events)
+        if not self.over and self.asked is not None and epoch in self.asked.epochs and _takes(events):
+            effects = self._adopt(self.asked, epoch, worker, events)
             events = tuple(event for event in events if not isinstance(event, Leased))
-        elif not self.over and self.asked is not None and epoch == self.asked.epoch:
+        elif not self.over and self.asked is not None and epoch in self.asked.epochs:
             return self._refused(events, now)
         elif not self.over and self.run is not None and (epoch, worker) == (self.run.epoch, self.run.worker):
             effects = []
@@ -292,10 +295,10 @@ class Lease:
             effects += self._lose("redelivered", now)  # the broker has taken it away from the one who had it
         return effects
 
-    def _adopt(self, asked: Asked, worker: str, events: tuple[StreamEvent, ...]) -> list[Effect]:
+    def _adopt(self, asked: Asked, epoch: int, worker: str, events: tuple[StreamEvent, ...]) -> list[Effect]:
         effects: list[Effect] = [LetGo(self.run.worker, self.run.epoch)] if self.run is not None else []
         boundary = asked.boundary
-        self.run = Run(asked.epoch, worker, boundary.at, boundary.mark, boundary.utterance, boundary.at)
+        self.run = Run(epoch, worker, boundary.at, boundary.mark, boundary.utterance, boundary.at)
         self.asked = None
         self._teller.replays()
         if not self._leased:
@@ -384,14 +387,19 @@ class Lease:
         if self.run is None and now - asked.since > limit_s:
             return [*effects, *self._nobody(asked)]
         if asked.lost is not None:
-            asked.lost = None
-            effects.append(Ask(asked.epoch, asked.boundary))
+            asked.lost, asked.asked_at = None, now
+            effects.append(Ask(asked.epochs[-1], asked.boundary))
+        elif now - asked.asked_at > self.timing.lease_s / 2:  # whoever took it may be past saying so
+            self.epoch += 1
+            asked.epochs.append(self.epoch)
+            asked.asked_at = now
+            effects.append(Ask(self.epoch, asked.boundary, "untaken"))
         return effects
 
     def forgive(self, now: float) -> None:
         """Time has passed in which nothing could be heard: the broker was away, or this process stood still."""
         if self.asked is not None:
-            self.asked.since = now
+            self.asked.since = self.asked.asked_at = now
         if self.run is not None:
             self.run.unanswered = deque((at, now) for at, _ in self.run.unanswered)
 
@@ -428,7 +436,7 @@ class Lease:
 
     def _ask(self, cause: str, now: float) -> list[Effect]:
         self.epoch += 1
-        self.asked = Asked(self.epoch, self.boundary, now)
+        self.asked = Asked([self.epoch], self.boundary, now, now)
         return [Ask(self.epoch, self.boundary, cause, self.ring.end - self.boundary.at if cause else 0)]
 
     def _dismiss(self) -> list[Effect]:

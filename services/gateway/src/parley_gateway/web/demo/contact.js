@@ -5,6 +5,8 @@ import { token } from "../assets/store.js";
 import { ask, bubble, Line, now, reason, say, setUp, socketAddress, Wire } from "./common.js";
 
 const AGAIN_MS = 5_000;
+const PAGE = 1_000;
+const MOST_OLDER = 200;
 const WHO = { visitor: ["Visitor", "访客"], assistant: ["Assistant", "助手"], owner: ["Owner", "主人"] };
 
 setUp();
@@ -51,17 +53,47 @@ const board = byId("owner-log");
 const known = new Set();
 let owner = null;
 let secret = "";
+let last = 0;
+let held = null; // frames that come while the inbox is read
 
 function hears(frame) {
   if (frame.type === "connection_established") return joined();
   if (frame.type === "error") return owner.joined ? bubble(board, "notice bad", frame.message) : refused(frame.message);
-  if (!frame.client_id || !frame.sender || known.has(frame.id)) return null;
+  if (!frame.sender || frame.client_id === undefined) return null;
+  return held ? held.push(frame) : put(frame);
+}
+
+function put(frame, when = "") {
+  if (known.has(frame.id)) return;
   known.add(frame.id);
-  const client = frame.client_id.slice(0, 8);
+  last = Math.max(last, frame.id);
+  const client = frame.client_id ? frame.client_id.slice(0, 8) : say("to everybody", "致所有人");
   const kind = frame.type === "contact_request" ? say(" asks to be contacted", " 请求联系") : "";
-  const label = `${say(...WHO[frame.sender])} ${client}${kind}`;
+  const label = `${say(...WHO[frame.sender])} ${client}${kind}${when}`;
   if (frame.sender === "visitor") choose(frame.client_id, client);
-  return bubble(board, frame.sender === "owner" ? "mine" : frame.sender, frame.message, { label, markdown: frame.sender === "assistant" });
+  bubble(board, frame.sender === "owner" ? "mine" : frame.sender, frame.message, { label, markdown: frame.sender === "assistant" });
+}
+
+// What was kept before he came, or while his socket was away: the last of it. Pages are told oldest first.
+async function older(first) {
+  let kept = [];
+  for (let after = last, more = true; more; ) {
+    const answer = await ask(`/v1/contact/messages?after=${after}&limit=${PAGE}`, { bearer: secret });
+    if (!answer.ok) {
+      bubble(board, "notice bad", await reason(answer));
+      break;
+    }
+    const { messages, next } = await answer.json();
+    kept = [...kept, ...messages].slice(-MOST_OLDER);
+    more = messages.length === PAGE;
+    after = next;
+  }
+  for (const { kind, ...message } of kept) put({ type: kind, ...message }, ` · ${moment(message.timestamp)}`);
+  if (first && kept.length) bubble(board, "notice", say("Written before you came.", "以上是您加入之前的消息。"));
+}
+
+function moment(time) {
+  return new Date(time).toLocaleString(undefined, { dateStyle: "short", timeStyle: "short" });
 }
 
 function choose(id, shown) {
@@ -71,10 +103,15 @@ function choose(id, shown) {
   if (document.activeElement !== byId("owner-text") && document.activeElement !== list) list.value = id;
 }
 
-function joined() {
+async function joined() {
+  const first = !owner.joined;
   owner.joined = true;
   byId("owner-join").hidden = true;
   board.hidden = byId("owner-form").hidden = false;
+  held ??= [];
+  await older(first);
+  for (const frame of held?.splice(0) ?? []) put(frame);
+  held = null;
   if (!board.children.length) bubble(board, "notice", say("What visitors write from now on is shown here.", "此后访客的消息会显示在这里。"));
 }
 
@@ -103,4 +140,15 @@ byId("owner-join").addEventListener("submit", async (event) => {
 saying("owner-form", "owner-text", (message) => {
   if (byId("owner-to").value) owner.send({ type: "owner_reply", client_id: byId("owner-to").value, message });
   else bubble(board, "notice", say("No visitor has written yet.", "还没有访客的消息。"));
+});
+
+byId("broadcast").addEventListener("click", async () => {
+  const box = byId("owner-text");
+  const message = box.value.trim();
+  if (!message) return box.focus();
+  box.value = "";
+  const answer = await ask("/v1/contact/broadcast", { method: "POST", json: { message }, bearer: secret });
+  if (!answer.ok) return bubble(board, "notice bad", await reason(answer));
+  const { reached } = await answer.json();
+  return bubble(board, "notice good", say(`Open pages reached: ${reached}`, `已送达 ${reached} 个打开的页面。`));
 });

@@ -1,0 +1,165 @@
+"""One spoken turn of a native socket: from ``audio.start`` to the text that is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parley_gateway.core import spoken
+from parley_gateway.core.effects import Effect
+from parley_gateway.core.entry import Request
+from parley_gateway.core.session import Session
+from parley_gateway.core.view import Sink
+from parley_gateway.turns import budget_of, make_request
+from parley_gateway.voice.ear import Ear
+from parley_gateway.voice.events import HearingEvent, Listening
+from parley_gateway.voice.words import join
+from parley_protocol.audio import Ended, Endpointing, Failed, Heard, Hearing, Partial, SpeechStarted, SpeechStopped
+from parley_protocol.client import AudioStart, SpeechStartedFrame, SpeechStoppedFrame
+from parley_protocol.faults import FaultCode, ProtocolError
+
+if TYPE_CHECKING:
+    from parley_gateway.hub import Hub
+    from parley_gateway.identity import Identity
+
+NO_SPEECH = "no words were heard; check the microphone and its format, and say it again: the turn's id is free"
+GONE = "the socket went away in mid-sentence; say it again, under the same id if you like"
+
+
+def hearing_of(frame: AudioStart, hub: Hub) -> Hearing:
+    """How the stream of ``audio.start`` is to be heard."""
+    silence_ms = hub.settings.ears.silence_ms if frame.silence_ms is None else frame.silence_ms
+    return Hearing(
+        encoding=frame.format.encoding,
+        rate=frame.format.rate,
+        channels=frame.format.channels,
+        language=frame.language,
+        prompt=frame.prompt,
+        by_silence=frame.hands_free,
+        endpointing=Endpointing(silence_ms=silence_ms),
+    )
+
+
+class Talk:
+    """Push to talk. Its turn is held in the session from the beginning; what the client said counts once it has been
+    heard to the end, whatever becomes of the socket after ``audio.stop``.
+    """
+
+    def __init__(self, hub: Hub, identity: Identity, session: Session, sink: Sink, frame: AudioStart) -> None:
+        """Raises ProtocolError: see ``Ears.open`` and ``spoken.listen``; ``invalid`` names the field."""
+        self.turn = frame.turn
+        self._hub = hub
+        self._sink = sink
+        self._frame = frame
+        self._pieces: list[str] = []
+        self._request("?")  # what is wrong with the frame is said before anything is spoken
+        self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or "")
+        try:
+            self._entry, effects = spoken.listen(
+                session,
+                frame.turn,
+                sink,
+                hub.now(),
+                longest_s=hub.settings.ears.longest_s + hub.settings.turns.budget_s,
+                interrupt=frame.interrupt,
+            )
+        except ProtocolError:
+            self._ear.drop()
+            raise
+        hub.dispatch.apply(effects)
+
+    @property
+    def stopped(self) -> bool:
+        """No audio is expected any more."""
+        return self._ear.ended
+
+    def audio(self, data: bytes) -> None:
+        """A binary frame. Raises ProtocolError where the stream cannot go on; the turn is given up then."""
+        self.look()
+        if self._entry.ended:  # cancelled, or not to be heard, and the client has been told
+            return
+        try:
+            self._ear.feed(data)
+        except ProtocolError as error:
+            self._give_up(error.code, str(error), told=True)
+            raise
+
+    def look(self) -> None:
+        """The turn may have been ended: then nobody needs to listen any more."""
+        if self._entry.ended:
+            self._ear.drop()
+
+    def stop(self) -> None:
+        """``audio.stop``."""
+        self._ear.end()
+
+    def gone(self) -> None:
+        """The socket is gone. What was said to its end is asked all the same."""
+        if not self.stopped:
+            self._give_up(FaultCode.CANCELLED, GONE)
+
+    def on_hearing(self, event: HearingEvent) -> None:
+        """See :class:`parley_gateway.voice.events.Hears`."""
+        if self._entry.ended:
+            self._ear.drop()
+            return
+        match event:
+            case SpeechStarted():
+                self._sink.push(SpeechStartedFrame(turn=self.turn, ms=event.ms))
+            case SpeechStopped():
+                self._sink.push(SpeechStoppedFrame(turn=self.turn, ms=event.ms))
+            case Partial():
+                self._apply(spoken.partial(self._entry, join(*self._pieces, event.text)))
+            case Heard():
+                self._pieces.append(event.text)
+            case Failed():
+                self._give_up(code_of(event.fault.code), event.fault.message)
+            case Ended():
+                self._ask()
+            case Listening():
+                pass
+
+    def _ask(self) -> None:
+        text = join(*self._pieces)
+        if not text:
+            self._give_up(FaultCode.NO_SPEECH, NO_SPEECH)
+            return
+        try:
+            self._apply(spoken.heard(self._entry, self._request(text), self._hub.now()))
+        except ProtocolError as error:
+            self._give_up(error.code, str(error))
+
+    def _request(self, text: str) -> Request:
+        return request_of(self._hub, self._frame, self.turn, text)
+
+    def _give_up(self, code: FaultCode, message: str, *, told: bool = False) -> None:
+        self._ear.drop()
+        if told:
+            self._entry.views.clear()
+        retry_ms = int(self._hub.admission.elsewhere_s() * 1000) if code is FaultCode.OVERLOADED else None
+        self._apply(spoken.unheard(self._entry, code, message, self._hub.now(), retry_after_ms=retry_ms))
+
+    def _apply(self, effects: list[Effect]) -> None:
+        self._hub.dispatch.apply(effects)
+        self._hub.dispatch.promise(self._entry)
+
+
+def request_of(hub: Hub, frame: AudioStart, turn: str, text: str) -> Request:
+    """What was said, as a question. Raises ProtocolError ``invalid`` that names the field."""
+    settings = hub.settings
+    return make_request(
+        turn,
+        text,
+        kb=frame.kb,
+        context=frame.context,
+        budget_s=budget_of(frame.deadline_ms, settings),
+        max_text=settings.limits.max_text,
+        spoken=True,
+    )
+
+
+def code_of(text: str) -> FaultCode:
+    """A fault of a worker as clients know it."""
+    try:
+        return FaultCode(text)
+    except ValueError:
+        return FaultCode.FAILED
