@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SETS = {"development": FOLDER / "development.tsv", "held out": FOLDER / "held_out.tsv"}
+SETS = {
+    "development": FOLDER / "development.tsv",
+    "held out": FOLDER / "held_out.tsv",
+    "second": FOLDER / "second.tsv",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,11 @@ def test_no_language_is_carried_by_another(language: str) -> None:
 
 
 def test_what_the_sets_hold() -> None:
-    development, held_out = (read(path) for path in SETS.values())
+    development, held_out, second = (read(path) for path in SETS.values())
     assert len(development) + len(held_out) >= 400
     assert len(held_out) >= 200
     assert not {each.text for each in development} & {each.text for each in held_out}
+    assert not {each.text for each in second} & {each.text for each in (*development, *held_out)}
     for utterances in (development, held_out):
         share = sum(each.question for each in utterances) / len(utterances)
         assert 0.4 < share < 0.6

@@ -36,14 +36,16 @@ _INDIFFERENT = re.compile(
 _INDEFINITE = re.compile(
     r"(?:没有?|不是|那个?|也没|不)什么|什么(?:都|也|的$|来着)|谁(?:都|也)|哪[儿里个些]?(?:都|也)"
     r"|怎么[^，]{0,4}(?:都|也)(?!需|要怎)|(?:不|没)怎么|怎么(?:说|讲)呢"
-    r"|多少(?:有点|有些|给|还|会|也|都)|(?:好|十|了|过|这|那|上|前|后|差)几|^(?:还?有)几|(?:没|不)(?:多|几)"
+    r"|多少(?:有点|有些|给|还|会|也|都)|(?:好|十|了|过|这|那|上|前|后|差)几|^(?:还?有)几|几[个位条台][^，]{1,4}(?:已经|正在|刚刚?)(?!.*吗)|(?:没|不)(?:多|几)"
     r"|什么(?:呀|啊)$"
 )
 _TWICE = re.compile(r"(什么|谁|哪[儿里个]?|怎么|多少)(?:时候)?.{0,8}\1")
 _MATRIX = re.compile(
-    r"(?:知道|明白|记得|清楚|了解|理解|忘了|忘记|告诉过?|说过?|问过|问了|解释|讨论|决定|发现|看到|听说|猜到"
+    r"(?:知道|明白|记得|清楚|了解|理解|忘了|忘记|告诉过?|说过?|问过|问了|问(?=[我他她])|解释|讨论|决定|发现|看到|听说|猜到"
     r"|想起)(?:了|过)?(?:我|我们|他|她|你)?"
 )
+_ADDRESSED = re.compile(r"[你您]|有没有")
+"""Before what is known or said: whoever is spoken to is asked for it."""
 _DOUBT = r"(?:不知道|不清楚|不明白|不懂|搞不懂|弄不懂|看不懂|不太明白|不太清楚|不太懂|弄不清|搞不清|不晓得|不确定)"
 _UNSURE = re.compile(
     rf"^(?:但|可|所以|就是|其实)?我?(?:就|还|真|实在|暂时|一直)?(?:是)?{_DOUBT}(?!的|了$).*(?:{_WH}|不|没|吗|该)"
@@ -114,4 +116,4 @@ def _words(text: str) -> bool:
         return False
     before = rest[: found.start()]
     matrix = _MATRIX.search(before)
-    return matrix is None or "你" in before[: matrix.start()] or "您" in before[: matrix.start()]
+    return matrix is None or bool(_ADDRESSED.search(before[: matrix.start()]))
