@@ -1,6 +1,7 @@
-"""Brings what the tests need and the machine lacks: `needs.py rabbitmq postgresql nginx chromium wscat images`."""
+"""Brings what the tests need and the machine lacks: `needs.py rabbitmq postgresql nginx chromium wscat openai ...`."""
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -15,8 +16,10 @@ from parley_client.up.report import Report, Step
 IMAGES = "rabbitmq:3.10-management,rabbitmq:4.0-management"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_WITHIN = 900.0
-WSCAT = Path(__file__).resolve().parents[1] / ".parley" / "tools" / "wscat"
+TOOLS = Path(__file__).resolve().parents[1] / ".parley" / "tools"
 WSCAT_VERSION = "6.1.0"
+OPENAI_VERSION = "7.59.0"
+WS_VERSION = "8.23.0"
 NPM_WITHIN = 300.0
 SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 """Where daemons are, also for users whose PATH leaves them out."""
@@ -62,17 +65,34 @@ async def nginx(step: Step) -> str:
 
 async def wscat(step: Step) -> str:
     """The WebSocket client of npm that guides use, at a pinned version, in the project's own tools."""
-    installed = WSCAT / "node_modules" / "wscat" / "package.json"
-    if not installed.exists() or f'"version": "{WSCAT_VERSION}"' not in installed.read_text(encoding="utf-8"):
-        if not shutil.which("npm"):
-            await packages.install(("nodejs", "npm"), (), step)
-        step.now(f"npm install wscat@{WSCAT_VERSION}")
-        WSCAT.mkdir(parents=True, exist_ok=True)
-        options = ("--prefix", str(WSCAT), "--no-audit", "--no-fund", "--no-save", "--ignore-scripts")
-        code, printed = await output_of("npm", "install", *options, f"wscat@{WSCAT_VERSION}", within=NPM_WITHIN)
-        if code != 0:
-            raise UpError(f"npm could not install wscat:\n{printed[-500:]}")
+    await _npm("wscat", {"wscat": WSCAT_VERSION}, step)
     return f"wscat: {WSCAT_VERSION}"
+
+
+async def openai(step: Step) -> str:
+    """OpenAI's client for JavaScript, and the WebSocket library that it wants beside it."""
+    await _npm("openai", {"openai": OPENAI_VERSION, "ws": WS_VERSION}, step)
+    return f"openai for JavaScript: {OPENAI_VERSION}"
+
+
+async def _npm(tool: str, versions: dict[str, str], step: Step) -> None:
+    folder = TOOLS / tool
+    if all(_installed(folder, name) == version for name, version in versions.items()):
+        return
+    if not shutil.which("npm"):
+        await packages.install(("nodejs", "npm"), (), step)
+    wanted = [f"{name}@{version}" for name, version in versions.items()]
+    step.now(f"npm install {' '.join(wanted)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ("--prefix", str(folder), "--no-audit", "--no-fund", "--no-save", "--ignore-scripts")
+    code, printed = await output_of("npm", "install", *options, *wanted, within=NPM_WITHIN)
+    if code != 0:
+        raise UpError(f"npm could not install {tool}:\n{printed[-500:]}")
+
+
+def _installed(folder: Path, name: str) -> str:
+    package = folder / "node_modules" / name / "package.json"
+    return str(json.loads(package.read_text(encoding="utf-8"))["version"]) if package.exists() else ""
 
 
 async def images(step: Step) -> str:
@@ -110,6 +130,7 @@ async def main(names: list[str]) -> None:
         "chromium": chromium,
         "nginx": nginx,
         "wscat": wscat,
+        "openai": openai,
         "images": images,
     }
     for name in names:

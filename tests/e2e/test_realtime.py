@@ -1,12 +1,19 @@
 """The official ``openai`` client against ``/v1/realtime``, unchanged, with real processes behind it."""
 
 import asyncio
+import json
+import os
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from openai import AsyncOpenAI
 
+from parley_testkit.certificate import make_certificate
 from parley_testkit.stack import Stack
 
 from .harness import stored
@@ -105,3 +112,58 @@ async def test_the_embedded_engine_says_that_it_calls_nothing(client: AsyncOpenA
         assert response.status == "failed"
         assert "calls no functions" in response.status_details.error.message
         assert "PARLEY_OPENAI_BASE_URL" in response.status_details.error.message
+
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = ROOT / ".parley" / "tools" / "openai" / "node_modules"
+
+
+@asynccontextmanager
+async def encrypted(target: str, folder: Path) -> AsyncIterator[tuple[int, Path]]:
+    """A port that speaks TLS and passes everything on: the JavaScript client knows no other sockets."""
+    certificate, key = make_certificate(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    to = urlsplit(target)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        except (ConnectionError, ssl.SSLError):
+            pass
+        finally:
+            writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection(to.hostname, to.port)
+        await asyncio.gather(pump(reader, outer), pump(inner, writer))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1], certificate
+
+
+async def test_the_javascript_client_works_unchanged(stack: Stack, tmp_path: Path) -> None:
+    assert MODULES.exists(), "openai for JavaScript is missing: ./task test brings it"
+    async with encrypted(stack.url, tmp_path) as (port, certificate):
+        script = Path(__file__).with_name("realtime_client.cjs")
+        node = await asyncio.create_subprocess_exec(
+            "node",
+            str(script),
+            f"https://localhost:{port}/v1?kb=handbook",
+            "When does the heating start?",
+            env={"PATH": os.environ["PATH"], "NODE_PATH": str(MODULES), "NODE_EXTRA_CA_CERTS": str(certificate)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            printed, complaints = await node.communicate()
+    assert node.returncode == 0, complaints.decode()
+    found = json.loads(printed)
+    assert "eleven degrees" in found["said"]
+    assert found["response"]["status"] == "completed"
+    assert found["response"]["output"][0]["content"][0]["text"] == found["said"]
+    assert found["kinds"][0] == "session.created"
+    assert found["kinds"][-1] == "response.done"

@@ -79,8 +79,12 @@ class Conversation:
             self._check_call(item)
         return [*self.add(item, after), *self.done(item)]
 
+    def called(self, call_id: str) -> bool:
+        """Whether a function call has this id."""
+        return any(isinstance(each, FunctionCall) and each.call_id == call_id for each in self._items.values())
+
     def _check_call(self, item: FunctionOutput) -> None:
-        if all(not isinstance(each, FunctionCall) or each.call_id != item.call_id for each in self._items.values()):
+        if not self.called(item.call_id):
             raise Unfit(
                 f"no function call of the conversation has the call_id {item.call_id[:80]!r}",
                 word="invalid_tool_call_id",

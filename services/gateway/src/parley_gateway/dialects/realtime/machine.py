@@ -155,7 +155,7 @@ class Machine:
         if self.responses.busy or self.input.speaking or self.input.waiting:
             return []
         frames = said(self.input.silent())
-        return [*frames, Mark("clear"), *self.responses.begin(plan_of(self.session, None, self.conversation))]
+        return [*frames, Mark("clear"), *self.responses.follow(plan_of(self.session, None, self.conversation))]
 
     def _begun(self, event: SpeechStarted) -> list[Effect]:
         vad = self.session.audio.input.turn_detection

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from parley_gateway.dialects.realtime import server
 from parley_gateway.dialects.realtime.config import MAX_METADATA, Format, FunctionTool, Modality
 from parley_gateway.dialects.realtime.conversation import Conversation
@@ -194,7 +196,9 @@ class Responding:
         return frames
 
     def _call(self, call: FunctionCall) -> list[Frame]:
-        index = self._number()
+        index, kept = self._number(), self.conversation
+        if kept is not None and kept.called(call.call_id):  # engines begin to count anew
+            call = msgspec.structs.replace(call, call_id=new_id("call"))
         begun = FunctionCall(id=call.id, name=call.name, call_id=call.call_id, arguments="", status="in_progress")
         at: dict[str, Any] = {
             "response_id": self.id,
@@ -202,7 +206,6 @@ class Responding:
             "output_index": index,
             "call_id": call.call_id,
         }
-        kept = self.conversation
         self.output.append(call)
         return [
             server.OutputItemAdded(response_id=self.id, output_index=index, item=begun),

@@ -3,7 +3,7 @@
 from parley_gateway.dialects.realtime import server
 from parley_gateway.dialects.realtime.conversation import Conversation
 from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Hush, Rates, Say, said
-from parley_gateway.dialects.realtime.faults import Unfit, kind_of
+from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
 from parley_gateway.dialects.realtime.plans import prompt_of
 from parley_gateway.dialects.realtime.response import Outcome, Plan, Reason, Responding, Stage
 from parley_protocol.faults import FaultCode
@@ -65,9 +65,15 @@ class Responses:
     def follow(self, plan: Plan) -> list[Effect]:
         """Begin one by itself: now, or when the active one is over."""
         if self.active is None:
-            return self.begin(plan)
+            return self._by_itself(plan)
         self._next = plan
         return []
+
+    def _by_itself(self, plan: Plan) -> list[Effect]:
+        try:
+            return self.begin(plan)
+        except Unfit as error:
+            return [Say(server.error_event(str(error), type=INVALID, code=error.word, param=error.param))]
 
     def known(self) -> list[Effect]:
         """What was said is known now."""
@@ -143,4 +149,4 @@ class Responses:
             return []
         self.active = None
         plan, self._next = self._next, None
-        return [] if plan is None else self.begin(plan)
+        return [] if plan is None else self._by_itself(plan)
