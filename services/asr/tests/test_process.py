@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -33,12 +34,13 @@ def vhost(rabbit: RabbitNode) -> str:
 
 
 @asynccontextmanager
-async def _running(vhost: str, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _running(vhost: str, folder: Path, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "parley_asr",
         env={"PATH": os.environ["PATH"], "AMQP_URL": vhost, **environ},
+        cwd=folder,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
@@ -72,10 +74,10 @@ async def _ear(vhost: str, name: str) -> AsyncIterator[Ear]:
         await broker.close()
 
 
-async def test_speech_from_start_to_sigterm(vhost: str) -> None:
+async def test_speech_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
     port = free_port()
     said = pcm(synthesised("what is a gateway"))
-    async with _running(vhost, PARLEY_HEALTH_PORT=str(port)) as child, _ear(vhost, "ear-1") as ear:
+    async with _running(vhost, tmp_path, PARLEY_HEALTH_PORT=str(port)) as child, _ear(vhost, "ear-1") as ear:
         chosen = await _until(child, "engine chosen")
         assert (chosen["engine"], chosen["stage"]) == ("pocketsphinx", "listen")
         assert isinstance(chosen["seats"], int)
@@ -100,18 +102,18 @@ async def test_speech_from_start_to_sigterm(vhost: str) -> None:
         assert await asyncio.wait_for(child.wait(), 10) == 0
 
 
-async def test_a_worker_killed_in_mid_sentence(vhost: str) -> None:
+async def test_a_worker_killed_in_mid_sentence(vhost: str, tmp_path: Path) -> None:
     hearing = Hearing(by_silence=True)
     said = pcm(np.concatenate([speak(["one", "two"], silence_s=1.0), speak(["three", "four"], silence_s=1.0)]))
     environ = {"PARLEY_ASR_ENGINE": "scripted", "PARLEY_ASR_VAD": "energy", "PARLEY_ASR_SEATS": "4"}
-    async with _ear(vhost, "ear-2") as ear, _running(vhost, **environ) as one:
+    async with _ear(vhost, "ear-2") as ear, _running(vhost, tmp_path, **environ) as one:
         await _until(one, "started")
         worker = await ear.lease(hearing=hearing)
         await ear.say(worker, said[:60_000])
         await ear.wait(Heard)
         one.kill()
         await one.wait()
-        async with _running(vhost, **environ) as two:
+        async with _running(vhost, tmp_path, **environ) as two:
             await _until(two, "started")
             async with asyncio.timeout(10):  # until the queue of the process that was killed is gone
                 while True:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hearing import Ear, pcm
 from parley_asr.app import serve_stage
 from parley_asr.choose import Chosen
 from parley_asr.config import AsrSettings
-from parley_asr.engine import Abilities, Hint
+from parley_asr.engine import Abilities, Base, Hint
 from parley_asr.engines.scripted import ScriptedRecognition, ScriptedSettings, ScriptedTranscriber, speak
 from parley_asr.service import Listening
 from parley_asr.vad import EnergyModel
@@ -31,10 +32,13 @@ from parley_protocol.audio import (
 )
 from parley_protocol.control import EngineInfo
 from parley_protocol.routes import topology
+from parley_protocol.work import DocumentInfo
 from parley_runtime.config import read
 from parley_runtime.errors import EngineError
 from parley_runtime.process import Process
 from parley_runtime.settings import CommonSettings
+from parley_runtime.store import open_store
+from parley_runtime.store.ports import Store, StoredPassage
 from parley_runtime.telemetry import metrics, names
 from parley_testkit.memory import MemoryBroker
 
@@ -46,8 +50,9 @@ ONE_TWO = pcm(speak(["one", "two"], silence_s=0.2))
 class House:
     """A broker, a gateway's ear, and workers as a test adds them."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         self.broker = MemoryBroker(topology())
+        self.store = store
         self.ear: Ear
 
     @asynccontextmanager
@@ -59,19 +64,21 @@ class House:
         engine = engine or ScriptedTranscriber(ScriptedSettings())
         chosen = Chosen(engine, EngineInfo("listen", engine.name, "a test", engine.model), seats)
         broker = self.broker.process(name)
-        async with serve_stage(process, settings, chosen, EnergyModel(), broker=broker) as listening:
+        async with serve_stage(process, settings, chosen, EnergyModel(), broker=broker, store=self.store) as listening:
             process.started.set()
             assert process.reasons() == dict.fromkeys(process.reasons())
             yield listening
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    made = House()
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/parley.db")
+    made = House(store)
     made.ear = await Ear.open(made.broker.process("gw"))
     yield made
     await made.ear.close()
     await made.broker.close()
+    await store.aclose()
 
 
 async def test_a_stream_is_leased_heard_and_ended(house: House) -> None:
@@ -250,6 +257,34 @@ async def test_an_engine_that_fails_ends_its_stream_and_a_defect_is_not_tried_ag
         await house.ear.ask("s3", hearing=Hearing(language="zh-CN"))
         assert (await house.ear.wait(Failed, "s3")).fault.code == "unsupported"
     assert metrics.value(names.STREAM_FAILURES, "engine_failed") == before + 2
+
+
+class Learning(ScriptedTranscriber):
+    """Keeps what it is told of bases."""
+
+    def __init__(self) -> None:
+        super().__init__(ScriptedSettings())
+        self.known: dict[Base, tuple[str, list[str]]] = {}
+
+    def knows(self, base: Base, version: str) -> bool:
+        return base in self.known and self.known[base][0] == version
+
+    def prepare(self, base: Base, version: str, texts: Any) -> None:
+        self.known[base] = (version, list(texts))
+
+
+async def test_the_words_of_the_base_are_read_before_its_stream_is_heard(house: House) -> None:
+    passage = StoredPassage(id="p1", title="Fencing", text="A fence is a number.", start=0, end=20)
+    info = DocumentInfo(path="g.md", title="G", digest="d1", size=20, passages=1, updated_at="")
+    await house.store.put_document("default", "mine", info, [passage])
+    engine = Learning()
+    async with house.worker(engine=engine):
+        worker = await house.ear.lease("s1", kb="mine")
+        assert engine.known[Base("default", "mine")][1] == ["Fencing\nA fence is a number."]
+        await house.ear.lease("s2", kb="nothing there")
+        assert list(engine.known) == [Base("default", "mine")]
+        await house.ear.say(worker, ONE_TWO, mark=Mark.END)
+        await house.ear.wait(Ended)
 
 
 # ---- time

@@ -111,7 +111,11 @@ class Transcriber(Protocol):
         """A new segment. Cheap; may be called off the loop."""
         ...
 
-    def prepare(self, base: Base, texts: Sequence[str]) -> None:
+    def knows(self, base: Base, version: str) -> bool:
+        """Whether hints that name ``base`` now mean this ``version``. True where the engine makes nothing of bases."""
+        ...
+
+    def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:
         """Passages of ``base``, for hints that name it from now on. Called off the loop; may take seconds."""
         ...
 

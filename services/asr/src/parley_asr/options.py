@@ -66,3 +66,12 @@ class ListenOptions:
     audio_prefetch: int = setting(
         "PARLEY_ASR_PREFETCH", 200, "Batches of audio that the broker may hand over unacknowledged", minimum=1
     )
+    vocabulary_s: float = setting(
+        "PARLEY_ASR_VOCABULARY_S",
+        1.0,
+        "How long a stream waits, before it is heard, for the words of its knowledge base to be made ready",
+        unit="seconds",
+        zero="not at all",
+        minimum=0,
+        maximum=30,
+    )

@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from parley_asr import intake
+from parley_asr.bases import Bases
 from parley_asr.engine import Base, Hint, Transcriber
 from parley_asr.listener import Listener, Parts
 from parley_asr.options import ListenOptions
@@ -37,6 +38,7 @@ from parley_protocol.faults import ProtocolError
 from parley_protocol.routes import QueueSpec, Stage, audio_queue
 from parley_runtime.errors import EngineTimeout, Expired, ParleyError
 from parley_runtime.ports import Broker, Delivery, Link, Subscription
+from parley_runtime.store.ports import KnowledgeStore
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge, histogram
@@ -63,6 +65,7 @@ class Listening:
         queue: QueueSpec,
         options: ListenOptions,
         outgoing_link: Link,
+        store: KnowledgeStore,
     ) -> None:
         self.seats = seats
         self.waits = Recent(f"{STAGE}_wait")
@@ -75,6 +78,7 @@ class Listening:
         self._streams: dict[str, Stream] = {}
         self._early: list[Delivery] = []
         self._pool = Pool(options.threads)
+        self._bases = Bases(store, engine, options.vocabulary_s)
         self._outgoing = Outgoing(outgoing_link, process_id, self._gateway_gone)
         self._links: list[Link] = []
         self._audio: Subscription | None = None
@@ -144,6 +148,7 @@ class Listening:
                 task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=SETTLE_S)
+        await self._bases.aclose()
         await self._outgoing.aclose()
         await self._pool.aclose()
         for link in reversed(self._links):
@@ -181,7 +186,15 @@ class Listening:
             return
         if held is not None:
             self._let_go(held, "superseded")
-        self._take(listen, delivery)
+        if listen.kb:
+            self._spawn(self._take_with_base(listen, delivery))
+        else:
+            self._take(listen, delivery)
+
+    async def _take_with_base(self, listen: Listen, delivery: Delivery) -> None:
+        await self._bases.ready(Base(listen.tenant, listen.kb))
+        if delivery.alive:
+            self._take(listen, delivery)
 
     def _take(self, listen: Listen, delivery: Delivery) -> None:
         waited_ms = max(0.0, (time.time() - listen.sent_at) * 1000) if listen.sent_at else 0.0

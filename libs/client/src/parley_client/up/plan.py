@@ -50,6 +50,7 @@ def services(settings: UpSettings, amqp_url: str) -> list[Service]:
     shared["PYTHONUNBUFFERED"] = "1"
     if not shared.get("PARLEY_STORE"):
         shared["PARLEY_STORE"] = f"sqlite+aiosqlite:///{settings.data / 'parley.db'}"
+    shared.setdefault("PARLEY_ASR_VOCABULARIES", str(settings.data / "vocabularies"))
     if settings.sample:
         shared.setdefault("PARLEY_READY_BASES", ",".join(BASES))
     taken = {settings.port + index for index in range(settings.counts["gateway"])}

@@ -3,18 +3,23 @@
 Decoding runs in child processes (``sphinx_child`` says why), each in its turn, so that a child is what one core does.
 """
 
+import hashlib
 import itertools
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parley_asr.engine import Abilities, Base, Hint, Hypothesis, Outcome, Said, Samples
 from parley_asr.engines.sphinx_child import read, write
+from parley_protocol.codec import pack
 from parley_runtime.config import setting
 from parley_runtime.errors import EngineError
 from parley_runtime.telemetry.logging import get_logger
@@ -22,6 +27,9 @@ from parley_runtime.telemetry.logging import get_logger
 NAME = "pocketsphinx"
 MODEL = "en-us"
 END_S = 5.0
+MAKE_S = 60.0
+READY = "ready"
+"""File that says that a vocabulary is whole."""
 
 log = get_logger(__name__)
 
@@ -46,6 +54,11 @@ class PocketsphinxSettings:
         unit="decoders",
         minimum=1,
         maximum=256,
+    )
+    vocabularies: str = setting(
+        "PARLEY_ASR_VOCABULARIES",
+        ".parley/vocabularies",
+        "Folder of the words of knowledge bases, which processes of one machine share",
     )
 
 
@@ -178,6 +191,7 @@ class PocketsphinxTranscriber:
     abilities = Abilities(languages=("en",))
 
     def __init__(self, settings: PocketsphinxSettings) -> None:
+        self._settings = settings
         self._children = [Child(settings.decoders) for _ in range(settings.processes)]
         self._numbers = itertools.count()
         self._vocabularies: dict[Base, str] = {}
@@ -193,8 +207,30 @@ class PocketsphinxTranscriber:
         child = min(self._children, key=lambda one: one.open)
         return SphinxRecognition(child, next(self._numbers), self._vocabulary(hint))
 
-    def prepare(self, base: Base, texts: Sequence[str]) -> None:
+    def knows(self, base: Base, version: str) -> bool:
+        """See ``engine.Transcriber``. What another process of this machine has made is used."""
+        folder = self._folder(base, version)
+        if not (folder / READY).exists():
+            return False
+        self._vocabularies[base] = str(folder)
+        return True
+
+    def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:
         """See ``engine.Transcriber``."""
+        folder = self._folder(base, version)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+            command = [sys.executable, "-m", "parley_asr.engines.sphinx_words", made]
+            done = subprocess.run(command, input=pack(list(texts)), timeout=MAKE_S, check=False)  # noqa: S603 - our own
+            if done.returncode:
+                raise EngineError("The vocabulary cannot be made; its messages are in the log.")
+            (Path(made) / READY).touch()
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+        self._vocabularies[base] = str(folder)
+
+    def _folder(self, base: Base, version: str) -> Path:
+        name = hashlib.sha256(f"{base.tenant}\0{base.name}\0{version}".encode()).hexdigest()[:24]
+        return Path(self._settings.vocabularies).resolve() / name
 
     def spent_s(self) -> float:
         """See ``engine.Transcriber``."""

@@ -122,7 +122,11 @@ class ScriptedTranscriber:
         """See ``engine.Transcriber``."""
         return ScriptedRecognition(self._settings.factor)
 
-    def prepare(self, base: Base, texts: Sequence[str]) -> None:
+    def knows(self, base: Base, version: str) -> bool:  # noqa: ARG002 - the protocol's
+        """See ``engine.Transcriber``."""
+        return True
+
+    def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:
         """See ``engine.Transcriber``."""
 
     def spent_s(self) -> float:

@@ -17,6 +17,8 @@ import msgspec
 import pocketsphinx
 
 FRAME_S = 0.01
+MOST_VOCABULARIES = 8
+"""Of each decoder."""
 
 
 class Recogniser:
@@ -25,12 +27,12 @@ class Recogniser:
     def __init__(self, options: dict[str, Any]) -> None:
         self._decoder = pocketsphinx.Decoder(loglevel="FATAL", **options)
         self._general = self._decoder.current_search()
-        self._known = {""}
+        self._known: dict[str, None] = {}
 
     def start(self, vocabulary: str) -> None:
         """A new segment; ``vocabulary``: folder of a knowledge base's words, or empty."""
         decoder = self._decoder
-        if vocabulary not in self._known:
+        if vocabulary and vocabulary not in self._known:
             self._learn(vocabulary)
         decoder.activate_search(vocabulary or self._general)
         decoder.reinit_feat()
@@ -58,11 +60,16 @@ class Recogniser:
 
     def _learn(self, vocabulary: str) -> None:
         folder = Path(vocabulary)
+        decoder = self._decoder
         for word, phones in json.loads((folder / "words.json").read_text(encoding="utf-8")):
-            if self._decoder.lookup_word(word) is None:
-                self._decoder.add_word(word, phones, False)
-        self._decoder.add_lm_file(vocabulary, str(folder / "words.lm"))
-        self._known.add(vocabulary)
+            if decoder.lookup_word(word) is None:
+                decoder.add_word(word, phones, False)
+        decoder.add_lm_file(vocabulary, str(folder / "words.lm"))
+        self._known[vocabulary] = None
+        if len(self._known) > MOST_VOCABULARIES:
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            decoder.remove_search(oldest)
 
 
 def _bare(word: str) -> str:
