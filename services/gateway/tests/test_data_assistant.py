@@ -2,9 +2,11 @@
 
 import json
 
+import msgspec
 import pytest
 
 from parley_gateway.config import LimitSettings
+from parley_gateway.dialects.data_assistant import reply, used
 from parley_protocol.events import Fault, Retrieval, Terminal, TurnStatus
 from parley_protocol.readings import MetricData, Reading
 
@@ -59,6 +61,29 @@ async def test_readings_used_come_with_the_terminal_where_their_mark_was_lost(ho
         await house.worker.emit(job, Terminal(2, TurnStatus.COMPLETED, "23.50", marks=marks))
         reply = await receive(socket)
         assert (reply["intent"], [entry["metric"] for entry in reply["data_used"]]) == ("数据查询", ["temp", "do"])
+
+
+@pytest.mark.parametrize("text", ["x" * 2_000_000, "漢" * 900_000, "\x01" * 200_000])
+def test_a_reply_stays_below_what_clients_take(text):
+    rows = [used(MetricData(metric="m" * 64, readings=(READING,) * 200)) for _ in range(5)]
+    frame = reply(text, "query_data", "s", rows)
+    assert len(msgspec.json.encode(frame)) < 900 * 1024
+    assert frame["truncated"] is True
+    assert text.startswith(frame["response"])
+    assert len(frame["data_used"][4]["readings"]) == 200
+    assert "truncated" not in reply("x" * 60_000, "query_data", "s", rows)
+
+
+async def test_a_session_id_is_not_repeated_whatever_its_length(house):
+    gateway = await house.gateway()
+    async with plain(gateway) as socket:
+        await say(socket, "hello", session_id="x" * 1025)
+        raw = await socket.recv()
+        assert len(raw) < 500
+        assert "session_id" in json.loads(raw)["response"]
+        await say(socket, "one", session_id="x" * 1024)
+        await house.worker.answer(await house.worker.jobs.get(), "yes")
+        assert (await receive(socket))["session_id"] == "x" * 1024
 
 
 @pytest.mark.parametrize(

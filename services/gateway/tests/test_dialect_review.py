@@ -270,6 +270,12 @@ async def test_the_test_path_echoes_anything(house):
             frame = await receive(socket)
             assert frame.pop("timestamp").isdecimal()
             assert frame == {"type": "echo", "client_id": "test_client_001", "original_message": text}
+        await socket.send("\x01" * 200_000)
+        raw = await socket.recv()
+        assert len(raw) < 900 * 1024
+        frame = json.loads(raw)
+        assert frame["truncated"] is True
+        assert len(frame["original_message"]) > 100_000
 
 
 async def test_an_unknown_task_is_one_error_and_a_close(house, task):

@@ -5,14 +5,13 @@ from typing import Any
 
 import msgspec
 
+from parley_gateway.dialects.fitting import fitting
 from parley_protocol.contact import ContactMessage
 from parley_protocol.faults import FaultCode, ProtocolError
 
 FALLBACK = "抱歉，我暂时无法处理您的请求，请稍后再试。"
 """The assistant's words where no answer can be had."""
 AWAY = "访客当前不在线：消息已保存，但没有送达。"
-MOST_TEXT = 880 * 1024
-"""Bytes of a message as JSON, so that its frame stays below 900 KiB."""
 MAX_CLIENT = 64
 MAX_AGENT = 1024
 
@@ -131,7 +130,8 @@ def pong() -> dict[str, Any]:
 
 def answer(text: str) -> dict[str, Any]:
     """The assistant's words."""
-    return _fitting({"type": "chat_message", "message": text, "timestamp": now(), "sender": "assistant"})
+    frame = {"type": "chat_message", "message": text, "timestamp": now(), "sender": "assistant"}
+    return fitting(frame, "message")
 
 
 def from_store(message: ContactMessage) -> dict[str, Any]:
@@ -146,19 +146,10 @@ def from_store(message: ContactMessage) -> dict[str, Any]:
     }
     if message.user_agent:
         frame["userAgent"] = message.user_agent
-    return _fitting(frame)
+    return fitting(frame, "message")
 
 
 def error(code: FaultCode, detail: str) -> dict[str, Any]:
     """What was wrong, in words."""
     words = _WORDS.get(code, "消息无法处理，请稍后再试")
     return {"type": "error", "message": f"{words}：{detail}", "code": code.value}
-
-
-def _fitting(frame: dict[str, Any]) -> dict[str, Any]:
-    """Clients' libraries refuse frames above 1 MiB; the whole text stays in the store."""
-    text: str = frame["message"]
-    while (size := len(msgspec.json.encode(text))) > MOST_TEXT:
-        text = text[: int(len(text) * MOST_TEXT / size * 0.98)]
-        frame |= {"message": text, "truncated": True}
-    return frame

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from parley_gateway.dialects.dialect import Dialect
+from parley_gateway.dialects.fitting import fitting
 from parley_gateway.dialects.line import Line
 from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Answered, Failed, Question, answer, no_documents, session_of
@@ -21,6 +22,8 @@ NAME = "data_assistant"
 SYSTEM = "d0"
 MAX_WAITING = 128
 """Messages that may wait for their answers: more than a burst of them."""
+MAX_SESSION = 1024
+"""Characters of a session id, which every reply repeats."""
 
 INTENTS = {"small_talk": "闲聊", "query_data": "数据查询"}
 """By route; every other is a question to the knowledge base."""
@@ -139,19 +142,23 @@ class DataAssistant:
 
 
 def decoded(data: str | bytes) -> Incoming:
-    """Raises ProtocolError ``bad_frame`` that names the field."""
+    """Raises ProtocolError that names the field."""
     try:
-        return msgspec.json.decode(data, type=Incoming)
+        incoming = msgspec.json.decode(data, type=Incoming)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(FaultCode.BAD_FRAME, str(error)[:200]) from None
+    if incoming.session_id is not None and len(incoming.session_id) > MAX_SESSION:
+        raise ProtocolError(FaultCode.INVALID, f"session_id may have {MAX_SESSION} characters")
+    return incoming
 
 
 def named(data: str | bytes) -> str | None:
     """The session that a message names which cannot be taken otherwise."""
     try:
-        return msgspec.json.decode(data, type=_Named).session_id
+        session = msgspec.json.decode(data, type=_Named).session_id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return session if session is None or len(session) <= MAX_SESSION else None
 
 
 def mistyped(context: Mapping[str, Any]) -> str:
@@ -180,7 +187,7 @@ def succeeded(outcome: Answered, session: str) -> dict[str, Any]:
 
 def reply(text: str, route: str, session: str, data: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """The documented reply."""
-    return {
+    frame = {
         "status": "success",
         "response": text,
         "intent": INTENTS.get(route, "知识问答"),
@@ -188,6 +195,7 @@ def reply(text: str, route: str, session: str, data: Sequence[dict[str, Any]] = 
         "data_used": list(data),
         "session_id": session,
     }
+    return fitting(frame, "response")
 
 
 def used(entry: MetricData) -> dict[str, Any]:

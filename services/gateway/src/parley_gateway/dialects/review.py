@@ -6,6 +6,7 @@ from typing import Any
 
 from parley_gateway.dialects import review_frames as frames
 from parley_gateway.dialects.dialect import Dialect
+from parley_gateway.dialects.fitting import fitting
 from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.reviews import Watched
 from parley_protocol.faults import FaultCode, ProtocolError
@@ -61,7 +62,7 @@ class Echo(Quiet):
     async def hear(self, data: str | bytes) -> None:
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
         echo = {"type": "echo", "client_id": self._client, "original_message": text, "timestamp": epoch()}
-        self._socket.send("echo", echo)
+        self._socket.send("echo", fitting(echo, "original_message"))
 
 
 class Progress(Quiet):
