@@ -6,12 +6,13 @@ and every few seconds in any case, so that lost news only costs time. Each messa
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
 from parley_gateway.calls import Calls
 from parley_gateway.config import ContactSettings
+from parley_gateway.listeners import Listener, Listeners
 from parley_protocol import codec
 from parley_protocol.contact import CHAT, OWNER, ContactMessage, ContactNews, ContactNotice, Reached
 from parley_protocol.control import Audience
@@ -41,15 +42,34 @@ REMEMBERED = 1000
 NOTICE_HEADERS: Headers = {"parley-kind": "notice", "parley-v": 1}
 
 
-class Listener(Protocol):
-    """A socket of the chat."""
+class News:
+    """News of messages that are kept within a short time travel as one."""
 
-    tenant: str
-    client: str
+    def __init__(self, post: Callable[[ContactNews], None]) -> None:
+        self._post = post
+        self._newest = ContactNews(0, owner=False)
+        self._timer: asyncio.TimerHandle | None = None
 
-    def deliver(self, message: ContactMessage) -> bool:
-        """Write the message; False where the socket is going. Never waits and never raises."""
-        ...
+    def add(self, id: int, *, owner: bool) -> None:
+        """Tell of message ``id`` after :data:`HINT_S` where it is the owner's, else after :data:`NEWS_S`."""
+        self._newest = ContactNews(max(id, self._newest.id), owner=owner or self._newest.owner)
+        loop = asyncio.get_running_loop()
+        at = loop.time() + (HINT_S if owner else NEWS_S)
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._tell)
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tell(self) -> None:
+        self._timer = None
+        news, self._newest = self._newest, ContactNews(0, owner=False)
+        self._post(news)
 
 
 class ContactDesk:
@@ -63,15 +83,13 @@ class ContactDesk:
         self._calls = calls
         self._publisher = publisher
         self._settings = settings
-        self._visitors: dict[tuple[str, str], Listener] = {}
-        self._owners: dict[str, set[Listener]] = defaultdict(set)
+        self._listeners = Listeners()
         self._cursor = 0
         self._wake = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
         self._told: OrderedDict[int, int] = OrderedDict()
         self._asked: dict[int, list[ContactNews]] = defaultdict(list)
-        self._hint: asyncio.TimerHandle | None = None
-        self._newest = ContactNews(0, owner=False)
+        self._news = News(lambda news: control.post(Audience.GATEWAYS.value, news))
         control.on(ContactNews, self._on_news)
 
     async def join(self, listener: Listener, *, owner: bool) -> None:
@@ -85,18 +103,11 @@ class ContactDesk:
             if self._follower is None:
                 self._cursor = last
                 self._follower = asyncio.get_running_loop().create_task(self._follow(), name="contact follower")
-        if owner:
-            self._owners[listener.tenant].add(listener)
-        else:
-            self._visitors[listener.tenant, listener.client] = listener
+        self._listeners.add(listener, owner=owner)
 
     def leave(self, listener: Listener) -> None:
         """Deliver to it no more. Idempotent."""
-        self._visitors.pop((listener.tenant, listener.client), None)
-        owners = self._owners.get(listener.tenant, set())
-        owners.discard(listener)
-        if not owners:
-            self._owners.pop(listener.tenant, None)
+        self._listeners.remove(listener)
         self._wake.set()
 
     async def keep(
@@ -108,10 +119,9 @@ class ContactDesk:
         )
         counter(names.CONTACT_MESSAGES).labels(sender, kind).inc()
         by_owner = sender == OWNER
-        if by_owner or self._owners:
+        if by_owner or self._listeners.owners:
             self._wake.set()
-        self._newest = ContactNews(max(message.id, self._newest.id), owner=by_owner or self._newest.owner)
-        self._tell_within(HINT_S if by_owner else NEWS_S)
+        self._news.add(message.id, owner=by_owner)
         return message
 
     async def notify(self, tenant: str, message: ContactMessage) -> None:
@@ -155,8 +165,7 @@ class ContactDesk:
 
     async def close(self) -> None:
         """Deliver nothing more."""
-        if self._hint is not None:
-            self._hint.cancel()
+        self._news.close()
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.wait({self._follower})
@@ -182,27 +191,12 @@ class ContactDesk:
         counts[own] = max(counts.get(own, 0), self._told.get(message.id, 0))
         return counts
 
-    def _tell_within(self, delay_s: float) -> None:
-        """News of several messages travel as one."""
-        loop = asyncio.get_running_loop()
-        at = loop.time() + delay_s
-        if self._hint is not None:
-            if self._hint.when() <= at:
-                return
-            self._hint.cancel()
-        self._hint = loop.call_at(at, self._tell)
-
-    def _tell(self) -> None:
-        self._hint = None
-        news, self._newest = self._newest, ContactNews(0, owner=False)
-        self._control.post(Audience.GATEWAYS.value, news)
-
     def _on_news(self, news: ContactNews) -> None:
         if news.call:
             self._asked[news.id].append(news)
         if self._follower is None or news.id <= self._cursor:
             self._answer()
-        elif news.owner or self._owners:
+        elif news.owner or self._listeners.owners:
             self._wake.set()
 
     def _answer(self) -> None:
@@ -217,7 +211,7 @@ class ContactDesk:
 
     async def _follow(self) -> None:
         try:
-            while self._visitors or self._owners:
+            while self._listeners:
                 self._wake.clear()
                 try:
                     await self._read()
@@ -243,29 +237,12 @@ class ContactDesk:
                 return
 
     def _deliver(self, tenant: str, message: ContactMessage) -> None:
-        for owner in tuple(self._owners.get(tenant, ())):
-            _write(owner, message)
+        reached = self._listeners.deliver(tenant, message)
         if message.sender != OWNER:
             return
-        reached = sum(_write(visitor, message) for visitor in self._addressees(tenant, message.client_id))
         self._told[message.id] = reached
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
-
-    def _addressees(self, tenant: str, client: str) -> Collection[Listener]:
-        if client:
-            found = self._visitors.get((tenant, client))
-            return () if found is None else (found,)
-        return [visitor for (of, _), visitor in self._visitors.items() if of == tenant]
-
-
-def _write(listener: Listener, message: ContactMessage) -> bool:
-    """A socket that fails on a defect keeps no message from another, nor the next message from anybody."""
-    try:
-        return listener.deliver(message)
-    except Exception:
-        log.exception("a message could not be written to a socket on a defect", id=message.id)
-        return False
 
 
 class _Enough(Protocol):

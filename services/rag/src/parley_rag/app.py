@@ -21,7 +21,7 @@ from parley_rag.reader import Bounds, DocumentReader
 from parley_rag.recorder import Recorder
 from parley_rag.retention import Retention
 from parley_rag.retrieval import EmbeddedRetriever, IndexFollower
-from parley_rag.review.app import open_reviews
+from parley_rag.review.app import Reviews, open_reviews
 from parley_rag.sweeper import Sweeper
 from parley_runtime.amqp import AmqpBroker
 from parley_runtime.control import ControlPlane
@@ -88,11 +88,7 @@ async def assemble(
     with the store.
     """
     declared = topology(settings.common.admission)
-    retriever = EmbeddedRetriever()
-    process.engines.append(EngineInfo("retrieve", "embedded", "the default: needs no server", "BM25F with proximity"))
-    follower = IndexFollower(store, retriever, process.clock, poll_s=settings.poll_s)
-    await follower.catch_up()
-    process.checks.add("index", follower.problem)
+    retriever, follower = await _index(process, store, settings)
     async with AsyncExitStack() as stack:
         _background(process, stack, "index follower", follower.run())
         control = await ControlPlane.open(
@@ -136,13 +132,30 @@ async def assemble(
             process.checks.add(name, part.check)
             stack.push_async_callback(part.aclose)
             await part.start()
-        sweeper = Sweeper(store, worker.link, worker.delivered, process.clock, settings.sweeper)
-        _background(process, stack, "sweeper", sweeper.run())
-        _background(process, stack, "review sweeper", reviews.sweeper.run())
-        _background(process, stack, "retention", Retention(store, settings.retention).run())
+        _sweep(process, stack, settings, store=store, worker=worker, reviews=reviews)
         hand_over_s = settings.worker.hand_over_s
         first: tuple[Worker | Part, ...] = (worker, knowledge, notifier, *reviews.consumers.values())
         yield RagService(first, (recorder, parker), process.clock, hand_over_s=hand_over_s)
+
+
+async def _index(process: Process, store: Store, settings: RagSettings) -> tuple[EmbeddedRetriever, IndexFollower]:
+    """An index that is level with the store, and what keeps it so."""
+    retriever = EmbeddedRetriever()
+    process.engines.append(EngineInfo("retrieve", "embedded", "the default: needs no server", "BM25F with proximity"))
+    follower = IndexFollower(store, retriever, process.clock, poll_s=settings.poll_s)
+    await follower.catch_up()
+    process.checks.add("index", follower.problem)
+    return retriever, follower
+
+
+def _sweep(
+    process: Process, stack: AsyncExitStack, settings: RagSettings, *, store: Store, worker: Worker, reviews: Reviews
+) -> None:
+    """What looks from time to time for what was lost, or is too old."""
+    sweeper = Sweeper(store, worker.link, worker.delivered, process.clock, settings.sweeper)
+    _background(process, stack, "sweeper", sweeper.run())
+    _background(process, stack, "review sweeper", reviews.sweeper.run())
+    _background(process, stack, "retention", Retention(store, settings.retention).run())
 
 
 def _background(process: Process, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:

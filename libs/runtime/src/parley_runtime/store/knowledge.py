@@ -55,31 +55,14 @@ class KnowledgeTable:
         )
         self._ids = prepare(sa.select(_D.id).where(live).order_by(_D.id))
         self._id = prepare(sa.select(_D.id).where(live, _D.path == value("path")))
-        self._bury = prepare(
-            sa.update(table)
-            .where(_D.id == value("document"))
-            .values(
-                removed=1,
-                seq=value("to"),
-                title=_EMPTY,
-                digest="",
-                size=0,
-                passages=0,
-                updated_at=as_text(database.dialect, now(database.dialect)),
-            )
-        )
+        self._bury = prepare(_bury_document(database))
         self._passages_of = prepare(
             sa.select(passage_table.c.body)
             .select_from(table.join(passage_table, passage_table.c.document == _D.id))
             .where(live, _D.path == value("path"))
         )
         self._drop_passages = prepare(sa.delete(passage_table).where(passage_table.c.document == value("document")))
-        self._bases = prepare(
-            sa.select(_D.kb, sa.func.count(), sa.cast(sa.func.sum(_D.passages), sa.BigInteger()))
-            .where(_D.tenant == value("tenant"), _D.removed == 0)
-            .group_by(_D.kb)
-            .order_by(_D.kb)
-        )
+        self._bases = prepare(_all_bases())
         before = as_text(database.dialect, ago(database.dialect, "age"))
         oldest = sa.select(_D.id).where(_D.removed == sa.literal_column("1"), _D.updated_at < before)
         self._forget = prepare(
@@ -91,13 +74,7 @@ class KnowledgeTable:
             .values(value=value("to"))
         )
         self._forgotten = prepare(sa.select(sequence.c.value).where(sequence.c.name == _FORGOTTEN))
-        self._changes = prepare(
-            sa.select(_D.seq, _D.tenant, _D.kb, _D.path, _D.title, passage_table.c.body)
-            .select_from(table.outerjoin(passage_table, passage_table.c.document == _D.id))
-            .where(_D.seq > value("after"))
-            .order_by(_D.seq)
-            .limit(limit)
-        )
+        self._changes = prepare(_changes_after(limit))
 
     async def put_document(
         self, tenant: str, kb: str, info: DocumentInfo, passages: Sequence[StoredPassage]
@@ -189,6 +166,42 @@ class KnowledgeTable:
 
 
 _EMPTY = '""'
+
+
+def _bury_document(database: Database) -> sa.Update:
+    """A tombstone, without passages."""
+    return (
+        sa.update(table)
+        .where(_D.id == value("document"))
+        .values(
+            removed=1,
+            seq=value("to"),
+            title=_EMPTY,
+            digest="",
+            size=0,
+            passages=0,
+            updated_at=as_text(database.dialect, now(database.dialect)),
+        )
+    )
+
+
+def _all_bases() -> sa.Select[Any]:
+    return (
+        sa.select(_D.kb, sa.func.count(), sa.cast(sa.func.sum(_D.passages), sa.BigInteger()))
+        .where(_D.tenant == value("tenant"), _D.removed == 0)
+        .group_by(_D.kb)
+        .order_by(_D.kb)
+    )
+
+
+def _changes_after(limit: sa.BindParameter[Any]) -> sa.Select[Any]:
+    return (
+        sa.select(_D.seq, _D.tenant, _D.kb, _D.path, _D.title, passage_table.c.body)
+        .select_from(table.outerjoin(passage_table, passage_table.c.document == _D.id))
+        .where(_D.seq > value("after"))
+        .order_by(_D.seq)
+        .limit(limit)
+    )
 
 
 def _put_document(upsert: Any) -> Any:

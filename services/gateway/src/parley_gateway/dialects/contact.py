@@ -64,7 +64,7 @@ class Visitor:
             log.info("questions of a visitor who has gone are not asked", questions=dropped)
 
     def deliver(self, message: ContactMessage) -> bool:
-        """See :class:`parley_gateway.contact.Listener`."""
+        """See :class:`parley_gateway.listeners.Listener`."""
         if self._socket.closing or self._socket.wire.lost:
             return False
         self._socket.send(message.kind, frames.from_store(message))
@@ -133,7 +133,7 @@ class Owner:
         self.desk.leave(self)
 
     def deliver(self, message: ContactMessage) -> bool:
-        """See :class:`parley_gateway.contact.Listener`."""
+        """See :class:`parley_gateway.listeners.Listener`."""
         if self._socket.closing or self._socket.wire.lost:
             return False
         self._socket.send(message.kind, frames.from_store(message))
