@@ -42,6 +42,25 @@ async def store(store_url: str) -> AsyncIterator[Store]:
     await opened.aclose()
 
 
+async def test_of_an_interrupted_answer_the_conversation_has_what_was_heard(store: Store) -> None:
+    assert not await store.keep_heard(KEY, 3)
+    await claim(store)
+    assert await store.keep_heard(KEY, 3)
+    await store.close(record(text=ODD))
+    (row,) = await store.rows([KEY])
+    assert (row.text, row.heard) == (ODD, 3)
+    (exchange,) = await store.conversation("acme", "s1", limit=5)
+    assert exchange.answer == ODD[:3]
+    assert await store.keep_heard(KEY, 8)
+    (exchange,) = await store.conversation("acme", "s1", limit=5)
+    assert exchange.answer == ODD[:8] == "naïve 漢字"
+    other = TurnKey("acme", "s1", "t2")
+    await claim(store, other)
+    await store.close(record(key=other, text="All of it."))
+    assert [row.heard for row in await store.after("acme", "s1", "t1", limit=5)] == [None]
+    assert (await store.conversation("acme", "s1", limit=1))[0].answer == "All of it."
+
+
 async def claim(store: Store, key: TurnKey = KEY, submission: str = "sub", digest: str = "d") -> object:
     return await store.claim_first(key, submission=submission, digest=digest, question="Why?")
 

@@ -14,6 +14,7 @@ from parley_protocol.client import AnswerSpoken, Hello, TurnStart, Voice
 from parley_protocol.events import Delta, Snapshot
 from parley_protocol.events import Marks as M
 from parley_protocol.speech import decode_audio
+from parley_runtime.errors import StoreAway
 from parley_testkit.speaker import CHAR_MS, Speaker, sound
 
 pytestmark = pytest.mark.unit
@@ -234,3 +235,53 @@ async def test_a_socket_that_goes_leaves_nothing_behind(house, voice):
         assert gateway.hub.mouths._speeches == {}
         session = next(iter(gateway.hub.registry.sessions.values()))
         assert [entry.views for entry in session.entries.values()] == [[]]
+
+
+async def test_what_was_heard_is_stored_before_the_next_turn_is_asked(house, voice):
+    async with speaking(house, "Alpha beta gamma delta. ") as (_gateway, client, job):
+        await house.worker.finish(job, "Alpha beta gamma delta. ", 1)
+        await client.until("turn.done")
+        await heard(client, 23 * RATE * CHAR_MS // 1000)
+        await client.send(type="audio.played", turn="one", ms=11 * CHAR_MS)
+        await client.start("two", interrupt=True)
+        await house.worker.jobs.get()
+        (exchange,) = await house.store.conversation("default", client.session, limit=5)
+        (row,) = await house.store.rows([job.key])
+        assert exchange.answer in ("Alpha beta ", "Alpha beta g", "Alpha beta ga")
+        assert (row.text, row.heard) == ("Alpha beta gamma delta. ", len(exchange.answer))
+        await client.socket.close()
+
+
+async def test_a_cancelled_answer_keeps_what_was_heard_of_it(house, voice):
+    async with speaking(house, "Alpha beta gamma. A") as (_, client, _job):
+        await heard(client, 17 * RATE * CHAR_MS // 1000)
+        await client.send(type="audio.played", turn="one", ms=6 * CHAR_MS)
+        await client.send(type="turn.cancel", turn="one")
+        done = await client.until("turn.done")
+        await client.start("two")
+        await house.worker.jobs.get()
+        (exchange,) = await house.store.conversation("default", client.session, limit=5)
+    assert done["text"] == "Alpha beta gamma. A"
+    assert exchange.answer in ("Alpha ", "Alpha b", "Alpha be")
+
+
+async def test_an_answer_heard_to_its_end_is_kept_whole(house, voice):
+    async with speaking(house, "Hi.") as (_, client, job):
+        await house.worker.finish(job, "Hi.", 1)
+        await client.until("answer.spoken")
+        await client.start("two", interrupt=True)
+        await house.worker.jobs.get()
+        (row,) = await house.store.rows([job.key])
+    assert row.heard is None
+
+
+async def test_a_store_that_is_away_holds_the_next_turn_up_only_so_long(house, voice, monkeypatch):
+    async def away(key, characters):
+        raise StoreAway("it is away")
+
+    mouths = MouthSettings(lead_s=5.0, heard_s=0.05)
+    async with speaking(house, "Alpha beta gamma. A", mouths=mouths) as (gateway, client, _job):
+        await heard(client, 17 * RATE * CHAR_MS // 1000)
+        monkeypatch.setattr(gateway.hub.mouths.heard._store, "keep_heard", away)
+        await client.start("two", interrupt=True)
+        await client.until("turn.accepted", "two")

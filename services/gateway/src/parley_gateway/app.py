@@ -38,6 +38,7 @@ from parley_gateway.server import bind, check_tls, serving
 from parley_gateway.status import watch_broker
 from parley_gateway.tutoring import TutorDesk
 from parley_gateway.voice.ears import Ears
+from parley_gateway.voice.heard import HeardDesk
 from parley_gateway.voice.mouth import Mouths
 from parley_protocol.control import Audience, EngineInfo
 from parley_protocol.installation import development_secret
@@ -214,6 +215,8 @@ def _hub(
         admission=admission,
         delivered=LastWord(store, Asks(control, settings.asks), settings.asks.end_wait_s),
     )
+    heard = HeardDesk(store, settings.mouths.heard_s)
+    dispatch.before_publish(heard.settling)
     calls = Calls(publisher, control, process.id, timeout_s=settings.turns.call_s, limit=settings.turns.max_calls)
     limits = settings.limits
     return Hub(
@@ -233,7 +236,7 @@ def _hub(
         engine=EngineClient(settings.tutor),
         reviews=ReviewDesk(store.reviews, control, process.clock, poll_s=settings.reviews.poll_s),
         ears=ears,
-        mouths=Mouths(process.id, settings.mouths, process.clock, publisher, control),
+        mouths=Mouths(process.id, settings.mouths, process.clock, publisher, control, heard),
         auth=Authenticator(settings.access, development_secret(installed)),
         sessions=SessionIds(secret),
         flusher=Flusher(),

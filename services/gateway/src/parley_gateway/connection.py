@@ -198,7 +198,13 @@ class Connection:
         self._check_drain()
         assert self.identity is not None
         self.talk = None
+        if frame.speak is not None:
+            check_voice(frame.speak)
         self.talk = Talk(self.hub, self.identity, session, self.outbox, frame)
+        if frame.interrupt and self.mouth is not None:
+            self.mouth.interrupt()
+        if frame.speak is not None:
+            self.speak(frame.turn, frame.speak)
 
     def _stop(self) -> None:
         if self.talk is None:

@@ -1,7 +1,7 @@
 """Carries out what the pure session asks: publishes, control messages, row reads, frames."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from parley_gateway import report
@@ -15,6 +15,7 @@ from parley_gateway.registry import Registry
 from parley_gateway.ticker import Ticker
 from parley_gateway.watcher import Watcher
 from parley_protocol.control import Audience, Leave, Stop
+from parley_protocol.ids import SessionId
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Clock, Link
 from parley_runtime.store.ports import TurnStore
@@ -54,6 +55,10 @@ class Dispatch:
         )
         self.watcher = Watcher(gateway, clock, store, control, self.apply, self.promise, self._spawn)
         self._how = self._table()
+
+    def before_publish(self, wait: Callable[[SessionId], Awaitable[object] | None]) -> None:
+        """What a session's next turn waits for before its job goes out; None: nothing."""
+        self._publishing.before = wait
 
     def apply(self, effects: Iterable[fx.Effect]) -> None:
         """Carry out in order."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from parley_gateway import report
 from parley_gateway.admission import Admission
@@ -14,6 +14,7 @@ from parley_protocol import codec
 from parley_protocol.control import Audience, Stop
 from parley_protocol.events import Fault, Marks, TurnStatus
 from parley_protocol.faults import FaultCode
+from parley_protocol.ids import SessionId
 from parley_protocol.routes import WORK, Stage
 from parley_protocol.work import Record, Retrieve
 from parley_runtime.control import ControlPlane
@@ -57,12 +58,17 @@ class Publishing:
         self._promise = promise
         self._admission = admission
         self._delivered = delivered
+        self.before: Callable[[SessionId], Awaitable[object] | None] = _nothing
 
     async def publish(self, entry: Entry) -> None:
         """Until the job is confirmed, refused, or no longer wanted."""
         session: Session = entry.session
         request = entry.request
         assert request is not None
+        if (wait := self.before(session.id)) is not None:
+            await wait
+            if entry.phase is not Phase.PUBLISHING or entry.forced is not None:
+                return
         for pause in _pauses():
             message = self._job(entry, request)
             try:
@@ -180,6 +186,10 @@ class Publishing:
             forced=True,
             digest=request.digest if request is not None else entry.row_digest,
         )
+
+
+def _nothing(_: SessionId) -> None:
+    return None
 
 
 def _pauses() -> Iterable[float]:

@@ -194,4 +194,5 @@ def _messages(history: Sequence[Exchange]) -> list[ChatMessage]:
         message
         for exchange in history
         for message in (ChatMessage("user", exchange.question), ChatMessage("assistant", exchange.answer))
+        if message.content  # of a spoken answer nothing may have been heard
     ]

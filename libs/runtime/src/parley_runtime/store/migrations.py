@@ -141,6 +141,7 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
     ),
     # One statement keeps a message: on SQLite a trigger moves the sequence on, on PostgreSQL the statement itself does.
     (9, ("{contact_numbered}",)),
+    (10, ("ALTER TABLE turns ADD COLUMN heard BIGINT",)),
 )
 LATEST = MIGRATIONS[-1][0]
 

@@ -39,6 +39,8 @@ class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
     fault: Fault | None = None
     marks: Marks = msgspec.field(default_factory=Marks)
     ending: Ending | None = None
+    heard: int | None = None
+    """Code points of ``text`` that were heard, where it was spoken and interrupted; None: all of it."""
     opened_at: float = 0.0
     """Seconds since 1970 by the store's clock, which is nobody else's."""
     closed_ago_s: float = 0.0
@@ -131,7 +133,15 @@ class TurnStore(Protocol):
         ...
 
     async def conversation(self, tenant: str, session: str, *, limit: int) -> list[Exchange]:
-        """The last ``limit`` answered turns (completed, or cancelled with text), oldest first."""
+        """The last ``limit`` answered turns (completed, or cancelled with text), oldest first. Of an answer that was
+        interrupted as it was spoken, only what was heard.
+        """
+        ...
+
+    async def keep_heard(self, key: TurnKey, characters: int) -> bool:
+        """Of the turn's answer, spoken aloud, so many code points were heard before it was interrupted. The row may be
+        open or closed, and its text stays. False: there is no row (yet).
+        """
         ...
 
     async def overdue(self, older_than_s: float, *, limit: int) -> list[TurnRow]:

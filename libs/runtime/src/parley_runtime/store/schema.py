@@ -27,6 +27,7 @@ turns = Table(
     Column("outcome", Text),  # JSON of turns.Outcome; NULL while open
     Column("opened_at", Float, nullable=False),  # both by the database's clock
     Column("closed_at", Float, nullable=False),
+    Column("heard", BigInteger),  # code points of the text that were heard, where speech was interrupted; else NULL
 )
 
 dead = Table(

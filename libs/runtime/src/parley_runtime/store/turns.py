@@ -91,11 +91,12 @@ class TurnTable:
             sa.select(*read).where(of_session, _T.id > known).order_by(_T.id).limit(value("limit", sa.BigInteger()))
         )
         self._conversation = prepare(
-            sa.select(_T.turn, _T.question, _T.text)
+            sa.select(_T.turn, _T.question, _T.text, _T.heard)
             .where(of_session, _T.answered == 1)
             .order_by(_T.id.desc())
             .limit(value("limit", sa.BigInteger()))
         )
+        self._keep_heard = prepare(sa.update(turns).where(mine).values(heard=value("heard")).returning(_T.id))
         self._overdue = prepare(
             sa.select(*read)
             .where(_T.status == sa.literal_column("'open'"), _T.opened_at < ago(database.dialect, "age"))
@@ -186,8 +187,13 @@ class TurnTable:
         values = {"tenant": tenant, "session": session, "limit": limit}
         rows = await self._db.read(self._conversation, values)
         return [
-            Exchange(turn, _strings.decode(question), _strings.decode(text)) for turn, question, text in reversed(rows)
+            Exchange(turn, _strings.decode(question), _strings.decode(text)[:heard])
+            for turn, question, text, heard in reversed(rows)
         ]
+
+    async def keep_heard(self, key: TurnKey, characters: int) -> bool:
+        """See ``ports.TurnStore``."""
+        return bool(await self._db.write(self._keep_heard, {**_named(key), "heard": max(0, characters)}))
 
     async def overdue(self, older_than_s: float, *, limit: int) -> list[TurnRow]:
         """See ``ports.TurnStore``."""
@@ -326,7 +332,7 @@ def _closed_row(record: Record, returned: Row) -> TurnRow:
 
 def _row(row: Row) -> TurnRow:
     _, tenant, session, turn, submission, digest, base, fence, status, n, _, question, text, outcome, *times = row
-    opened_at, _, closed_ago_s = times
+    opened_at, _, heard, closed_ago_s = times
     held = Outcome() if outcome is None else _outcomes.decode(outcome)
     return TurnRow(
         key=TurnKey(tenant, session, turn),
@@ -344,6 +350,7 @@ def _row(row: Row) -> TurnRow:
         fault=held.fault,
         marks=held.marks,
         ending=held.ending,
+        heard=heard,
         opened_at=opened_at,
         closed_ago_s=max(0.0, closed_ago_s) if status != TurnStatus.OPEN.value else 0.0,
     )

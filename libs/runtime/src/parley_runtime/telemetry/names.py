@@ -119,6 +119,9 @@ FIRST_AUDIO_SECONDS = _metric(
 )
 SPOKEN = _metric("parley_spoken_answers_total", "counter", "Spoken answers by what became of them.", ("outcome",))
 SPOKEN_PARTS = _metric("parley_spoken_parts_total", "counter", "Parts of audio from workers.", ("verdict",))
+HEARD_LOST = _metric(
+    "parley_heard_lost_total", "counter", "Interrupted answers of which it was not kept how much was heard."
+)
 SPEAK_AGAIN = _metric("parley_speak_again_total", "counter", "Sentences asked for again: their audio did not come.")
 
 # RAG

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from parley_gateway.core.session import Session
 from parley_gateway.core.view import View
+from parley_gateway.voice.heard import HeardDesk
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_gateway.voice.speech import CHUNK, Ask, Speech, Step
 from parley_protocol import codec
@@ -239,7 +240,11 @@ class Mouth:
 
     def _follow(self, answer: Answer, now: float) -> bool:
         """What became of the turn. False: it is not spoken any more."""
-        turn = answer.view.turn
+        turn, entry = answer.view.turn, self._session.entries.get(answer.turn)
+        if entry is None or (entry.ended and not turn.closed):  # it was never taken
+            self._end(answer, "refused")
+            self._wake()
+            return False
         stopped = turn.frozen and not turn.closed
         if stopped or (turn.terminal is not None and turn.closed and turn.terminal.status is not TurnStatus.COMPLETED):
             self._stop(answer, "stopped")
@@ -286,7 +291,10 @@ class Mouth:
         now = self._mouths.now()
         heard = answer.speech.heard_at(now)
         ms = answer.ms(answer.speech.playout.heard(now))
+        turn = answer.view.turn
         self._end(answer, outcome)
+        if not turn.closed or heard < len(turn.text):
+            self._mouths.heard.keep(turn.key, heard)
         if flush:
             self._speaks.on_flush(answer.turn, ms, True)
         self._wake()
@@ -311,8 +319,10 @@ class Mouths:
         clock: Clock,
         publisher: Link,
         control: ControlPlane,
+        heard: HeardDesk,
     ) -> None:
         self.settings = settings
+        self.heard = heard
         self._gateway = gateway
         self._clock = clock
         self._publisher = publisher
@@ -340,7 +350,8 @@ class Mouths:
         return True
 
     async def close(self) -> None:
-        """Let nobody wait for what is being published."""
+        """Let nobody wait for what is being published; keep what was heard."""
+        await self.heard.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -64,6 +64,13 @@ class MouthSettings:
         minimum=1,
         maximum=20,
     )
+    heard_s: float = setting(
+        "PARLEY_HEARD_S",
+        0.5,
+        "How long a session's next turn waits until it is stored how much of an interrupted answer was heard",
+        unit="seconds",
+        minimum=0.01,
+    )
     waiting: int = setting(
         "PARLEY_SPEAK_WAITING", 16, "Answers of one socket that wait to be spoken", unit="answers", minimum=1
     )
