@@ -296,7 +296,7 @@ class House:
             reviews=reviews or ReviewSettings(),
             tutor=tutor or TutorSettings(),
             asr=asr or AsrSettings(),
-            realtime=realtime or RealtimeSettings(),
+            realtime=realtime or RealtimeSettings(modality="text"),
             engine=engine or EngineChoice(),
             ears=ears or EarSettings(),
             mouths=mouths or MouthSettings(),

@@ -5,11 +5,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from parley_gateway.config import RealtimeSettings
+from parley_gateway.dialects.realtime.audio import a_law, mu_law
+from parley_gateway.dialects.realtime.conversation import heard_of
 from parley_gateway.voice.config import EarSettings
+from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_protocol.audio import Hearing
-from parley_protocol.events import Delta
+from parley_protocol.events import Delta, Ending, Marks, Snapshot, Terminal, ToolCall, TurnStatus
 from parley_testkit.hearing import silence, speech
 from parley_testkit.listener import ScriptedListener
+from parley_testkit.speaker import Speaker, sound
 
 from .realtime import talk
 
@@ -240,3 +245,189 @@ async def test_a_flood_ends_the_stream_and_not_the_socket(house):
         assert (error.code, error.event_id) == ("rate_limited", "mine")
         await client.say("still here")
     await asr.close()
+
+
+# --- answers as audio ---------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def listening(house, *, speaks=True, realtime=None, mouths=None, **session):
+    """A client that is answered aloud."""
+    gateway = await house.gateway(ears=FAST, mouths=mouths, realtime=realtime or RealtimeSettings())
+    asr = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1")
+    speaker = await Speaker.open(house.broker) if speaks else None
+    try:
+        async with talk(gateway) as client:
+            if session:
+                await client.send(type="session.update", session={"type": "realtime", **session})
+                await client.until("session.updated")
+            yield client, speaker
+    finally:
+        await asr.close()
+        if speaker is not None:
+            await speaker.control.aclose()
+
+
+def audio_of(client):
+    return b"".join(base64.b64decode(event.delta) for event in client.events if event.type == AUDIO + "delta")
+
+
+AUDIO = "response.output_audio."
+SCRIPT = "response.output_audio_transcript."
+
+
+async def test_an_answer_is_said_aloud(house):
+    async with listening(house) as (client, speaker):
+        assert client.events[0].session.output_modalities == ["audio"]
+        await client.say("Say it.")
+        await client.respond()
+        job = await house.worker.jobs.get()
+        await house.worker.answer(job, "One here. ", "Two there.")
+        done = await client.until("response.done")
+        assert audio_of(client) == sound("One here.", 24_000) + sound("Two there.", 24_000)
+        assert [event.type for event in client.events[-6:]] == [
+            AUDIO + "done",
+            SCRIPT + "done",
+            "response.content_part.done",
+            "conversation.item.done",
+            "response.output_item.done",
+            "response.done",
+        ]
+        assert (
+            "".join(event.delta for event in client.events if event.type == SCRIPT + "delta") == "One here. Two there."
+        )
+        (item,) = done.response.output
+        assert (item.content[0].type, item.content[0].transcript) == ("output_audio", "One here. Two there.")
+        assert done.response.output_modalities == ["audio"]
+        assert {job.voice for job in speaker.jobs} == {"alloy"}
+
+
+async def test_voice_speed_and_format_are_the_sessions(house):
+    output = {"voice": "cedar", "speed": 1.5, "format": {"type": "audio/pcmu"}}
+    async with listening(house, audio={"output": output}) as (client, speaker):
+        await client.say("Say it.")
+        await client.respond()
+        await house.worker.answer(await house.worker.jobs.get(), "Oh.")
+        await client.until("response.done")
+        (job,) = speaker.jobs
+        assert (job.voice, job.speed, job.rate) == ("cedar", 1.5, 8_000)
+        assert audio_of(client) == bytes(mu_law(ord(char)) for char in "Oh." for _ in range(400))
+
+
+async def test_who_speaks_silences_the_answer_and_says_how_much_was_heard(house):
+    vad = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 200}}
+    async with listening(house, audio={"input": vad}) as (client, _):
+        await append(client, speech("tell me", WIDE) + silence(300, WIDE))
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "One two three. And "))
+        await client.until(AUDIO + "delta")
+        await append(client, speech("stop", WIDE))
+        response = (await client.until("response.done")).response
+        assert (response.status, response.status_details.reason) == ("cancelled", "turn_detected")
+        sent = len(audio_of(client)) // 48
+        item = response.output[0]
+        assert item.content[0].transcript == "One two three. And "
+        await client.send(type="conversation.item.truncate", item_id=item.id, content_index=0, audio_end_ms=sent + 1)
+        assert (await client.error()).param == "audio_end_ms"
+        await client.send(type="conversation.item.truncate", item_id=item.id, content_index=0, audio_end_ms=sent // 2)
+        await client.until("conversation.item.truncated")
+        await append(client, silence(300, WIDE))
+        messages = (await house.worker.jobs.get()).messages
+        assert messages[1].content == "One two"
+
+
+async def test_a_cancel_while_only_audio_is_under_way_ends_it(house):
+    slow = RealtimeSettings(lead_s=0.1)
+    async with listening(house, realtime=slow) as (client, _):
+        await client.say("Say it.")
+        await client.respond()
+        await house.worker.answer(await house.worker.jobs.get(), "This takes a while to say. " * 4)
+        await client.until(AUDIO + "delta")
+        await client.send(type="response.cancel")
+        response = (await client.until("response.done")).response
+        assert (response.status, response.status_details.reason) == ("cancelled", "client_cancelled")
+
+
+async def test_audio_that_is_not_wanted_can_be_cleared(house):
+    slow = RealtimeSettings(lead_s=0.1)
+    async with listening(house, realtime=slow) as (client, _):
+        await client.send(type="output_audio_buffer.clear")
+        assert (await client.error()).type == "invalid_request_error"
+        await client.say("Say it.")
+        await client.respond()
+        await house.worker.answer(await house.worker.jobs.get(), "This takes a while to say. " * 4)
+        await client.until(AUDIO + "delta")
+        await client.send(type="output_audio_buffer.clear")
+        cleared = await client.until("output_audio_buffer.cleared")
+        response = (await client.until("response.done")).response
+        assert (response.id, response.status) == (cleared.response_id, "completed")
+
+
+async def test_nobody_speaks(house):
+    impatient = MouthSettings(ask_s=0.05, attempts=1)
+    async with listening(house, speaks=False, mouths=impatient) as (client, _):
+        await client.say("Say it.")
+        await client.respond()
+        await house.worker.answer(await house.worker.jobs.get(), "This is text.")
+        response = (await client.until("response.done")).response
+        assert (response.status, response.status_details.error.code) == ("failed", "unavailable")
+        assert response.output[0].content[0].transcript == "This is text."
+
+
+async def test_a_call_has_no_audio(house):
+    async with listening(house, tools=[{"type": "function", "name": "f"}]) as (client, speaker):
+        await client.say("Call it.")
+        await client.respond()
+        ending = Ending("", (ToolCall("c", "f", "{}"),))
+        await house.worker.finish(await house.worker.jobs.get(), "", 0, ending=ending)
+        response = (await client.until("response.done")).response
+        assert [item.type for item in response.output] == ["function_call"]
+        assert speaker.jobs == []
+
+
+async def test_an_answer_that_starts_anew_is_said_anew(house):
+    async with listening(house) as (client, _):
+        await client.say("Say it.")
+        await client.respond()
+        job = await house.worker.jobs.get()
+        await client.until("rate_limits.updated")
+        await house.worker.emit(job, Delta(0, 0, "Old text. More"))
+        await client.until(AUDIO + "delta")
+        await house.worker.emit(job, Snapshot(2, Marks("generating"), "New text."), fence=2)
+        await client.until("conversation.item.deleted")
+        await house.worker.emit(job, Terminal(2, TurnStatus.COMPLETED, "New text."), fence=2)
+        response = (await client.until("response.done")).response
+        assert [item.content[0].transcript for item in response.output] == ["New text."]
+        said = {event.item_id for event in client.events if event.type == AUDIO + "delta"}
+        assert response.output[0].id in said
+        new = b"".join(
+            base64.b64decode(event.delta)
+            for event in client.events
+            if event.type == AUDIO + "delta" and event.item_id == response.output[0].id
+        )
+        assert new == sound("New text.", 24_000)
+
+
+@pytest.mark.parametrize("law", [mu_law, a_law])
+def test_telephone_codes_are_the_standards(law):
+    """Points of the tables of G.711: zero, the loudest, and where steps begin."""
+    points = {
+        mu_law: {0: 0xFF, 32_767: 0x80, -32_768: 0x00, 7: 0xFE, 8: 0xFE, -8: 0x7E, 1000: 0xCE, -1000: 0x4E},
+        a_law: {0: 0xD5, 32_767: 0xAA, -32_768: 0x2A, -1: 0x55, 1000: 0xFA, -1000: 0x7A},
+    }[law]
+    assert {sample: law(sample) for sample in points} == points
+
+
+@pytest.mark.parametrize(
+    ("text", "ms", "heard"),
+    [
+        ("one two three", 1000, "one two three"),
+        ("one two three", 900, "one two"),
+        ("one two three", 500, "one"),
+        ("one two three", 0, ""),
+        ("一二三四五六七八九十", 500, "一二三四五"),
+        ("", 0, ""),
+    ],
+)
+def test_what_of_a_text_was_heard(text, ms, heard):
+    assert heard_of(text, ms, 1000) == heard

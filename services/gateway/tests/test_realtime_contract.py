@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openai.types.realtime import RealtimeClientEvent
 from pydantic import TypeAdapter
 
-from parley_gateway.dialects.realtime import effects
+from parley_gateway.dialects.realtime import effects, server
 from parley_gateway.dialects.realtime.config import Session
 from parley_gateway.dialects.realtime.events import KINDS, event_of, id_of, parsed
 from parley_gateway.dialects.realtime.faults import Unfit
@@ -128,6 +128,8 @@ class World:
     def __init__(self, machine):
         self.machine = machine
         self.asked = []
+        self.voices = []
+        """Responses that are being spoken."""
         self.open = {}
         """Responses by id: how many items of each are open."""
         self.items = set()
@@ -152,10 +154,24 @@ class World:
                     assert prompt.question.strip()
                     assert any(each.role == "user" for each in prompt.messages)
                     self.asked.append(response)
+                case effects.Hush(response):
+                    self.hush(response)
                 case effects.Cancel(response):
                     assert response in self.asked
                     self.asked.remove(response)
                     self.carry(self.machine.ended(response, Outcome(end="cancelled")))
+
+    def hush(self, response):
+        response.speaking = False
+        if response in self.voices:
+            self.voices.remove(response)
+
+    def accept(self, response):
+        """What the shell does: a spoken response has a voice from then on."""
+        self.carry(self.machine.responses.accepted(response))
+        if response.spoken and response not in self.voices:
+            response.speaking = True
+            self.voices.append(response)
 
     def say(self, frame):
         event = checked(msgspec.json.encode(frame))
@@ -193,12 +209,19 @@ class World:
                 self.carry(self.machine.deaf(FaultCode.UNAVAILABLE, "away"))
             case "idle":
                 self.carry(self.machine.idle())
+            case "sound" if self.voices:
+                self.carry(self.machine.audio(self.voices[0], "AAAA", 100))
+            case "spoken" | "unspoken" if self.voices:
+                response = self.voices[0]
+                self.hush(response)
+                fault = server.ResponseError(type="server_error", code="x") if what == "unspoken" else None
+                self.carry(self.machine.spoken(response, fault))
             case _ if not self.asked:
                 return
             case "accepted":
-                self.carry(responses.accepted(self.asked[0]))
+                self.accept(self.asked[0])
             case "piece" | "anew":
-                self.carry(responses.accepted(self.asked[0]))
+                self.accept(self.asked[0])
                 self.carry(self.machine.piece(self.asked[0], text, anew=what == "anew"))
             case "ended" | "calls" | "cut short":
                 call = FunctionCall(id=f"c{next(self.numbers)}", name="f", arguments=text, call_id="same")
@@ -214,6 +237,7 @@ class World:
         for _ in range(100):
             if self.asked:
                 self.happen("ended", "x")
+            self.happen("spoken", "")
         assert not self.asked
         assert not self.machine.busy
         assert self.open == {}
@@ -289,7 +313,7 @@ sent = st.one_of(
     event("output_audio_buffer.clear"),
     st.dictionaries(st.sampled_from(["type", "event_id", "item", "x"]), anything, max_size=3),
 )
-WHAT = "accepted,piece,piece,anew,ended,calls,cut short,refused,started,partial,heard,marked,cut,deaf,idle"
+WHAT = "accepted,piece,piece,anew,ended,calls,cut short,refused,started,partial,heard,marked,cut,deaf,idle,sound,spoken"
 happens = st.tuples(st.sampled_from(WHAT.split(",")), texts)
 
 
@@ -300,6 +324,7 @@ commit = st.just({"type": "input_audio_buffer.commit"})
 update = sessions.filter(lambda session: session["type"] == "realtime").map(
     lambda session: {"type": "session.update", "session": {**session, "tools": [], "max_output_tokens": 9}}
 )
+aloud = st.just({"type": "session.update", "session": {"type": "realtime", "output_modalities": ["audio"]}})
 
 
 def told(*what):
@@ -312,9 +337,12 @@ scenes = st.one_of(
     st.tuples(create | beside).map(list),
     st.tuples(append, commit).map(list),
     st.tuples(update).map(list),
+    st.tuples(aloud).map(list),
     told("piece", "anew", "piece"),
     told("piece", "calls"),
     told("piece", "ended"),
+    told("accepted", "sound", "piece", "ended", "sound", "spoken"),
+    told("accepted", "sound", "piece", "ended", "sound", "unspoken"),
     told("started", "partial", "heard"),
     told("marked"),
 )

@@ -293,6 +293,19 @@ class RealtimeSettings:
         unit="code points",
         minimum=1000,
     )
+    modality: str = setting(
+        "PARLEY_REALTIME_MODALITY",
+        "audio",
+        "What answers of /v1/realtime are where a client does not say, audio or text",
+    )
+    lead_s: float = setting(
+        "PARLEY_REALTIME_LEAD_S",
+        5.0,
+        "Audio of an answer of /v1/realtime that is sent ahead of its being played",
+        unit="seconds",
+        minimum=0.1,
+        maximum=10,
+    )
     beside: int = setting(
         "PARLEY_REALTIME_BESIDE",
         8,
@@ -300,6 +313,10 @@ class RealtimeSettings:
         unit="responses",
         minimum=1,
     )
+
+    def __post_init__(self) -> None:
+        if self.modality not in ("audio", "text"):
+            raise ValueError("PARLEY_REALTIME_MODALITY: must be audio or text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,8 +98,12 @@ class Answer:
 class Mouth:
     """Of one socket. Made by :meth:`Mouths.open`; ``voice`` is that of the answers to come."""
 
-    def __init__(self, mouths: "Mouths", session: Session, voice: Voice, speaks: Speaks) -> None:
+    def __init__(
+        self, mouths: "Mouths", session: Session, voice: Voice, speaks: Speaks, settings: MouthSettings, *, given: bool
+    ) -> None:
         self.voice = voice
+        self._settings = settings
+        self._given = given
         self._mouths = mouths
         self._session = session
         self._speaks = speaks
@@ -130,7 +134,7 @@ class Mouth:
             counter(names.SPOKEN).labels("refused").inc()
             log.info("answer not spoken", reason="waiting", setting="PARLEY_SPEAK_WAITING")
             return
-        speech = Speech(self._mouths.settings, self.voice.rate)
+        speech = Speech(self._settings, self.voice.rate, given=self._given)
         view = self._session.view(entry, self)
         answer = Answer(self._mouths.name(), turn, view, speech, self.voice, self._mouths.now())
         self._answers.append(answer)
@@ -332,14 +336,15 @@ class Mouths:
         self._speeches: dict[str, Mouth] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, session: Session, voice: Voice, speaks: Speaks) -> Mouth:
-        """A mouth for a socket of this session.
+    def open(self, session: Session, voice: Voice, speaks: Speaks, *, settings: MouthSettings | None = None) -> Mouth:
+        """A mouth for a socket of this session. ``settings``: for a client that keeps what it is sent and plays it by
+        its own clock; an answer is over for it when all of it has been given.
 
         Raises:
             ProtocolError: ``invalid``: the voice has a rate or a speed that nobody speaks with.
         """
         check_voice(voice)
-        return Mouth(self, session, voice, speaks)
+        return Mouth(self, session, voice, speaks, settings or self.settings, given=settings is not None)
 
     def on_spoken(self, part: Spoken) -> bool:
         """From the event queue. False: nobody here has asked for it, or listens any more."""

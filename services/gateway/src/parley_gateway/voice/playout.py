@@ -118,6 +118,11 @@ class Playout:
         """Whether everything opened has been sent, and played by now."""
         return self._next >= len(self._clips) and not self.paused and self._played(now) >= self.sent
 
+    @property
+    def given(self) -> bool:
+        """Whether everything opened has been sent."""
+        return self._next >= len(self._clips) and not self.paused
+
     # --- what was heard ---------------------------------------------------------------------------------------
 
     def report(self, samples: int, now: float) -> None:

@@ -56,8 +56,10 @@ class _Job:
 class Speech:
     """``text`` is what has been read of the answer; whoever holds this feeds what follows it while it is ``hungry``."""
 
-    def __init__(self, settings: MouthSettings, rate: int) -> None:
+    def __init__(self, settings: MouthSettings, rate: int, *, given: bool = False) -> None:
+        """``given``: it is over when all of it has been given, not when it has been heard."""
         self._settings = settings
+        self._given = given
         self.playout = Playout(rate, lead_s=settings.lead_s, frame_s=settings.frame_ms / 1000)
         self._cutter = Cutter()
         self._read: list[str] = []
@@ -159,7 +161,7 @@ class Speech:
                 self._starved = True
                 break
             self._ask(step, sentence, now)
-        if self._nothing_more and self.playout.over(now):
+        if self._nothing_more and (self.playout.given if self._given else self.playout.over(now)):
             step.over = True
             return step
         waits = [job.due - now for job in self._jobs.values()]

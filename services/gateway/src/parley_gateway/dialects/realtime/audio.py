@@ -9,8 +9,8 @@ from functools import cache
 from parley_gateway.dialects.realtime.config import Format, Pcm, Pcma
 from parley_gateway.dialects.realtime.faults import Unfit
 
-_BIAS = 0x84
-_CLIP = 32_635
+_BIAS, _CLIP = 33, 8_158
+"""Of mu-law, in its 14 bits."""
 
 
 def decoded(text: str, form: Format) -> bytes:
@@ -41,10 +41,11 @@ def rate_of(form: Format) -> int:
 
 def mu_law(sample: int) -> int:
     """A sample of 16 bits as its code."""
-    sign, size = (0x80, -sample) if sample < 0 else (0, sample)
+    value = sample >> 2
+    sign, size = (0x80, -value) if value < 0 else (0, value)
     size = min(size, _CLIP) + _BIAS
-    exponent = size.bit_length() - 8
-    return ~(sign | exponent << 4 | (size >> (exponent + 3)) & 0x0F) & 0xFF
+    exponent = size.bit_length() - 6
+    return ~(sign | exponent << 4 | (size >> (exponent + 1)) & 0x0F) & 0xFF
 
 
 def a_law(sample: int) -> int:

@@ -28,8 +28,6 @@ class Bounds:
     prompt: int = 65_536
     max_text: int = 16_000
     beside: int = 8
-    speaks: bool = False
-    """Answers can be had as audio."""
 
 
 class Machine:
@@ -41,7 +39,7 @@ class Machine:
         self.session = session
         self._bounds = bounds
         self.conversation = Conversation(bounds.items, bounds.text)
-        self.responses = Responses(self.conversation, limit=bounds.beside, prompt=bounds.prompt, speaks=bounds.speaks)
+        self.responses = Responses(self.conversation, limit=bounds.beside, prompt=bounds.prompt)
         self.input = InputBuffer(self.conversation, _rate(session))
         self._base = 0.0
         """Milliseconds of the session before the stream of audio at hand."""

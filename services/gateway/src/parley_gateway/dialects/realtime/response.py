@@ -119,11 +119,13 @@ class Responding:
         return [*frames, kind(response_id=self.id, item_id=said.id, output_index=said.index, delta=text)]
 
     def audio(self, data: str) -> list[Frame]:
-        """More audio, base64. It belongs to the message that is being said."""
-        said = self.saying
-        if self.stage is not Stage.TELLING or said is None:
+        """More audio, base64. It belongs to the message that is being said, and may come before its text."""
+        if self.stage is not Stage.TELLING or not self.speaking:
             return []
-        return [server.AudioDelta(response_id=self.id, item_id=said.id, output_index=said.index, delta=data)]
+        frames = self._begin() if self.saying is None else []
+        said = self.saying
+        assert said is not None
+        return [*frames, server.AudioDelta(response_id=self.id, item_id=said.id, output_index=said.index, delta=data)]
 
     def ended(self, outcome: Outcome) -> list[Frame]:
         """The one end."""

@@ -12,13 +12,12 @@ from parley_protocol.faults import FaultCode
 class Responses:
     """``limit`` of them beside the conversation at a time; an engine is told of ``prompt`` code points."""
 
-    __slots__ = ("_conversation", "_limit", "_next", "_prompt", "_speaks", "_unasked", "active", "beside")
+    __slots__ = ("_conversation", "_limit", "_next", "_prompt", "_unasked", "active", "beside")
 
-    def __init__(self, conversation: Conversation, *, limit: int, prompt: int, speaks: bool) -> None:
+    def __init__(self, conversation: Conversation, *, limit: int, prompt: int) -> None:
         self._conversation = conversation
         self._limit = limit
         self._prompt = prompt
-        self._speaks = speaks
         self.active: Responding | None = None
         self.beside: dict[str, Responding] = {}
         self._unasked: Responding | None = None
@@ -35,12 +34,6 @@ class Responses:
         """Begin one. ``known`` False: what was said is not known yet, :meth:`known` follows. Raises Unfit where as many
         are under way as may be.
         """
-        if plan.modality == "audio" and not self._speaks:
-            raise Unfit(
-                'audio is not offered here yet: ask for output_modalities ["text"]',
-                word="unsupported_value",
-                param="response.output_modalities",
-            )
         if plan.alone:
             return self._aside(plan)
         if self.active is not None:

@@ -16,7 +16,8 @@ from parley_gateway.dialects.realtime.items import FunctionCall
 from parley_gateway.dialects.realtime.listening import hearing_of
 from parley_gateway.dialects.realtime.machine import Bounds, Machine
 from parley_gateway.dialects.realtime.microphone import Microphone
-from parley_gateway.dialects.realtime.response import Outcome, Plan, Responding
+from parley_gateway.dialects.realtime.response import Outcome, Plan, Responding, Stage
+from parley_gateway.dialects.realtime.speaker import Speaker, Told
 from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Answered, Question, answer, cancel, fault_code
 from parley_gateway.dialects.talk import Failed as NoAnswer
@@ -58,7 +59,7 @@ class Realtime:
             id=server.new_id("sess"),
             model=model,
             expires_at=int(time.time() + settings.session_s),
-            output_modalities=["text"],
+            output_modalities=["audio" if settings.modality == "audio" else "text"],
         )
         bounds = Bounds(
             items=settings.items,
@@ -75,6 +76,7 @@ class Realtime:
         self.max_message = settings.max_event
         self.bucket = Bucket(settings.event_rate, settings.event_burst, socket.hub.now())
         self._microphone = Microphone(socket, SessionId(self._session), kb, self._heard)
+        self._speaker = Speaker(socket.hub, Told(self._sound, self._spoken))
         self._idle: asyncio.TimerHandle | None = None
         self._expiry = asyncio.get_running_loop().call_later(settings.session_s, self._expire)
 
@@ -102,6 +104,7 @@ class Realtime:
         self._expiry.cancel()
         self._wait_idle(None)
         self._microphone.close()
+        self._speaker.close()
         for _, task in self._turns.values():
             task.cancel()  # nobody reads it here; the turn runs on and is stored
 
@@ -116,8 +119,8 @@ class Realtime:
                     self._ask(effect)
                 case Cancel(response):
                     self._cancel(response)
-                case Hush():
-                    pass
+                case Hush(response):
+                    self._speaker.hush(response)
                 case Feed(data):
                     self._feed(data)
                 case Mark(kind):
@@ -148,6 +151,12 @@ class Realtime:
         """One response to its end. What is not written yet waits in the turn, not here."""
         socket, machine = self._socket, self._machine
 
+        def accepted() -> None:
+            self._carry(machine.responses.accepted(response))
+            if response.spoken:
+                assert question.turn is not None
+                self._speaker.say(response, question.session, question.turn)
+
         async def told(text: str, anew: bool) -> None:
             for start in range(0, len(text), PIECE):
                 await socket.room()
@@ -159,7 +168,7 @@ class Realtime:
                 socket.identity,
                 question,
                 told,
-                accepted=lambda: self._carry(machine.responses.accepted(response)),
+                accepted=accepted,
             )
         except Exception:
             log.exception("response failed on a defect", dialect=NAME)
@@ -170,6 +179,8 @@ class Realtime:
             self._carry(machine.ended(response, outcome_of(outcome.done)))
         else:
             self._carry(machine.responses.refused(response, outcome.code, outcome.message))
+        if response.stage is Stage.OVER:
+            self._speaker.hush(response)
 
     def _cancel(self, response: Responding) -> None:
         """The turn's end is told by its task. One that has not been begun never will be."""
@@ -178,6 +189,13 @@ class Realtime:
             task.cancel()
             self._turns.pop(response, None)
             self._carry(self._machine.ended(response, Outcome(end="cancelled")))
+
+    def _sound(self, response: Responding, data: str, ms: int) -> None:
+        self._carry(self._machine.audio(response, data, ms))
+
+    def _spoken(self, response: Responding, error: server.ResponseError | None) -> None:
+        self._speaker.hush(response)
+        self._carry(self._machine.spoken(response, error))
 
     # --- audio in -----------------------------------------------------------------------------------------------
 
