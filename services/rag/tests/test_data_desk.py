@@ -89,6 +89,37 @@ async def test_recent_readings_are_the_newest_held_and_old_ones_are_dated(lab: L
     assert len((await lab.ask("last 3 water temperature readings")).data[0].readings) == 3
 
 
+@pytest.mark.parametrize(
+    ("question", "line"),
+    [
+        ("今天水温比昨天高吗", "比较：今天水温平均 22.100℃，昨天平均 22.250℃，低 0.150℃。"),
+        ("昨天的水温和今天对比一下", "比较：今天水温平均 22.100℃，昨天平均 22.250℃，低 0.150℃。"),
+        ("今天最高水温比昨天低多少", "比较：今天水温最高 22.10℃，昨天最高 24.0℃，低 1.90℃。"),
+        (
+            "Is the water temperature lower today than yesterday?",
+            "Compared: water temperature, today, mean 22.100 ℃; yesterday, mean 22.250 ℃: 0.150 ℃ lower.",
+        ),
+    ],
+)
+async def test_two_times_are_compared(lab: Lab, question: str, line: str) -> None:
+    await three(lab)
+    found = await lab.ask(question)
+    assert found.text.split("\n\n")[-1] == line
+    assert len(found.text.split("\n\n")) == 3
+    assert [one.value for one in found.data[0].readings] == ["22.10", "24.0", "20.50"]
+
+
+async def test_the_newest_readings_are_compared_with_a_day(lab: Lab) -> None:
+    await three(lab)
+    await lab.put("ph,a,2026-11-27T08:00:00Z,7.5,", "ph,a,2026-11-28T08:00:00Z,8.00,")
+    text = (await lab.ask("现在的pH比昨天高多少")).text
+    assert text.endswith("比较：pH最新 8.00，昨天平均 7.50，高 0.50。")
+    text = (await lab.ask("现在水温比昨天高吗")).text
+    assert text.endswith("比较：水温各传感器最新读数平均 23.050℃，昨天平均 22.250℃，高 0.800℃。")
+    text = (await lab.ask("今天的浊度比昨天高吗")).text
+    assert "比较" not in text
+
+
 @pytest.mark.parametrize("question", ["列出所有水温数据", "水温的全部历史记录", "show all water temperature readings"])
 async def test_all_readings_are_all_that_are_held(lab: Lab, question: str) -> None:
     await lab.put(*(f"temp,s,2026-10-{day:02},{day}.0,℃" for day in range(1, 31)))

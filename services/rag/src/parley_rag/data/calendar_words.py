@@ -103,7 +103,8 @@ DAY = re.compile(
     rf"(?:\bat\s+{_CLOCK_EN.format('a')}\s+)?"
     rf"(?P<day>大前天|前天|前日|昨天|昨日|今天|今日|[昨今前]儿(?=个|[^子]|$)"
     rf"|(?:the\s+)?day\s+before\s+yesterday|yesterday|today)个?"
-    rf"(?:的|\s|\bat\s(?=noon))*(?P<part>{PARTS})?(?:的|\s)*(?:{_CLOCK_ZH.format('z')}|\s*\bat\s+{_CLOCK_EN.format('b')})?"
+    rf"(?:(?:的|\s|\bat\s(?=noon))*(?P<part>{PARTS}))?"
+    rf"(?:(?:的|\s)*(?:{_CLOCK_ZH.format('z')}|\bat\s+{_CLOCK_EN.format('b')}))?"
     rf"|(?P<zday>昨|今)(?P<zpart>晚上?|夜里?|早上?|晨)(?:{_CLOCK_ZH.format('y')})?"
     rf"|(?:on\s+)?(?P<eday>this|last)\s+(?P<epart>morning|afternoon|evening|night)\b|(?P<tonight>tonight)\b"
     rf"|(?P<over>\bovernight)\b",

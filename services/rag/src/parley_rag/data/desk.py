@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from parley_protocol.readings import MAX_USED, DropReadings, MetricData, PutReadings, RefusedReading
 from parley_protocol.work import KnowledgeReply
-from parley_rag.data import answer, facts, followup
+from parley_rag.data import answer, comparing, facts, followup
 from parley_rag.data.facts import Facts
 from parley_rag.data.lexicon import load
 from parley_rag.data.look import Look
@@ -130,9 +130,17 @@ class DataDesk:
             return None
         if wrong is not None:
             raise wrong
-        found = await asyncio.gather(*(self._facts(tenant, asked, metric, series) for metric in _wanted(asked, series)))
+        found = await self._all_facts(tenant, asked, series)
         text = answer.compose(asked, found, self._lexicon, now)
-        return Answer(text=text, data=tuple(_told(one) for one in found))
+        if asked.against is None:
+            return Answer(text=text, data=tuple(facts.told(one) for one in found))
+        other = comparing.other(asked)
+        others = await self._all_facts(tenant, other, series)
+        text = comparing.compose(text, (asked, found), (other, others), self._lexicon, now)
+        return Answer(text=text, data=tuple(map(comparing.told, found, others)))
+
+    async def _all_facts(self, tenant: str, asked: DataQuestion, series: Sequence[Series]) -> list[Facts]:
+        return await asyncio.gather(*(self._facts(tenant, asked, metric, series) for metric in _wanted(asked, series)))
 
     async def _facts(self, tenant: str, asked: DataQuestion, metric: str, series: Sequence[Series]) -> Facts:
         of_metric = [one for one in series if one.metric == metric]
@@ -216,11 +224,3 @@ def _wanted(asked: DataQuestion, series: Sequence[Series]) -> list[str]:
         return list(asked.metrics)
     held = dict.fromkeys(one.metric for one in series if not asked.sensors or one.sensor in asked.sensors)
     return list(held)[:MAX_NAMED]
-
-
-def _told(found: Facts) -> MetricData:
-    return MetricData(
-        metric=found.metric,
-        readings=tuple(reading.told() for reading in found.used[:MAX_USED]),
-        truncated=found.count > MAX_USED,
-    )

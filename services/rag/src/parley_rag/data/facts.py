@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
+from parley_protocol.readings import MAX_USED, MetricData
 from parley_runtime.store.reading_ports import StoredReading
 
 STEADY = Decimal("0.2")
@@ -67,6 +68,15 @@ def of_all(metric: str, readings: Sequence[StoredReading]) -> Facts:
         others=len(readings) - len(same),
         oldest_at=readings[-1].at,
         trends=tuple(trend for name in _sensors(same) if (trend := trend_of(_of(same, name))) is not None),
+    )
+
+
+def told(found: Facts) -> MetricData:
+    """The readings used, as clients are told them."""
+    return MetricData(
+        metric=found.metric,
+        readings=tuple(reading.told() for reading in found.used[:MAX_USED]),
+        truncated=found.count > MAX_USED,
     )
 
 

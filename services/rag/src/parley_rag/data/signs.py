@@ -100,6 +100,9 @@ EVERY = re.compile(
 )
 """All readings there are, where the metric's name has been taken out."""
 
+COMPARED = re.compile(r"比(?![例重值方])|对比|相比|\bthan\b|\bcompar|\bvs\b|\bversus\b", _I)
+"""Two times are compared, where two are named."""
+
 KNOWLEDGE = re.compile(
     r"(?:超过|低于|高于|大于|小于|不超过)(?:多少|几)|(?:多少|几)[度个]?(?:要|需|就|才|会|可以|以上|以下|开始|合|最好)"
     r"|应(?![用答])|保持|维持|打开|关闭|开启|启动"

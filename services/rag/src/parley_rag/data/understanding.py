@@ -16,6 +16,7 @@ from parley_rag.data.lexicon import Lexicon, fold, key
 from parley_rag.data.moments import Span
 from parley_rag.data.signs import (
     AGGREGATES,
+    COMPARED,
     DATA,
     DEFINITION,
     EVERY,
@@ -61,6 +62,8 @@ class DataQuestion:
     sensors: tuple[str, ...] = ()
     unknown: str = ""
     must: bool = False
+    against: "tuple[Span, str] | None" = None
+    """Another time that the first is compared with, and its words."""
     certain: bool = False
     """A time, a sensor or an aggregate was named: documents cannot have been meant."""
     chinese: bool = True
@@ -142,6 +145,10 @@ def understand(
     sensors, unknown, must, rest = _sensors(rest, held, beside)
     when = moments.find(rest, now)
     rest = rest if when is None else _cut(rest, when.start, when.end)
+    against = moments.find(rest, now) if when is not None and COMPARED.search(text) else None
+    if against is not None:
+        rest = _cut(rest, against.start, against.end)
+        when, against = _first_asked(when, against)
     aggregates, rest = aggregates_of(rest)
     # What the question itself says counts; what comes beside it only places what is asked.
     said = bool(when or aggregates or ((sensors or must) and not (beside.sensor or beside.place)))
@@ -160,6 +167,7 @@ def understand(
         newest=when.newest if when else 0,
         recent=when.span is None if when else beside.recent,
         listing=listing or bool(when and when.newest),
+        against=(against.span, against.text) if against is not None and against.span is not None else None,
         every=listing and when is None and bool(EVERY.search(rest)),
         sensors=sensors,
         unknown=unknown,
@@ -168,6 +176,13 @@ def understand(
         chinese=is_wide(question),
     )
     return replace(question_, aggregates=question_.aggregates or (_default(question_),))
+
+
+def _first_asked(one: moments.When | None, other: moments.When) -> tuple[moments.When | None, moments.When]:
+    """Which of two times is compared with which: the newest readings, or the later time, with the other."""
+    if one is None or one.span is None or other.span is None:
+        return (other, one) if one is not None and other.span is None else (one, other)
+    return (one, other) if one.span[0] >= other.span[0] else (other, one)
 
 
 def _default(question: DataQuestion) -> Aggregate:
