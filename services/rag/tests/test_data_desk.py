@@ -120,6 +120,15 @@ async def test_the_newest_readings_are_compared_with_a_day(lab: Lab) -> None:
     assert "比较" not in text
 
 
+async def test_sensors_that_are_named_have_a_mean_each(lab: Lab) -> None:
+    await three(lab)
+    await lab.put("temp,pond-2,2026-11-27T16:00:00Z,21.0,℃", "temp,pond-3,2026-11-27T16:00:00Z,30.0,℃")
+    found = await lab.ask("昨天 pond-1 的水温高还是 pond-2 高")
+    assert found.text.endswith("平均 21.833℃（pond-1 22.250℃，pond-2 21.000℃）。")
+    assert "pond-1 22.250 ℃" in (await lab.ask("compare water temperature in pond-1 and pond-2 yesterday")).text
+    assert "（pond" not in (await lab.ask("昨天水温的平均值")).text
+
+
 @pytest.mark.parametrize("question", ["列出所有水温数据", "水温的全部历史记录", "show all water temperature readings"])
 async def test_all_readings_are_all_that_are_held(lab: Lab, question: str) -> None:
     await lab.put(*(f"temp,s,2026-10-{day:02},{day}.0,℃" for day in range(1, 31)))

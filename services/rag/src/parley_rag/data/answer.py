@@ -159,7 +159,9 @@ def _say_min(facts: Facts, speech: Speech) -> list[str]:
 
 
 def _say_mean(facts: Facts, speech: Speech) -> list[str]:
-    return [speech.pick("平均 ", "mean ") + speech.value(facts.mean, facts.unit)]
+    each = speech.pick("，", ", ").join(f"{name} {speech.value(mean, facts.unit)}" for name, mean in facts.means)
+    apart = speech.pick(f"（{each}）", f" ({each})") if each else ""
+    return [speech.pick("平均 ", "mean ") + speech.value(facts.mean, facts.unit) + apart]
 
 
 def _say_count(facts: Facts, speech: Speech) -> list[str]:

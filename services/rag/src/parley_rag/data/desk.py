@@ -162,7 +162,9 @@ class DataDesk:
             found = facts.of_all(metric, await look.newest(MAX_USED))
         else:
             found = await look.within(EVER, asked, mine)
-        return found if found.used else replace(found, held_at=max(one.newest for one in mine))
+        if not found.used:
+            return replace(found, held_at=max(one.newest for one in mine))
+        return replace(found, means=facts.means_of(found)) if len(asked.sensors) > 1 else found
 
     # --- commands ---------------------------------------------------------------------------------------------
 

@@ -44,6 +44,8 @@ class Facts:
     others: int = 0
     oldest_at: int = 0
     trends: tuple[Trend, ...] = field(default=())
+    means: tuple[tuple[str, str], ...] = ()
+    """(sensor, mean) where several were asked for by name."""
     held_at: int | None = None
     """Time of the newest reading held, where none was found."""
     sensors: tuple[str, ...] = ()
@@ -56,19 +58,31 @@ def of_all(metric: str, readings: Sequence[StoredReading]) -> Facts:
         return Facts(metric=metric)
     unit = main_unit(readings)
     same = [reading for reading in readings if reading.unit == unit]
-    mean = sum((Decimal(reading.value) for reading in same), Decimal(0)) / len(same)
     return Facts(
         metric=metric,
         count=len(readings),
         used=tuple(readings),
         highest=max(same, key=lambda reading: (reading.number, reading.at)),
         lowest=min(same, key=lambda reading: (reading.number, -reading.at)),
-        mean=rounded(mean, same),
+        mean=rounded(_mean(same), same),
         unit=unit,
         others=len(readings) - len(same),
         oldest_at=readings[-1].at,
         trends=tuple(trend for name in _sensors(same) if (trend := trend_of(_of(same, name))) is not None),
     )
+
+
+def means_of(found: Facts) -> tuple[tuple[str, str], ...]:
+    """The mean of each sensor; none where there is one sensor, or some readings are not at hand."""
+    same = [reading for reading in found.used if reading.unit == found.unit]
+    names = _sensors(same)
+    if len(names) < 2 or found.count > len(found.used):
+        return ()
+    return tuple((name, rounded(_mean(_of(same, name)), same)) for name in names)
+
+
+def _mean(readings: Sequence[StoredReading]) -> Decimal:
+    return sum((Decimal(reading.value) for reading in readings), Decimal(0)) / len(readings)
 
 
 def told(found: Facts) -> MetricData:
