@@ -199,7 +199,7 @@ class Client:
         frame: dict[str, Any] = json.loads(data)
         self.frames.append(frame)
         if frame["type"] == "answer.flush":
-            del self._audio_at[frame["turn"]]
+            self._audio_at.pop(frame["turn"], None)
         if "seq" in frame:
             self.seen.setdefault(frame["turn"], Seen()).take(frame)
             self.position = frame["position"]

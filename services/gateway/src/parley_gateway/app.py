@@ -236,6 +236,7 @@ def _hub(
         engine=EngineClient(settings.tutor),
         reviews=ReviewDesk(store.reviews, control, process.clock, poll_s=settings.reviews.poll_s),
         ears=ears,
+        floor=settings.floor.rules(),
         mouths=Mouths(process.id, settings.mouths, process.clock, publisher, control, heard),
         auth=Authenticator(settings.access, development_secret(installed)),
         sessions=SessionIds(secret),

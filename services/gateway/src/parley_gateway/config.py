@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from parley_gateway.voice.config import EarSettings
+from parley_gateway.voice.config import EarSettings, FloorSettings
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_runtime.answering import AsrEngineChoice, EngineChoice, asr_engine
 from parley_runtime.config import setting
@@ -441,4 +441,5 @@ class GatewaySettings:
     tutor: TutorSettings = field(default_factory=TutorSettings)
     reviews: ReviewSettings = field(default_factory=ReviewSettings)
     ears: EarSettings = field(default_factory=EarSettings)
+    floor: FloorSettings = field(default_factory=FloorSettings)
     mouths: MouthSettings = field(default_factory=MouthSettings)

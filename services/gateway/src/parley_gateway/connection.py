@@ -15,6 +15,7 @@ from parley_gateway.outbox import Outbox
 from parley_gateway.sockets import News
 from parley_gateway.turns import request_of
 from parley_gateway.voice.frames import is_audio, pcm_of
+from parley_gateway.voice.handsfree import HandsFree
 from parley_gateway.voice.mouth import Mouth, check_voice
 from parley_gateway.voice.socket_mouth import SocketMouth
 from parley_gateway.voice.talk import Talk
@@ -83,7 +84,7 @@ class Connection:
         self.wire = wire
         self.identity: Identity | None = None
         self.session: Session | None = None
-        self.talk: Talk | None = None
+        self.talk: Talk | HandsFree | None = None
         """What is being said on this socket."""
         self.mouth: Mouth | None = None
         """Made when the first answer is to be spoken."""
@@ -197,14 +198,13 @@ class Connection:
             raise ProtocolError(FaultCode.INVALID, "a stream of audio is open on this socket; send audio.stop first")
         self._check_drain()
         assert self.identity is not None
-        self.talk = None
         if frame.speak is not None:
             check_voice(frame.speak)
-        self.talk = Talk(self.hub, self.identity, session, self.outbox, frame)
+        self.talk = None
+        kind = HandsFree if frame.hands_free else Talk
+        self.talk = kind(self.hub, self.identity, session, self.outbox, frame, self)
         if frame.interrupt and self.mouth is not None:
             self.mouth.interrupt()
-        if frame.speak is not None:
-            self.speak(frame.turn, frame.speak)
 
     def _stop(self) -> None:
         if self.talk is None:

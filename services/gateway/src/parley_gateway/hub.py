@@ -22,6 +22,7 @@ from parley_gateway.registry import Registry
 from parley_gateway.reviews import ReviewDesk
 from parley_gateway.tutoring import TutorDesk
 from parley_gateway.voice.ears import Ears
+from parley_gateway.voice.floor import FloorRules
 from parley_gateway.voice.mouth import Mouths
 from parley_protocol.client import Limits
 from parley_protocol.faults import FaultCode, ProtocolError
@@ -55,6 +56,7 @@ class Hub:
     engine: EngineClient
     reviews: ReviewDesk
     ears: Ears
+    floor: FloorRules
     mouths: Mouths
     auth: Authenticator
     sessions: SessionIds

@@ -123,6 +123,12 @@ HEARD_LOST = _metric(
     "parley_heard_lost_total", "counter", "Interrupted answers of which it was not kept how much was heard."
 )
 SPEAK_AGAIN = _metric("parley_speak_again_total", "counter", "Sentences asked for again: their audio did not come.")
+FLOOR = _metric(
+    "parley_floor_total",
+    "counter",
+    "What speech did to answers (pause, resume, interrupt) and what became of it (take, ignore).",
+    ("act",),
+)
 
 # RAG
 RETRIEVE_SECONDS = _metric("parley_retrieve_seconds", "histogram", "Search of the index.", (), SECONDS)

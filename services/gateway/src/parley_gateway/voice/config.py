@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from parley_gateway.voice.backchannel import Backchannels
+from parley_gateway.voice.floor import FloorRules, Terms
 from parley_runtime.config import setting
 
 
@@ -79,3 +81,37 @@ class EarSettings:
         unit="seconds",
         minimum=1,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloorSettings:
+    """What speech does to the answer that is being given, where the client speaks hands free."""
+
+    least_s: float = setting(
+        "PARLEY_FLOOR_LEAST_S",
+        0.5,
+        "Speech over an answer must last so long before its words may interrupt; the last word on it may at any time",
+        unit="seconds",
+        minimum=0,
+    )
+    enough_s: float = setting(
+        "PARLEY_FLOOR_ENOUGH_S",
+        2.0,
+        "Speech that lasts so long interrupts an answer, whatever its words",
+        unit="seconds",
+        minimum=0.1,
+    )
+    false_s: float = setting(
+        "PARLEY_FLOOR_FALSE_S",
+        2.0,
+        "Silence without a word known: an answer that was held up goes on",
+        unit="seconds",
+        minimum=0.1,
+    )
+    backchannels: tuple[str, ...] = setting(
+        "PARLEY_FLOOR_BACKCHANNELS", (), "Further words and phrases that do not interrupt an answer, such as roger"
+    )
+
+    def rules(self) -> FloorRules:
+        """As the floor takes them."""
+        return FloorRules(Terms(self.least_s, self.enough_s, self.false_s), Backchannels(self.backchannels))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from parley_gateway.core import spoken
 from parley_gateway.core.effects import Effect
@@ -14,12 +14,14 @@ from parley_gateway.voice.ear import Ear
 from parley_gateway.voice.events import HearingEvent, Listening
 from parley_gateway.voice.words import join
 from parley_protocol.audio import Ended, Endpointing, Failed, Heard, Hearing, Partial, SpeechStarted, SpeechStopped
-from parley_protocol.client import AudioStart, SpeechStartedFrame, SpeechStoppedFrame
+from parley_protocol.client import AudioStart, SpeechStartedFrame, SpeechStoppedFrame, Voice
 from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.ids import TurnId
 
 if TYPE_CHECKING:
     from parley_gateway.hub import Hub
     from parley_gateway.identity import Identity
+    from parley_gateway.voice.mouth import Mouth
 
 NO_SPEECH = "no words were heard; check the microphone and its format, and say it again: the turn's id is free"
 GONE = "the socket went away in mid-sentence; say it again, under the same id if you like"
@@ -39,17 +41,28 @@ def hearing_of(frame: AudioStart, hub: Hub) -> Hearing:
     )
 
 
+class Room(Protocol):
+    """The socket: its mouth, if it has had one, and the way to have an answer spoken."""
+
+    mouth: Mouth | None
+
+    def speak(self, turn: TurnId, voice: Voice) -> None: ...
+
+
 class Talk:
     """Push to talk. Its turn is held in the session from the beginning; what the client said counts once it has been
     heard to the end, whatever becomes of the socket after ``audio.stop``.
     """
 
-    def __init__(self, hub: Hub, identity: Identity, session: Session, sink: Sink, frame: AudioStart) -> None:
+    def __init__(
+        self, hub: Hub, identity: Identity, session: Session, sink: Sink, frame: AudioStart, room: Room
+    ) -> None:
         """Raises ProtocolError: see ``Ears.open`` and ``spoken.listen``; ``invalid`` names the field."""
         self.turn = frame.turn
         self._hub = hub
         self._sink = sink
         self._frame = frame
+        self._room: Room | None = room
         self._pieces: list[str] = []
         self._request("?")  # what is wrong with the frame is said before anything is spoken
         self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or "")
@@ -94,6 +107,7 @@ class Talk:
 
     def gone(self) -> None:
         """The socket is gone. What was said to its end is asked all the same."""
+        self._room = None
         if not self.stopped:
             self._give_up(FaultCode.CANCELLED, GONE)
 
@@ -125,6 +139,8 @@ class Talk:
             return
         try:
             self._apply(spoken.heard(self._entry, self._request(text), self._hub.now()))
+            if self._room is not None and self._frame.speak is not None:
+                self._room.speak(self.turn, self._frame.speak)
         except ProtocolError as error:
             self._give_up(error.code, str(error))
 
