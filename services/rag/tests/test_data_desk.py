@@ -115,7 +115,11 @@ async def test_the_newest_readings_are_compared_with_a_day(lab: Lab) -> None:
     text = (await lab.ask("现在的pH比昨天高多少")).text
     assert text.endswith("比较：pH最新 8.00，昨天平均 7.50，高 0.50。")
     text = (await lab.ask("现在水温比昨天高吗")).text
-    assert text.endswith("比较：水温各传感器最新读数平均 23.050℃，昨天平均 22.250℃，高 0.800℃。")
+    assert text.endswith("比较：水温最新 22.10℃，昨天平均 22.250℃，低 0.150℃。")
+    await lab.put("temp,pond-3,2026-11-28T18:10:00Z,24.10,℃")
+    for question in ("水温比昨天高多少", "现在水温和昨天相比高吗"):
+        text = (await lab.ask(question)).text
+        assert text.endswith("比较：水温各传感器最新读数平均 23.100℃，昨天平均 22.250℃，高 0.850℃。"), question
     text = (await lab.ask("今天的浊度比昨天高吗")).text
     assert "比较" not in text
 

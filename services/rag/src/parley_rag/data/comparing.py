@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from parley_protocol.readings import MetricData
 from parley_rag.data import answer, facts
-from parley_rag.data.facts import Facts
+from parley_rag.data.facts import Facts, age
 from parley_rag.data.lexicon import Lexicon
 from parley_rag.data.signs import Aggregate
 from parley_rag.data.understanding import DataQuestion
@@ -66,8 +66,10 @@ def _figure(question: DataQuestion, found: Facts) -> tuple[str, str, str]:
         return found.highest.value, "最高", "highest"
     if Aggregate.MIN in question.aggregates and found.lowest is not None:
         return found.lowest.value, "最低", "lowest"
-    if question.span is None and len(found.used) == 1:
-        return found.used[0].value, "最新", "latest"
-    if question.span is None and question.aggregates == (Aggregate.LATEST,):
-        return found.mean, "各传感器最新读数平均", "mean of each sensor's latest"
+    if question.span is None and question.aggregates == (Aggregate.LATEST,) and found.used:
+        newest = max(reading.at for reading in found.used)
+        fresh = [reading for reading in found.used if age(reading.at, newest) < answer.OLD]
+        if len(fresh) == 1:
+            return fresh[0].value, "最新", "latest"
+        return facts.of_all(found.metric, fresh).mean, "各传感器最新读数平均", "mean of each sensor's latest"
     return found.mean, "平均", "mean"

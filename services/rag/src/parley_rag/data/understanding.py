@@ -143,12 +143,9 @@ def understand(
     text = fold(question).strip()
     metrics, rest, sure = _metrics(text, lexicon, held)
     sensors, unknown, must, rest = _sensors(rest, held, beside)
-    when = moments.find(rest, now)
+    when, placed = moments.find(rest, now), rest
     rest = rest if when is None else _cut(rest, when.start, when.end)
-    against = moments.find(rest, now) if when is not None and COMPARED.search(text) else None
-    if against is not None:
-        rest = _cut(rest, against.start, against.end)
-        when, against = _first_asked(when, against)
+    when, against, rest = _compared(when, placed, rest, now)
     aggregates, rest = aggregates_of(rest)
     # What the question itself says counts; what comes beside it only places what is asked.
     said = bool(when or aggregates or ((sensors or must) and not (beside.sensor or beside.place)))
@@ -176,6 +173,25 @@ def understand(
         chinese=is_wide(question),
     )
     return replace(question_, aggregates=question_.aggregates or (_default(question_),))
+
+
+def _compared(
+    when: moments.When | None, text: str, rest: str, now: datetime
+) -> tuple[moments.When | None, moments.When | None, str]:
+    """The time that is asked about, the one that it is compared with, and ``rest`` without that. ``when`` is the first
+    one found in ``text``; where it alone is named (比昨天低), the newest readings are compared with it.
+    """
+    if when is None or not COMPARED.search(text):
+        return when, None, rest
+    against = moments.find(rest, now)
+    if against is None:
+        if when.span is None or not _WITH.search(text[: when.start]):
+            return when, None, rest
+        against = moments.When("", 0, 0, None)
+    return *_first_asked(when, against), _cut(rest, against.start, against.end)
+
+
+_WITH = re.compile(r"(?:比|\bthan|\b(?:to|with)|\bvs\.?|\bversus)\s*(?:the\s+)?$", re.IGNORECASE)
 
 
 def _first_asked(one: moments.When | None, other: moments.When) -> tuple[moments.When | None, moments.When]:
