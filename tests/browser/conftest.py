@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from parley_testkit.rabbit import RabbitNode
 
-from .pages import Look, Pages, Watch
+from .pages import WAIT_MS, Look, Pages, Watch
 from .scripted import ScriptedGateway, Switch, serving
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # its harness, under importlib mode
@@ -36,6 +36,8 @@ ARGUMENTS = (
 )
 
 OpenPage = Callable[..., Awaitable[Page]]
+
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request
 
-WAIT_MS = 10_000
+WAIT_MS = 30_000
 
 # The fragment asks for empty storage; it is gone again before the page's own scripts run, so a reload keeps storage.
 FRESH = "#fresh"

@@ -25,7 +25,7 @@ from parley_protocol import client as wire
 from parley_protocol.events import Hop, Source, TurnStatus, Usage
 
 T = TypeVar("T")
-WAIT_S = 10.0
+WAIT_S = 30.0
 LIMITS = wire.Limits(frame=262_144, text=4_000, queued_turns=8, rate=20.0)
 
 PASSAGES = (

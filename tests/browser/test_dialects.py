@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 ROOT = Path(__file__).parents[2]
 CONTRACT = (ROOT / "sample" / "contracts" / "采购合同.txt").read_text(encoding="utf-8")
 HOURS = 12
-LONG_MS = 20_000
+LONG_MS = 60_000
 FACT = "# Lighthouse\n\nThe lighthouse keeper of Parley Bay is Amina Holt.\n"
 HEIGHTS = "points => points.map(point => [point.dataset.value, Number(point.getAttribute('cy'))])"
 QUESTION = "Who is the lighthouse keeper of Parley Bay?"
@@ -60,7 +60,7 @@ async def installation(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -
         for past in range(HOURS)
         for at in [hour - timedelta(hours=past)]
     ]
-    stored = await asyncio.to_thread(httpx.post, f"{stack.url}/v1/readings", json=rows, trust_env=False, timeout=20)
+    stored = await asyncio.to_thread(httpx.post, f"{stack.url}/v1/readings", json=rows, trust_env=False, timeout=60)
     assert stored.json()["stored"] == 2 * HOURS, stored.text
     folder = tmp_path_factory.mktemp("documents")
     (folder / "bay.md").write_text(FACT, encoding="utf-8")
@@ -283,7 +283,7 @@ async def test_a_tutor_session_begins_answers_and_ends(installation, open_page, 
 @pytest.mark.parametrize("where", ["served", "disk"])
 async def test_the_test_page_of_reviews_works(installation, open_page, shot, where):
     body = {"text": CONTRACT, "role": "buyer"}
-    made = await asyncio.to_thread(httpx.post, f"{installation.url}/v1/reviews", json=body, trust_env=False, timeout=20)
+    made = await asyncio.to_thread(httpx.post, f"{installation.url}/v1/reviews", json=body, trust_env=False, timeout=60)
     server = installation.url.replace("http", "ws")
     file = (ROOT / "tools" / "clients" / "websocket_test.html").as_uri()
     page = await open_page(f"{installation.url}/demo/websocket_test.html" if where == "served" else file, own=True)

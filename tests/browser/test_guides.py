@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CONTRACT = (ROOT / "sample" / "contracts" / "采购合同.txt").read_text(encoding="utf-8")
 DOCUMENT = ROOT / "docs" / "guarantees" / "g05-fencing.md"
 GUIDE = Path(__file__).parent / "guides.html"
-LONG_MS = 20_000
+LONG_MS = 60_000
 MINUTE_MS = 60_000
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

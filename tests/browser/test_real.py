@@ -82,7 +82,7 @@ async def words_shown(page: Page) -> str:
 
 
 async def settled(page: Page, state: str) -> None:
-    await expect(page.locator(".turn")).to_have_attribute("data-state", state, timeout=20_000)
+    await expect(page.locator(".turn")).to_have_attribute("data-state", state, timeout=60_000)
 
 
 QUESTIONS = [
@@ -135,7 +135,7 @@ async def test_the_stop_button_ends_the_turn_with_the_text_that_is_there(install
     assert await words_shown(page) == plain(done["text"])
     await expect(page.locator("#stop")).to_be_hidden()
     await ask(page, "What is a fence?")
-    await expect(page.locator(".turn").last).to_have_attribute("data-state", "completed", timeout=20_000)
+    await expect(page.locator(".turn").last).to_have_attribute("data-state", "completed", timeout=60_000)
 
 
 async def test_a_gateway_killed_in_mid_answer_is_resumed_on_its_return(installation, open_page, watch, tap, shot):

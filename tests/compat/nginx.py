@@ -15,7 +15,7 @@ from parley_testkit.rabbit import free_port
 from parley_testkit.stack import until
 
 SHIPPED = Path(__file__).parents[2] / "infra" / "nginx" / "parley.conf"
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 
 
 @dataclass

@@ -16,7 +16,7 @@ from parley_testkit.stack import Stack
 
 pytestmark = pytest.mark.e2e
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 Frame = dict[str, Any]
 
 

@@ -17,7 +17,7 @@ from .habits import Page, ended, stopped
 
 pytestmark = pytest.mark.e2e
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from .transcript import Player
 
 pytestmark = pytest.mark.e2e
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @pytest.fixture(scope="module")

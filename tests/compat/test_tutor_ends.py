@@ -13,7 +13,7 @@ from parley_testkit.stack import Service, Stack
 
 pytestmark = pytest.mark.e2e
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 TIMEOUT_S = 2.0
 
 

@@ -29,7 +29,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 FOLDER = Path(__file__).parent / "transcripts"
 PLACE = re.compile(r"<([a-z ]+)(?::(\w+))?>(?:\((.*)\))?")
 

@@ -10,7 +10,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @dataclass

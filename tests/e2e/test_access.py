@@ -153,10 +153,10 @@ async def test_status_and_dead_letters_are_the_owners(guarded: Service) -> None:
 
 
 async def _get(url: str, headers: dict[str, str]) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         return await http.get(url, headers=headers)
 
 
 def _api(gateway: Service, bearer: str) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {bearer}"}
-    return httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=20)
+    return httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60)

@@ -132,7 +132,7 @@ async def test_a_dead_letter_is_listed_and_shown(stack: Stack) -> None:
     finally:
         await broker.close()
     command = functools.partial(asyncio.to_thread, parley, stack.url, "dead")
-    (row,) = await soon(lambda: json.loads(parley(stack.url, "dead", "list", "--json").stdout), "parked", limit_s=20)
+    (row,) = await soon(lambda: json.loads(parley(stack.url, "dead", "list", "--json").stdout), "parked", limit_s=60)
     assert (row["queue"], row["reason"]) == ("parley.retrieve", "rejected")
     assert row["id"] in (await command("list")).stdout
     shown = await command("show", row["id"])

@@ -34,7 +34,7 @@ def ponds(lab: Lab) -> Iterator[Stack]:
         rows = [f"temp,pond-{n},{hour.isoformat()},{20 + n / 10:.2f},℃" for n in range(1, SENSORS + 1)]
         rows += [f"do,pond-1,{(hour - timedelta(days=40)).isoformat()},7.10,mg/L", "do,pond-1,never,1,mg/L"]
         body = "\n".join(["metric,sensor,timestamp,value,unit", *rows])
-        answer = httpx.post(f"{running.url}/v1/readings", content=body.encode(), trust_env=False, timeout=20)
+        answer = httpx.post(f"{running.url}/v1/readings", content=body.encode(), trust_env=False, timeout=60)
         assert answer.status_code == 200, answer.text
         assert answer.json()["stored"] == SENSORS + 1
         assert [row["line"] for row in answer.json()["refused"]] == [SENSORS + 3]
@@ -149,7 +149,7 @@ async def test_the_command_brings_files_in(ponds: Stack, tmp_path: Path) -> None
 
 def test_readiness_and_health(ponds: Stack) -> None:
     def get(path: str) -> httpx.Response:
-        return httpx.get(ponds.url + path, trust_env=False, timeout=5)
+        return httpx.get(ponds.url + path, trust_env=False, timeout=60)
 
     assert get("/health").json() == {"status": "healthy", "service": "GPU Server", "broker": "up"}
     assert get("/healthz").json() == {"status": "ok"}

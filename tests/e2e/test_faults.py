@@ -139,7 +139,7 @@ async def _refused(stack: Stack) -> None:
 
 
 def _status(stack: Stack) -> dict[str, object]:
-    answer = httpx.get(stack.url + "/v1/status", timeout=5, trust_env=False)
+    answer = httpx.get(stack.url + "/v1/status", timeout=60, trust_env=False)
     assert answer.status_code == 200, answer.text
     info: dict[str, object] = answer.json()
     return info
@@ -152,11 +152,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     options = ["-t", "tmpfs", "-o", f"size=8m,uid={os.geteuid()}", "parley-test", str(folder)]
-    subprocess.run([*root, "mount", *options], check=True, timeout=10)
+    subprocess.run([*root, "mount", *options], check=True, timeout=60)
     try:
         yield folder
     finally:
-        subprocess.run([*root, "umount", "-l", str(folder)], check=True, timeout=10)
+        subprocess.run([*root, "umount", "-l", str(folder)], check=True, timeout=60)
 
 
 def fill(folder: Path) -> Path:

@@ -177,5 +177,5 @@ async def test_a_task_whose_gateway_died_before_its_job_was_sent_is_found(lab: L
         await asyncio.to_thread(rag.wait_ready)
         url = stack.url + f"/v1/reviews/{task}"
         await soon(
-            lambda: httpx.get(url, trust_env=False).json()["status"] == "COMPLETED", "the review ends", limit_s=30
+            lambda: httpx.get(url, trust_env=False).json()["status"] == "COMPLETED", "the review ends", limit_s=60
         )

@@ -48,7 +48,7 @@ async def test_a_locked_store_holds_turns_up_and_ends_none(always: Stack) -> Non
         async with opened(always.url) as socket:
             await socket.start(turn)
             refused = functools.partial(rag.get, "/readyz")
-            answer = await soon(lambda: (found := refused()).status_code == 503 and found, "not ready", limit_s=20)
+            answer = await soon(lambda: (found := refused()).status_code == 503 and found, "not ready", limit_s=60)
             assert "locked" in answer.text
             lock.execute("ROLLBACK")
             done = await socket.until_done(turn)
@@ -87,7 +87,7 @@ async def test_dead_letters_are_dropped(always: Stack) -> None:
         found: list[dict[str, str]] = json.loads(parley(always.url, "dead", "list", "--json").stdout)
         return found
 
-    letters = await soon(lambda: len(found := listed()) == 3 and found, "parked", limit_s=20)
+    letters = await soon(lambda: len(found := listed()) == 3 and found, "parked", limit_s=60)
     command: Callable[..., CompletedProcess[str]] = functools.partial(parley, always.url, "dead")
     one = await asyncio.to_thread(command, "drop", letters[0]["id"], "none", "--yes")
     assert (one.returncode, one.stdout) == (1, "dropped 1 dead letter\n")

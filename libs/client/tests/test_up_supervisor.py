@@ -123,7 +123,7 @@ class Stage:
         """Runs until everything is ready."""
         self.task = asyncio.create_task(self.run(*services))
         ready = asyncio.create_task(self.up.wait())
-        await asyncio.wait([self.task, ready], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([self.task, ready], timeout=60, return_when=asyncio.FIRST_COMPLETED)
         assert self.up.is_set(), self.out.getvalue()
 
     def journal(self, what: str) -> list[tuple[str, int]]:

@@ -365,7 +365,7 @@ def test_a_real_process_ends_well_on_sigterm(tmp_path: Path) -> None:
         assert child.stdout.readline().startswith("uvloop")
         assert '"event": "started"' in child.stderr.readline()
         child.send_signal(signal.SIGTERM)
-        out, err = child.communicate(timeout=20)
+        out, err = child.communicate(timeout=60)
     assert child.returncode == 0
     assert out == "drained\n"
     assert '"reason": "SIGTERM"' in err
@@ -375,7 +375,7 @@ def test_a_real_process_with_bad_settings_ends_with_78(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(_PROGRAM, encoding="utf-8")
     with _run(program, {"PARLEY_DRAIN_S": "soon", "PARLEY_HEALTH_PORT": "-1"}) as child:
-        out, err = child.communicate(timeout=20)
+        out, err = child.communicate(timeout=60)
     assert child.returncode == 78
     assert out == ""
     assert "PARLEY_DRAIN_S='soon'" in err

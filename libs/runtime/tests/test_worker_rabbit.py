@@ -100,7 +100,7 @@ async def test_first_deliveries_are_certainly_first(house: RealHouse) -> None:
 
     await house.worker("w1", RETRIEVE, StageSpec(Stage.GENERATE, Generate, 2, generate))
     await gateway.publish(question())
-    result = await records.next(limit_s=20)
+    result = await records.next(limit_s=60)
     assert isinstance(result, Record)
     assert (result.text, result.base, result.fence) == ("Hello", 1, 1)
     await gateway.until(lambda: gateway.text(KEY) == "Hello")
@@ -118,11 +118,11 @@ async def test_a_lost_worker_is_followed_by_one_that_goes_on_from_its_text(
     options = WorkerOptions(claim=claim)
     _, doomed = await house.worker("w1", RETRIEVE, stage, options=options)
     await gateway.publish(question())
-    await gateway.until(lambda: gateway.text(KEY) == "Hello ", limit_s=20)
+    await gateway.until(lambda: gateway.text(KEY) == "Hello ", limit_s=60)
     gateway.prefixes[KEY] = "Hello "
     await house.worker("w2", stage, options=options)
     await doomed.close()
-    result = await records.next(limit_s=20)
+    result = await records.next(limit_s=60)
     assert isinstance(result, Record)
     assert (result.text, result.base, result.fence) == ("Hello world", 1, fence)
     assert stutter.prefixes == ["", "Hello "]
@@ -143,14 +143,14 @@ async def test_a_failing_job_comes_back_from_the_ladder_and_is_parked_in_the_end
     await house.worker("w1", StageSpec(Stage.GENERATE, Generate, 1, failing))
     await house.store.claim_first(KEY, submission="sub-1", digest="d1", question="Who?")
     await gateway.publish(prompt(budget_s=4.0))
-    result = await records.next(limit_s=20)
+    result = await records.next(limit_s=60)
     assert isinstance(result, Record)
     # One second on the first rung; the second rung would outlast the turn's time.
     assert tries == [0, 1]
     assert result.fault is not None
     assert (result.fault.code, result.fence) == ("engine_failed", 2)
     await gateway.publish(prompt(budget_s=30.0, tries=3, again=True))
-    letter = await dead.delivery(limit_s=20)
+    letter = await dead.delivery(limit_s=60)
     assert letter.headers["parley-reason"] == "exhausted"
     await gateway.close()
 
@@ -162,14 +162,14 @@ async def test_a_job_handed_over_carries_no_count_of_the_broker(house: RealHouse
     stage = StageSpec(Stage.GENERATE, Generate, 1, stutter)
     _, doomed = await house.worker("w0", RETRIEVE, stage)
     await gateway.publish(question())
-    await gateway.until(lambda: gateway.text(KEY) == "Hello ", limit_s=20)
+    await gateway.until(lambda: gateway.text(KEY) == "Hello ", limit_s=60)
     stutter.prefixes.clear()  # the heir is to stop in mid-answer as well
     worker, _ = await house.worker("w1", stage)
     await doomed.close()
-    await gateway.until(lambda: bool(stutter.prefixes), limit_s=20)
+    await gateway.until(lambda: bool(stutter.prefixes), limit_s=60)
     await worker.drain(0.0)
     tap = await house.tap(Stage.GENERATE)
-    handed = await tap.delivery(limit_s=20)
+    handed = await tap.delivery(limit_s=60)
     assert (handed.redelivered, handed.delivery_count, handed.death) == (False, None, None)
     job = tap.jobs[0]
     assert (job.again, job.tries, job.base) == (True, 0, 1)
@@ -209,7 +209,7 @@ async def test_a_claim_that_comes_too_late_does_not_supersede_the_holder(house: 
     await asyncio.wait_for(entered.wait(), 20)
     await house.worker("heir", stage)
     await doomed.close()
-    result = await records.next(limit_s=20)
+    result = await records.next(limit_s=60)
     assert isinstance(result, Record)
     assert isinstance(await house.store.close(result), Stored)
     await gateway.close()

@@ -286,7 +286,7 @@ async def test_a_stopped_postgres_holds_questions_back(
                     await working.ping()
         finally:
             await asyncio.to_thread(postgres_server.start)
-        job = await jobs.next(limit_s=20)
+        job = await jobs.next(limit_s=60)
         assert (job.base, job.tries) == (1, 0)
         await worker.drain(5)
     finally:

@@ -55,7 +55,7 @@ class Desk:
 async def http(gateway: Gateway, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the gateway's HTTP side."""
     url = f"http://127.0.0.1:{gateway.port}"
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 

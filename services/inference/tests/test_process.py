@@ -81,7 +81,7 @@ async def test_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
             source = Source("p1", "g.md", "Fencing", 1.0, PASSAGE, 0, len(PASSAGE))
             marks = Marks(retrieval=Retrieval(0, "question", "knowledge_base", (source,)))
             await gateway.publish(prompt(question="What is a fence?", marks=marks))
-            record = await tap.next(limit_s=15)
+            record = await tap.next(limit_s=60)
             assert isinstance(record, Record)
             assert record.text == f"{PASSAGE} [1]"
             await gateway.until(lambda: gateway.text(KEY) == record.text)

@@ -31,7 +31,7 @@ from parley_testkit.memory import MemoryBroker
 from parley_testkit.turns import Collector
 
 ROOT = Path(__file__).resolve().parents[3]
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 class Gateway(Collector):

@@ -49,7 +49,7 @@ class Bench:
         call = f"c{self._calls}"
         command = kind(call=call, reply_to=reply_to, **({"tenant": "t"} | fields))
         await self.send(codec.pack(command), times)
-        await self.gateway.until(lambda: sum(reply.call == call for reply in self.gateway.replies) == times, limit_s=20)
+        await self.gateway.until(lambda: sum(reply.call == call for reply in self.gateway.replies) == times, limit_s=60)
         reply = next(reply for reply in reversed(self.gateway.replies) if reply.call == call)
         return reply.fault or codec.unpack(reply.body, KnowledgeReply)
 

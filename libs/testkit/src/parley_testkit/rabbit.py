@@ -21,8 +21,8 @@ from typing import Protocol
 import pytest
 
 BIN = Path("/usr/lib/rabbitmq/bin")
-READY_S = 60.0
-STOP_S = 20.0
+READY_S = 120.0
+STOP_S = 60.0
 CTL_S = 60.0
 PORTS = (20_000, 32_000)
 IMAGES_ENV = "PARLEY_TEST_RABBITMQ_IMAGES"
@@ -290,7 +290,7 @@ def engine_problem() -> str:
     try:
         from testcontainers.core.docker_client import DockerClient
 
-        DockerClient(timeout=5).client.ping()
+        DockerClient(timeout=30).client.ping()
     except Exception as error:
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""

@@ -22,8 +22,8 @@ import httpx
 
 from parley_testkit.rabbit import RabbitNode, free_port
 
-READY_S = 40.0
-STOP_S = 20.0
+READY_S = 120.0
+STOP_S = 60.0
 POLL_S = 0.05
 KEPT = ("PATH", "LANG", "HOME", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SYSTEMROOT")
 """What a process is given of this shell's environment."""
@@ -86,7 +86,7 @@ class Service:
 
     def get(self, path: str) -> httpx.Response:
         """From the health port."""
-        return httpx.get(self.health + path, timeout=5.0, trust_env=False)
+        return httpx.get(self.health + path, timeout=30.0, trust_env=False)
 
     def ready(self) -> bool:
         """Whether ``/readyz`` says so. Raises AssertionError where the process has ended."""
