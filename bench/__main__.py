@@ -21,6 +21,7 @@ import uvloop
 from bench import cancel, dialects, idle, latency, path, price, recovery, report, saturation, slow, throughput
 from bench.broker import broker
 from bench.stack import ROOT
+from bench.voice import measure as voice
 
 BUSY_LOAD = 0.5
 """Load average from which on a run says that other programs use the machine."""
@@ -108,6 +109,11 @@ MEASUREMENTS: dict[str, Measurement] = {
         "what each guarantee costs: with and without it, in turn",
         6,
         lambda bench: price.run(bench.folder, bench.amqp, bench.quick, say),
+    ),
+    "voice": Measurement(
+        "speech: word error rate, first and last words, streams, kills in mid-sentence, interruption, with a peer",
+        8,
+        lambda bench: voice.run(bench.folder / "voice", bench.amqp, bench.quick, say),
     ),
 }
 

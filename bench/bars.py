@@ -6,6 +6,8 @@ from typing import Any
 
 from bench.dialects import LIMIT
 from bench.tables import table
+from bench.voice.failover import BAR_S as FAILOVER_S
+from bench.voice.load import FINAL_MS
 
 
 @dataclass
@@ -64,6 +66,19 @@ def _dialects(rows: Any) -> list[Bar]:
     return [_at_most(f"{row.name}: CPU of a turn, to native", row.ratio, LIMIT, "x") for row in rows[1:]]
 
 
+def _voice(found: Any) -> list[Bar]:
+    made = []
+    for row in found.failovers:
+        made.append(_at_most(f"listener killed ({row.engine}): new words, worst", row.worst_s, FAILOVER_S, "s"))
+        wrong = row.kills - row.same
+        made.append(_at_most(f"listener killed ({row.engine}): transcripts changed", wrong, 0, ""))
+    alone = [row for row in found.levels if row.system == "Parley" and row.streams == 1]
+    made += [
+        _at_most(f"final after stop ({row.engine}), one stream, p95", row.final[1], FINAL_MS, "ms") for row in alone
+    ]
+    return made
+
+
 _MAKERS = {
     "dialects": _dialects,
     "throughput": _throughput,
@@ -71,6 +86,7 @@ _MAKERS = {
     "idle": _idle,
     "recovery": _recovery,
     "cancel": _cancel,
+    "voice": _voice,
 }
 
 

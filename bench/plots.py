@@ -95,6 +95,12 @@ def _price(axis: Any, found: Any) -> None:
     axis.axvline(1, color=GREY, linewidth=1)
 
 
+def _voice(axis: Any, found: Any) -> None:
+    rows = [row for row in found.levels if not row.refused]
+    names = [f"{row.system}: {row.streams} x {row.engine}" for row in rows]
+    _bars(axis, names, [row.final[1] for row in rows], "final transcript after stop, p95 ms", "{:.0f}")
+
+
 PANELS: dict[str, Callable[[Any, Any], None]] = {
     "throughput": _throughput,
     "latency": _latency,
@@ -106,6 +112,7 @@ PANELS: dict[str, Callable[[Any, Any], None]] = {
     "recovery": _recovery,
     "cancel": _cancel,
     "slow": _slow,
+    "voice": _voice,
 }
 
 

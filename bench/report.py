@@ -12,6 +12,7 @@ import psutil
 from bench import tables
 from bench.bars import bars, bars_table
 from bench.plots import plot
+from bench.voice import tables as voice_tables
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "throughput": tables.throughput,
@@ -24,6 +25,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "cancel": tables.cancel,
     "recovery": tables.recovery,
     "slow": tables.slow,
+    "voice": voice_tables.voice,
 }
 
 

@@ -20,6 +20,8 @@ class Socket(asyncio.Protocol):
         self.frames = 0
         self.tokens = 0
         self.on_frame: OnFrame | None = None
+        self.on_bytes: OnFrame | None = None
+        """Binary frames, where they are of another kind than text; None: they are taken as text is."""
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closed = asyncio.Event()
         self._buffer = bytearray()
@@ -44,6 +46,16 @@ class Socket(asyncio.Protocol):
         mask = os.urandom(4)
         assert self._transport is not None
         self._transport.write(bytes(head) + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(payload)))
+
+    def send_bytes(self, data: bytes) -> None:
+        """One binary frame, masked with zeros: a mask of any value is one, and this one costs nothing."""
+        head = bytearray([0x82])
+        if len(data) < 126:
+            head.append(0x80 | len(data))
+        else:
+            head += bytes([0x80 | 126]) + struct.pack("!H", len(data))
+        assert self._transport is not None
+        self._transport.write(bytes(head) + bytes(4) + data)
 
     def handshake(self, host: str, port: int, path: str) -> None:
         """Ask for the upgrade."""
@@ -105,8 +117,9 @@ class Socket(asyncio.Protocol):
             return
         self.frames += 1
         self.tokens += buffer.count(MARK, start, end)
-        if self.on_frame is not None:
-            self.on_frame(bytes(buffer[start:end]))
+        take = self.on_bytes if opcode == 2 and self.on_bytes is not None else self.on_frame
+        if take is not None:
+            take(bytes(buffer[start:end]))
 
     def pause(self) -> None:
         """Read nothing more."""

@@ -1,0 +1,161 @@
+"""The voice benchmark's figures mean what their names say, and its clients and its peer understand each other."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from bench.bars import bars
+from bench.peers.plain_listener import Server
+from bench.voice import errors
+from bench.voice.accuracy import Accuracy, Heard
+from bench.voice.failover import Failover, longest, usual
+from bench.voice.load import Level, System, Texts, level
+from bench.voice.measure import Voice
+from bench.voice.sound import Clip, noisy, synthesised, tones
+from bench.voice.speaker import Said, Speaker
+from bench.voice.tables import voice
+from parley_asr.engines.scripted import ScriptedSettings, ScriptedTranscriber
+
+pytestmark = pytest.mark.unit
+
+NOTHING = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "wrong"),
+    [
+        ("one two three", "one two three", 0),
+        ("One, two: three!", "one two three", 0),
+        ("one two three", "one three", 1),
+        ("one two three", "one two two three", 1),
+        ("one two three", "four five six seven", 4),
+        ("it's done", "its done", 1),
+        ("one two", "", 2),
+    ],
+)
+def test_words_that_are_wrong(said: str, heard: str, wrong: int) -> None:
+    assert errors.distance(errors.words(said), errors.words(heard)) == wrong
+
+
+def test_the_rate_weighs_each_word_alike() -> None:
+    assert errors.rate([("one two three four five six", "one two three four five six"), ("two", "too")]) == 1 / 7
+    assert errors.rate([("one", "one two three")]) == 2.0
+    with pytest.raises(ValueError, match="words that were said"):
+        errors.rate([("", "one")])
+
+
+def test_noise_is_as_loud_as_it_is_said_to_be() -> None:
+    clean = tones(6)
+    noise = noisy(clean, 20).samples - clean.samples
+    loud = clean.samples[np.abs(clean.samples) > 0.01]
+    ratio = np.mean(np.square(loud)) / np.mean(np.square(noise))
+    assert 10 * np.log10(ratio) == pytest.approx(20, abs=0.5)
+    assert (noisy(clean, 20).pcm == noisy(clean, 20).pcm, noisy(clean, 20).text) == (True, clean.text)
+
+
+async def test_the_projects_own_voices_speak() -> None:
+    clips = await synthesised(("what is a gateway",), ("en-us", "en-us+f3"))
+    assert [each.name for each in clips] == ["en-us x1", "en-us+f3 x1"]
+    assert all(1 < each.seconds < 4 and np.abs(each.samples).max() > 0.1 for each in clips)
+    assert clips[0].pcm != clips[1].pcm
+
+
+def test_lag_runs_from_the_end_of_each_word() -> None:
+    said = Said(tones(3), began=10.0)
+    said.updates = [(10.30, "zero"), (10.70, "zero seven one")]
+    assert said.lags_ms(0.2, 0.1) == pytest.approx([100.0, 200.0, -100.0])
+
+
+def test_a_gap_is_the_longest_silence_from_the_kill_on() -> None:
+    said = Said(tones(3), stopped=5.0, final=5.5)
+    said.updates = [(1.0, "a"), (1.5, "a b"), (2.1, "a b c"), (4.0, "a b c d"), (4.2, "a b c d e")]
+    assert longest(said, 2.0) == 2.0  # what was under way at 2.1 does not end it
+    assert longest(said, 4.5) == 1.0  # only the last word came
+    assert usual(said) == pytest.approx(1.9)
+
+
+@asynccontextmanager
+async def plain() -> AsyncIterator[int]:
+    server = Server(ScriptedTranscriber(ScriptedSettings()), 2)
+    async with serve(server.speaker, "127.0.0.1", 0, compression=None) as listening:
+        yield next(iter(listening.sockets)).getsockname()[1]
+
+
+async def test_clients_of_a_plain_server_at_once() -> None:
+    async with plain() as port:
+        system = System("plain server", port, False, {})
+        found = await level(system, [tones(2, 1), tones(2, 2)], 2, 1, Texts("scripted"))
+    assert (found.said, found.wrong, found.refused, found.wait) == (2, 0, "", 0.0)
+    assert 100 < found.first[0] < found.first[1] + 1 < 2000
+    assert 0 < found.final[0] < 1000
+    assert np.isnan(found.accepted[0])
+
+
+async def test_a_transcript_that_differs_is_counted() -> None:
+    async with plain() as port:
+        clip = tones(1, 1)
+        wrong = Clip(clip.name, "another word", clip.pcm)
+        found = await level(System("plain server", port, False, {}), [wrong], 1, 1, Texts("scripted"))
+    assert (found.said, found.wrong) == (1, 1)
+
+
+async def gateway(socket: ServerConnection) -> None:
+    """Hears as many words as there were bytes of audio, in thousands."""
+    turn, size = "", 0
+    async for message in socket:
+        if isinstance(message, bytes):
+            size += len(message)
+            await socket.send(json.dumps({"type": "transcript.partial", "turn": turn, "text": f"{size // 1000}"}))
+            continue
+        frame = json.loads(message)
+        if frame["type"] == "audio.start":
+            turn, size = frame["turn"], 0
+        elif frame["type"] == "audio.stop" and size < 1000:
+            await socket.send(json.dumps({"type": "error", "turn": turn, "code": "no_speech", "message": "say it"}))
+        elif frame["type"] == "audio.stop":
+            for kind in ("transcript.final", "turn.accepted", "turn.done"):
+                end = {"type": kind, "turn": turn, "text": f"{size}", "status": "completed"}
+                await socket.send(json.dumps(end))
+
+
+async def test_a_client_of_a_gateway_sends_all_audio_and_takes_every_time() -> None:
+    async with serve(gateway, "127.0.0.1", 0, compression=None) as listening:
+        speaker = await Speaker.open(next(iter(listening.sockets)).getsockname()[1], native=True)
+        said = await speaker.say(tones(2))
+        assert said.text == str(len(said.clip.pcm))
+        assert said.began < said.first <= said.stopped <= said.final <= said.accepted <= said.done
+        assert said.stopped - said.began >= said.clip.seconds
+        assert [text for _, text in said.updates] == ["3", "6", "9", "12", "15", said.text]
+        with pytest.raises(RuntimeError, match="no_speech: say it"):
+            await asyncio.wait_for(speaker.say(Clip("", "", bytes(20))), 5)
+        speaker.close()
+
+
+def _level(system: str, streams: int, final: float, cpu: float) -> Level:
+    nothing = (NOTHING, NOTHING)
+    return Level(
+        *(system, "scripted", streams, streams, (200, 210), (final, final), nothing, nothing),
+        *(0.0, {"asr": cpu * 1000}, cpu, 0, 1.0, ""),
+    )
+
+
+def test_tables_and_bars() -> None:
+    rows = [Heard("sphinx", "m", "recorded", words, 2, 9.0, 0.25 if words else 0.5, 0.4) for words in (False, True)]
+    levels = [_level("plain server", 1, 5, 0.01), _level("Parley", 1, 12, 0.03)]
+    levels += [_level("plain server", 8, 700, 0.01), _level("Parley", 8, 40, 0.02)]
+    killed = Failover("scripted", "one two", 0.3, 0.01, [0.4, 2.5], [0.1, 0.2], 1)
+    found = Voice(Accuracy(rows, {"other": "no model"}, "none"), levels, [killed], {"batching": "no engine batches"})
+    text = voice(found)
+    for part in ("| 50.0% | 25.0% |", "other cannot be used here: no model", "| scripted | 8 | 1 | 1 | +7 / +7 ms |"):
+        assert part in text
+    assert "Not measured: batching: no engine batches" in text
+    assert {bar.what: bar.met for bar in bars({"voice": found})} == {
+        "listener killed (scripted): new words, worst": False,
+        "listener killed (scripted): transcripts changed": False,
+        "final after stop (scripted), one stream, p95": True,
+    }
