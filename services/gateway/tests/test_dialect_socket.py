@@ -72,7 +72,7 @@ async def test_replies_come_in_the_order_of_the_messages_errors_included(house):
         assert [reply["status"] for reply in replies] == ["success", "error", "error", "error", "success"]
         assert [reply["response"] for reply in replies if reply["status"] == "success"] == ["to one", "to two"]
         assert all(reply["session_id"] == "s" for reply in replies)
-        assert "`$.message`" in replies[2]["response"]
+        assert "字段 message 应为字符串" in replies[2]["response"]
         assert "message" in replies[3]["response"]
 
 

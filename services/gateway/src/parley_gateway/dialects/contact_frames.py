@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from parley_gateway.dialects.fitting import fitting
+from parley_gateway.dialects.words import in_chinese
 from parley_protocol.contact import ContactMessage
 from parley_protocol.faults import FaultCode, ProtocolError
 
@@ -152,4 +153,4 @@ def from_store(message: ContactMessage) -> dict[str, Any]:
 def error(code: FaultCode, detail: str) -> dict[str, Any]:
     """What was wrong, in words."""
     words = _WORDS.get(code, "消息无法处理，请稍后再试")
-    return {"type": "error", "message": f"{words}：{detail}", "code": code.value}
+    return {"type": "error", "message": f"{words}：{in_chinese(detail)}", "code": code.value}

@@ -11,6 +11,7 @@ from parley_gateway.dialects.fitting import fitting
 from parley_gateway.dialects.line import Line
 from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Answered, Failed, Question, answer, no_documents, session_of
+from parley_gateway.dialects.words import in_chinese
 from parley_protocol.client import RetrievalFrame
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.readings import MetricData
@@ -217,7 +218,8 @@ def used(entry: MetricData) -> dict[str, Any]:
 
 def failed(outcome: Failed, session: str, *, english: bool = False) -> dict[str, Any]:
     """The reply to a message without an answer."""
-    reason = outcome.message if english else f"{REASONS.get(outcome.code, REASONS[FaultCode.FAILED])}{outcome.message}"
+    begins = REASONS.get(outcome.code, REASONS[FaultCode.FAILED])
+    reason = outcome.message if english else f"{begins}{in_chinese(outcome.message)}"
     frame: dict[str, Any] = {"status": "error", "response": reason, "session_id": session}
     wait_ms = outcome.retry_after_ms or WAIT_MS.get(outcome.code)
     if wait_ms is not None:

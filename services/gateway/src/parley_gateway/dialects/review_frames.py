@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from parley_gateway.dialects.words import in_chinese
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.reviews import Finding, ReviewStage, ReviewStatus, ReviewSummary, Risk, percent
 from parley_runtime.store.review_ports import ReviewRow
@@ -65,7 +66,7 @@ def pong(message: Incoming, server_time: str = "") -> dict[str, Any] | None:
         return None
     stamp = bytes(message.timestamp)
     if stamp[:1] not in (*(b"%d" % digit for digit in range(10)), b"-", b'"'):
-        raise ProtocolError(FaultCode.BAD_FRAME, "timestamp must be a number")
+        raise ProtocolError(FaultCode.BAD_FRAME, "Expected `float` - at `$.timestamp`")
     frame = {"type": kind, "timestamp": message.timestamp}
     return frame | {"server_time": server_time} if server_time else frame
 
@@ -83,7 +84,7 @@ def unknown_type(message: Incoming, known: str) -> ProtocolError:
 def error(code: FaultCode, detail: str) -> dict[str, Any]:
     """What was wrong, in words."""
     words = _WORDS.get(code, "消息无法处理，请稍后再试")
-    return {"type": "error", "message": f"{words}：{detail}", "code": code.value}
+    return {"type": "error", "message": f"{words}：{in_chinese(detail)}", "code": code.value}
 
 
 def connection(task: int) -> dict[str, Any]:
