@@ -3,9 +3,12 @@
 The browser is Debian's; `PARLEY_CHROMIUM` names another executable.
 """
 
+import io
+import math
 import os
 import shutil
 import sys
+import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -33,7 +36,25 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Pages that are allowed the microphone hear a file; the others are refused, as by a user who says no.
+    "--use-fake-device-for-media-stream",
 )
+
+TONE_HZ = 440
+
+
+def tone_file() -> bytes:
+    """What microphones hear here: a second of a tone, over and over, as a WAV file."""
+    rate = 48_000
+    made = io.BytesIO()
+    with wave.open(made, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        samples = (round(12_000 * math.sin(2 * math.pi * TONE_HZ * at / rate)) for at in range(rate))
+        file.writeframes(b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples))
+    return made.getvalue()
+
 
 OpenPage = Callable[..., Awaitable[Page]]
 
@@ -41,11 +62,15 @@ expect.set_options(timeout=WAIT_MS)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
+async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     """One Chromium for the whole run."""
+    heard = tmp_path_factory.mktemp("heard") / "tone.wav"
+    heard.write_bytes(tone_file())
     assert shutil.which(CHROMIUM), f"{CHROMIUM} is missing: apt-get install chromium, or set PARLEY_CHROMIUM"
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        chromium = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*ARGUMENTS, f"--use-file-for-fake-audio-capture={heard}"]
+        )
         yield chromium
         await chromium.close()
 

@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from parley_gateway.api import page
 from parley_protocol import client as wire
 from parley_protocol.events import Hop, Source, TurnStatus, Usage
+from parley_protocol.speech import AnswerAudio, encode_audio
 
 T = TypeVar("T")
 WAIT_S = 30.0
@@ -107,11 +108,18 @@ class Peer:
         self.hello = wire.Hello()
         self.gone = asyncio.Event()
         self.arrived: list[Any] = []
+        self.heard = bytearray()
+        """Audio of the page's microphone."""
         self._frames: asyncio.Queue[Any] = asyncio.Queue()
         self._decoder = msgspec.json.Decoder(wire.ClientFrame)
 
     async def send(self, frame: wire.ServerFrame) -> None:
         await self.ws.send_text(msgspec.json.encode(frame).decode())
+
+    async def audio(self, turn: str, at: int, rate: int, pcm: bytes) -> None:
+        """A frame of a spoken answer."""
+        header = AnswerAudio(turn=turn, sentence=0, at=at, rate=rate)
+        await self.ws.send_bytes(encode_audio(header, pcm))
 
     async def close(self, code: int) -> None:
         await self.ws.close(code)
@@ -136,7 +144,13 @@ class Peer:
     async def serve(self) -> None:
         with contextlib.suppress(WebSocketDisconnect):
             while True:
-                frame = self._decoder.decode(await self.ws.receive_text())
+                message = await self.ws.receive()
+                if message["type"] == "websocket.disconnect":
+                    break
+                if message.get("bytes"):
+                    self.heard += message["bytes"]
+                    continue
+                frame = self._decoder.decode(message["text"])
                 if isinstance(frame, wire.Ping):
                     await self.send(wire.Pong())
                 self.arrived.append(frame)

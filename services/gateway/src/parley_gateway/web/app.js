@@ -11,6 +11,7 @@ import { openConversation } from "./store.js";
 import { TokenDialog } from "./tokens.js";
 import { ended } from "./turns.js";
 import { Composer, LinkState, Log, setUpTheme, showSamples, toast } from "./view.js";
+import { Voice } from "./voice.js";
 
 class App {
   constructor(talk) {
@@ -28,6 +29,12 @@ class App {
       cancel: () => this.cancel(),
       history: () => this.talk.turns.map((turn) => turn.text).reverse(),
     });
+    this.voice = new Voice({
+      exchange: () => this.exchange,
+      kb: () => this.kb.name,
+      heard: (turn) => this.#hear(turn),
+      changed: () => this.#running(),
+    });
     this.link = new LinkState(() => this.#reconnect());
     this.#show(talk);
   }
@@ -37,7 +44,7 @@ class App {
   }
 
   ask(text, kb) {
-    this.log.add(this.exchange.ask(text, kb));
+    this.log.add(this.exchange.ask(text, kb, this.voice.wanted));
     this.#running();
     this.composer.focus();
   }
@@ -46,10 +53,25 @@ class App {
   cancel() {
     const turn = this.exchange.open[0];
     if (turn) this.exchange.cancel(turn);
-    return turn !== undefined;
+    return this.#hush() || turn !== undefined;
+  }
+
+  // An answer that is read aloud may have ended long before.
+  #hush() {
+    const { speaking } = this.voice;
+    if (speaking === null) return false;
+    this.exchange.connection.send({ type: "turn.cancel", turn: speaking });
+    this.voice.silence();
+    return true;
+  }
+
+  #hear(id) {
+    this.log.add(this.exchange.hear(id, this.kb.name));
+    this.#running();
   }
 
   async renew() {
+    this.voice.lost();
     this.exchange.leave();
     this.panel.close();
     this.#show(await openConversation({ fresh: true }));
@@ -62,6 +84,14 @@ class App {
       changed: (turn, frame) => this.#changed(turn, frame),
       greeted: (welcome, lost) => this.#greeted(welcome, lost),
       notice: toast,
+      audio: (buffer) => this.voice.audio(buffer),
+      voice: (frame) => this.voice.event(frame),
+      removed: (turn) => this.log.remove(turn),
+      begun: (id) => {
+        if (!this.voice.began(id)) return false;
+        this.#hear(id);
+        return true;
+      },
       link: (state) => this.#linkChanged(state),
     });
     for (const turn of talk.turns) this.announcer.skip(turn);
@@ -80,6 +110,7 @@ class App {
   #changed(turn, frame) {
     this.log.update(turn);
     this.#running();
+    if (frame?.type.startsWith("transcript.")) this.voice.caption(turn.text);
     if (frame?.type === "answer.delta") this.announcer.answer(turn, false);
     if (frame?.type === "turn.restarted") this.announcer.forget(turn);
     if (frame?.type === "turn.done") this.announcer.answer(turn, true);
@@ -88,11 +119,12 @@ class App {
   }
 
   #running() {
-    this.composer.running(this.exchange.open.length > 0);
+    this.composer.running(this.exchange.open.length > 0 || this.voice.speaking !== null);
   }
 
   #linkChanged(state) {
     this.link.show(state);
+    if (state.phase !== "open") this.voice.lost();
     if (state.phase === "stopped" && state.code === NO_TOKEN) this.tokens.ask();
   }
 

@@ -12,10 +12,14 @@ const QUEUED = 8;
 // A server refuses a greeting that names more.
 const MAX_PENDING = 16;
 
+// About sound, and not about what a turn holds.
+const SOUND = new Set(["speech.started", "speech.stopped", "answer.flush", "answer.spoken"]);
+
 const clock = () => performance.timeOrigin + performance.now();
 
 export class Exchange {
-  // hooks: changed(turn, frame or null), greeted(welcome, lost), notice(text), link(state)
+  // hooks: changed(turn, frame or null), greeted(welcome, lost), notice(text), link(state), audio(buffer), voice(frame),
+  // begun(turn id) -> whether a turn that is not known was begun by voice, and removed(turn)
   constructor(url, talk, hooks) {
     this.talk = talk;
     this.hooks = hooks;
@@ -24,6 +28,7 @@ export class Exchange {
     this.connection = new Connection(url, {
       cursor: () => this.#cursor(),
       deliver: (frame) => this.#deliver(frame),
+      audio: (buffer) => hooks.audio?.(buffer),
       ready: () => this.#ready(),
       changed: (state) => hooks.link(state),
     });
@@ -34,11 +39,25 @@ export class Exchange {
     return this.talk.turns.filter((turn) => !turns.ended(turn));
   }
 
-  ask(text, kb) {
-    const turn = turns.create(randomId(), text, kb, clock());
+  ask(text, kb, speak = null) {
+    const turn = { ...turns.create(randomId(), text, kb, clock()), speak };
     this.talk.add(turn);
     this.#pump();
     return turn;
+  }
+
+  // A turn that is being said: its text comes from the server.
+  hear(id, kb) {
+    const turn = { ...turns.create(id, "", kb, clock()), spoken: true, state: "sent" };
+    this.talk.add(turn);
+    return turn;
+  }
+
+  // Nothing was heard of it: it never was a turn.
+  forget(turn) {
+    turns.withdraw(turn, clock());
+    this.talk.remove(turn);
+    this.hooks.removed?.(turn);
   }
 
   cancel(turn) {
@@ -59,7 +78,8 @@ export class Exchange {
   }
 
   #cursor() {
-    const pending = this.open.filter((turn) => turn.state !== "unsent").slice(0, MAX_PENDING);
+    const known = this.open.filter((turn) => turn.state === "accepted" || (turn.state === "sent" && !turn.spoken));
+    const pending = known.slice(0, MAX_PENDING);
     const { session, position } = this.talk;
     return { session, position, pending: pending.map((turn) => turn.id), token: token.get() };
   }
@@ -67,6 +87,7 @@ export class Exchange {
   #deliver(frame) {
     if (frame.type === "welcome") this.#welcomed(frame);
     else if (frame.type === "error") this.#erred(frame);
+    else if (SOUND.has(frame.type)) this.hooks.voice?.(frame);
     else if (frame.turn !== undefined) this.#event(frame);
   }
 
@@ -88,7 +109,11 @@ export class Exchange {
 
   #ready() {
     if (this.hole) this.hole.filling = true;
-    for (const turn of this.open) if (turn.state === "sent") turn.state = "unsent";
+    for (const turn of this.open.filter((each) => each.state === "sent")) {
+      // What was said in mid-sentence is gone with the socket that it was said to.
+      if (turn.spoken) this.forget(turn);
+      else turn.state = "unsent";
+    }
     this.#pump();
     for (const turn of this.open) {
       if (turn.cancelling) this.connection.send({ type: "turn.cancel", turn: turn.id });
@@ -101,7 +126,9 @@ export class Exchange {
     let room = this.room - this.open.filter((turn) => turn.state !== "unsent").length;
     for (const turn of this.open) {
       if (turn.state !== "unsent") continue;
-      if (room <= 0 || !this.connection.send({ type: "turn.start", turn: turn.id, text: turn.text, kb: turn.kb })) return;
+      const frame = { type: "turn.start", turn: turn.id, text: turn.text, kb: turn.kb };
+      if (turn.speak) frame.speak = turn.speak;
+      if (room <= 0 || !this.connection.send(frame)) return;
       room -= 1;
       turn.state = "sent";
       this.#changed(turn);
@@ -112,6 +139,11 @@ export class Exchange {
     const turn = this.talk.turns.find((each) => each.id === frame.turn);
     if (!turn) this.hooks.notice(frame.message || frame.code);
     if (!turn || turns.ended(turn)) return;
+    if (turn.spoken && turn.state === "sent") {
+      this.hooks.notice(frame.message || frame.code);
+      this.forget(turn);
+      return;
+    }
     // Sent a moment before the server said that it goes away: the next one gets it.
     if (turn.state === "sent" && frame.retryable && this.connection.draining) turn.state = "unsent";
     else turns.fail(turn, frame, clock());
@@ -121,7 +153,7 @@ export class Exchange {
   #event(frame) {
     // Behind a hole every event waits for the resume: its position would skip what is missing.
     if (this.hole?.filling === false) return;
-    const turn = this.talk.turns.find((each) => each.id === frame.turn);
+    const turn = this.talk.turns.find((each) => each.id === frame.turn) ?? this.#begun(frame.turn);
     const verdict = turn ? turns.apply(turn, frame, clock()) : "applied";
     if (verdict === "gap") this.#missing(turn, frame);
     if (verdict !== "applied") return;
@@ -129,6 +161,10 @@ export class Exchange {
     if (!turn) return;
     if (turns.ended(turn)) this.connection.send({ type: "ack", position: this.talk.position });
     this.#changed(turn, frame);
+  }
+
+  #begun(id) {
+    return this.hooks.begun?.(id) ? this.talk.turns.find((each) => each.id === id) : undefined;
   }
 
   // One resume per hole; where the server sends the same numbers again, its order is taken as it is.

@@ -8,7 +8,7 @@ const MAX_FRAME_CHARS = 4 * 1024 * 1024;
 const CLOSE_WAIT_MS = 1_000;
 
 export class Connection {
-  // hooks: cursor() -> {session, position, pending, token}; deliver(frame); ready(); changed(state)
+  // hooks: cursor() -> {session, position, pending, token}; deliver(frame); audio(buffer); ready(); changed(state)
   constructor(url, hooks) {
     this.url = url;
     this.hooks = hooks;
@@ -53,6 +53,13 @@ export class Connection {
     return true;
   }
 
+  // Sound, which is not sent again: where it does not go out now, it is lost.
+  sendBytes(buffer) {
+    if (this.state.phase !== "open" || this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(buffer);
+    return true;
+  }
+
   #step(event) {
     const { state, effects } = step(this.state, event);
     const changed = state !== this.state;
@@ -74,6 +81,7 @@ export class Connection {
   #connect() {
     const socket = new WebSocket(this.url);
     this.socket = socket;
+    socket.binaryType = "arraybuffer";
     const mine = (act) => (event) => {
       if (this.socket === socket) act(event);
     };
@@ -83,7 +91,7 @@ export class Connection {
   }
 
   #read(data) {
-    // Speech arrives in binary frames, which this page did not ask for.
+    if (data instanceof ArrayBuffer) this.hooks.audio?.(data);
     if (typeof data !== "string" || data.length > MAX_FRAME_CHARS) return;
     let frame;
     try {

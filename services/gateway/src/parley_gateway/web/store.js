@@ -89,6 +89,12 @@ export class Conversation {
     this.save();
   }
 
+  remove(turn) {
+    this.turns = this.turns.filter((each) => each !== turn);
+    this.#forget(turn);
+    this.save();
+  }
+
   save() {
     clearTimeout(this.timer);
     this.timer = null;

@@ -10,6 +10,8 @@ export function create(id, text, kb, now) {
     id,
     text,
     kb,
+    spoken: false, // said, not typed: its text is what is heard, and the server alone can ask it
+    speak: null, // how its answer is read aloud, where it is
     state: "unsent", // unsent | sent | accepted | completed | cancelled | failed | expired | refused
     stage: null,
     stages: [], // every stage seen, in order
@@ -44,7 +46,8 @@ export function apply(turn, frame, now) {
     if (turn.seq === null && frame.seq === 0) restart(turn);
     turn.seq = frame.seq + 1;
   }
-  accept(turn);
+  // What is heard is told while it is being said.
+  if (!frame.type.startsWith("transcript.")) accept(turn);
   EVENTS[frame.type]?.(turn, frame, now);
   return "applied";
 }
@@ -67,6 +70,8 @@ function accept(turn) {
 
 const EVENTS = {
   "turn.status": (turn, frame) => enter(turn, String(frame.stage ?? "")),
+  "transcript.partial": hear,
+  "transcript.final": hear,
   retrieval: (turn, frame) => {
     turn.intent = frame.intent ?? null;
     turn.route = frame.route ?? null;
@@ -83,6 +88,10 @@ const EVENTS = {
   },
   "turn.done": (turn, frame, now) => finish(turn, frame, now),
 };
+
+function hear(turn, frame) {
+  if (turn.spoken) turn.text = String(frame.text ?? "");
+}
 
 function enter(turn, stage) {
   turn.stage = stage;

@@ -21,7 +21,8 @@ export class TurnView {
     this.sources = h("div", { class: "chips", role: "group", "aria-label": t("sources") });
     this.note = h("div", { class: "note" });
     this.foot = h("div", { class: "foot" });
-    const question = h("h2", { class: "question", lang }, h("span", { class: "hidden" }, t("you")), h("span", { class: "words" }, turn.text));
+    this.words = h("span", { class: "words" }, turn.text);
+    const question = h("h2", { class: "question", lang }, h("span", { class: "hidden" }, t("you")), this.words);
     this.root = h("article", { class: "turn", "data-turn": turn.id }, question, this.stages, this.answer, this.sources, this.note, this.foot);
     this.shown = {};
     this.ticker = null;
@@ -32,6 +33,7 @@ export class TurnView {
     const { turn } = this;
     this.root.dataset.state = turn.state;
     this.root.setAttribute("aria-busy", String(!ended(turn)));
+    this.#once("question", [turn.text], () => this.#showQuestion());
     this.#once("stages", [turn.state, turn.stage, turn.cancelling], () => this.#showStages());
     this.#once("answer", [turn.answer, turn.sources.length], () => this.#showAnswer());
     this.#once("sources", [turn.sources, [...this.#cited()], ended(turn)], () => this.#showSources());
@@ -51,11 +53,17 @@ export class TurnView {
     show();
   }
 
+  #showQuestion() {
+    this.words.textContent = this.turn.text || "…";
+    this.words.parentElement.lang = langOf(this.turn.text);
+  }
+
   #showStages() {
     const { turn } = this;
     if (ended(turn)) return this.stages.replaceChildren();
     if (turn.cancelling) return this.stages.replaceChildren(h("li", { class: "now" }, t("cancelling")));
-    const current = turn.stage ?? { unsent: "waiting", sent: "sent" }[turn.state] ?? "queued";
+    const sent = turn.spoken ? "transcribing" : "sent";
+    const current = turn.stage ?? { unsent: "waiting", sent }[turn.state] ?? "queued";
     const known = PATH.includes(current) ? PATH : [...turn.stages.filter((stage) => stage !== current), current];
     const passed = known.indexOf(current);
     const items = known.map((stage, at) => {

@@ -1,0 +1,174 @@
+// Speaking with the page: the microphone button, hands-free, captions, and answers read aloud.
+//
+// Guarantees: the microphone is open only while its button says so; what the server flushes is silent at once; without
+// a microphone, or without sound at all, typing works as before and the reason is said.
+
+import { byId } from "./dom.js";
+import { t } from "./i18n.js";
+import { Sound, readAudio } from "./sound.js";
+import { choices, randomId } from "./store.js";
+import { toast } from "./view.js";
+
+const REASONS = new Set(["NotAllowedError", "NotFoundError", "NotReadableError", "InsecureError"]);
+
+export class Voice {
+  // actions: exchange(), kb(), heard(turn id): a turn is being said, changed(): whether something is spoken
+  constructor(actions) {
+    this.actions = actions;
+    this.sound = new Sound({
+      heard: (pcm, level) => this.#heard(pcm, level),
+      played: (turn, ms) => this.#send({ type: "audio.played", turn, ms }),
+      idle: () => this.#quiet(),
+    });
+    this.base = null; // the id that audio.start was given, while the microphone is open
+    this.starting = false;
+    this.speaking = null; // the turn whose answer is being played
+    this.aloud = choices.get("aloud") === "1";
+    byId("mic").addEventListener("click", () => this.toggle());
+    byId("aloud").addEventListener("click", () => this.#setAloud(!this.aloud));
+    byId("free").addEventListener("change", () => this.base && this.stop());
+    this.#show();
+  }
+
+  // What a question is to be sent with: null where its answer is not to be read aloud.
+  get wanted() {
+    return this.aloud && this.sound.context ? { rate: this.sound.rate } : null;
+  }
+
+  get free() {
+    return byId("free").checked;
+  }
+
+  // Whether a turn that the server tells of was begun by the voice: each utterance of hands-free is one.
+  began(turn) {
+    return this.base !== null && turn.startsWith(`${this.base}.`);
+  }
+
+  async toggle() {
+    if (this.base) this.stop();
+    else if (!this.starting) await this.#start();
+  }
+
+  // What was said so far is asked.
+  stop() {
+    if (!this.base) return;
+    this.#send({ type: "audio.stop" });
+    this.#close();
+  }
+
+  // The socket has gone, or the conversation: nobody hears what is said any more.
+  lost() {
+    this.silence();
+    if (this.base) this.#close();
+  }
+
+  silence() {
+    this.sound.flush();
+    this.#quiet();
+  }
+
+  audio(buffer) {
+    const frame = readAudio(buffer);
+    if (!frame || !this.sound.context) return;
+    this.sound.play(frame.turn, frame.at, frame.pcm);
+    if (this.speaking === frame.turn) return;
+    this.speaking = frame.turn;
+    this.actions.changed();
+  }
+
+  event(frame) {
+    if (frame.type === "answer.flush") {
+      this.sound.flush();
+      if (frame.ended) this.#quiet();
+    }
+    if (frame.type === "answer.spoken" && frame.fault) toast(frame.fault.message);
+    if (frame.type === "speech.started") this.#caption(t("hearing"));
+    if (frame.type === "speech.stopped") this.#caption(this.free ? t("listening") : t("thinking"));
+  }
+
+  caption(text) {
+    if (this.base) this.#caption(text);
+  }
+
+  async #start() {
+    this.starting = true;
+    this.#show();
+    try {
+      await this.sound.listen();
+    } catch (error) {
+      toast(t(REASONS.has(error.name) ? `mic_${error.name}` : "mic_other"));
+      this.sound.deafen();
+      return;
+    } finally {
+      this.starting = false;
+      this.#show();
+    }
+    this.silence();
+    this.#setAloud(true);
+    const turn = randomId();
+    const format = { encoding: "pcm_s16le", rate: this.sound.rate, channels: 1 };
+    const start = { type: "audio.start", turn, format, hands_free: this.free, interrupt: true, speak: this.wanted };
+    if (!this.#send({ ...start, kb: this.actions.kb() })) {
+      this.sound.deafen();
+      toast(t("stopped"));
+      return;
+    }
+    this.base = turn;
+    if (!this.free) this.actions.heard(turn);
+    this.#caption(t("listening"));
+    this.#show();
+  }
+
+  #close() {
+    this.base = null;
+    this.sound.deafen();
+    this.#show();
+  }
+
+  #heard(pcm, level) {
+    if (!this.base) return;
+    byId("level").style.setProperty("--level", Math.min(1, Math.sqrt(level)).toFixed(3));
+    this.actions.exchange().connection.sendBytes(pcm);
+  }
+
+  #quiet() {
+    if (this.speaking === null) return;
+    this.speaking = null;
+    this.actions.changed();
+  }
+
+  async #setAloud(aloud) {
+    this.aloud = aloud;
+    choices.set("aloud", aloud ? "1" : "0");
+    this.#show();
+    if (!aloud) {
+      if (this.speaking) this.#send({ type: "turn.cancel", turn: this.speaking });
+      this.silence();
+      return;
+    }
+    try {
+      await this.sound.wake();
+    } catch {
+      this.aloud = false;
+      toast(t("noSound"));
+      this.#show();
+    }
+  }
+
+  #send(frame) {
+    return this.actions.exchange().connection.send(frame);
+  }
+
+  #caption(text) {
+    byId("caption").textContent = text;
+  }
+
+  #show() {
+    const open = this.base !== null;
+    byId("mic").setAttribute("aria-pressed", String(open));
+    byId("mic").disabled = this.starting;
+    byId("aloud").setAttribute("aria-pressed", String(this.aloud));
+    byId("voice").hidden = !open;
+    byId("level").style.setProperty("--level", "0");
+  }
+}
