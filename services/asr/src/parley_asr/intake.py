@@ -19,6 +19,8 @@ QUALITY = "MQ"
 TOO_LOUD = 4.0
 """Floats beyond this are no audio between -1 and 1 but something else."""
 
+OPUS = "opus"
+OPUS_BYTES_PER_S = 6000
 WIDTHS = {"pcm_s16le": 2, "pcm_f32le": 4, "pcm_mulaw": 1}
 
 
@@ -143,6 +145,10 @@ class Resampler:
 
 def open_intake(hearing: Hearing) -> Intake:
     """A fresh intake. Raises Unsupported."""
+    if hearing.encoding == OPUS:
+        from parley_asr.opus import Opus
+
+        return Opus(hearing)
     return Pcm(hearing)
 
 
@@ -152,13 +158,19 @@ def check(hearing: Hearing) -> None:
         raise Unsupported(f"Audio of {hearing.rate} Hz is not taken: send 8,000 to 48,000 Hz.")
     if hearing.channels not in (1, 2):
         raise Unsupported(f"Audio of {hearing.channels} channels is not taken: send 1 or 2.")
-    if hearing.encoding not in WIDTHS:
-        raise Unsupported(f"The encoding {hearing.encoding[:20]!r} is not taken: send {', '.join(WIDTHS)}.")
+    if hearing.encoding == OPUS:
+        from parley_asr.opus import load
+
+        load()
+    elif hearing.encoding not in WIDTHS:
+        raise Unsupported(f"The encoding {hearing.encoding[:20]!r} is not taken: send {', '.join((*WIDTHS, OPUS))}.")
 
 
 def bytes_per_s(hearing: Hearing) -> int:
-    """How many bytes a second of audio has, or has at most."""
-    return WIDTHS.get(hearing.encoding, 1) * hearing.rate * hearing.channels
+    """How many bytes a second of audio has; of Opus: what much of it has."""
+    if hearing.encoding == OPUS:
+        return OPUS_BYTES_PER_S
+    return WIDTHS[hearing.encoding] * hearing.rate * hearing.channels
 
 
 def ms_at(hearing: Hearing, position: int) -> float | None:

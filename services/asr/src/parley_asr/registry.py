@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from parley_asr.engine import Transcriber
-from parley_asr.engines import pocketsphinx, scripted
+from parley_asr.engines import pocketsphinx, scripted, sherpa, whisper
 from parley_asr.engines.pocketsphinx import PocketsphinxSettings
 from parley_asr.engines.scripted import ScriptedSettings, ScriptedTranscriber
+from parley_asr.engines.sherpa import SherpaSettings, SherpaTranscriber
+from parley_asr.engines.whisper import WhisperSettings, WhisperTranscriber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +18,8 @@ class EngineSettings:
 
     pocketsphinx: PocketsphinxSettings
     scripted: ScriptedSettings
+    sherpa: SherpaSettings
+    whisper: WhisperSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,23 @@ def _pocketsphinx(settings: EngineSettings) -> Opened:
     return Opened(engine, "its model comes with it", settings.pocketsphinx.processes)
 
 
+def _sherpa(settings: EngineSettings) -> Opened:
+    engine = SherpaTranscriber(settings.sherpa)
+    return Opened(engine, f"PARLEY_SHERPA_MODEL holds {engine.model}", os.cpu_count() or 1)
+
+
+def _whisper(settings: EngineSettings) -> Opened:
+    engine = WhisperTranscriber(settings.whisper)
+    return Opened(engine, f"PARLEY_WHISPER_MODEL names {engine.model}", os.cpu_count() or 1)
+
+
 def _scripted(settings: EngineSettings) -> Opened:
     return Opened(ScriptedTranscriber(settings.scripted), "it reads tones", os.cpu_count() or 1)
 
 
 ENGINES: dict[str, Registration] = {
+    sherpa.NAME: Registration(_sherpa),
+    whisper.NAME: Registration(_whisper),
     pocketsphinx.NAME: Registration(_pocketsphinx),
     scripted.NAME: Registration(_scripted, auto=False),
 }
