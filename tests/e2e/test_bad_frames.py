@@ -67,7 +67,7 @@ STAYS_OPEN = [
         '{"type": "turn.start", "turn": "t", "text": "x", "context": ' + '{"a":' * 40_000, "bad_frame", id="deep"
     ),
     pytest.param('{"type": "ack", "position": "!"}', "bad_frame", id="position"),
-    pytest.param('{"type": "audio.start", "turn": "a"}', "unsupported", id="audio"),
+    pytest.param('{"type": "audio.start", "turn": "a", "format": {"encoding": "mp3"}}', "unsupported", id="audio"),
     pytest.param(b"\xff\xfe\x00", "bad_frame", id="binary on a text socket"),
     pytest.param("x" * (MAX_MESSAGE + 1), "too_large", id="over the limit"),
     pytest.param("x" * 10_000_000, "too_large", id="10 MB"),

@@ -5,7 +5,7 @@ worker that is killed in the middle of an answer.
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,8 @@ from .sockets import opened
 pytestmark = pytest.mark.e2e
 
 SENSORS = 40
+TRIES = 20
+"""Answers asked for until one is met under way: on a busy machine it may be over before it is seen."""
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +110,17 @@ async def test_native_clients_are_told_the_readings_too(ponds: Stack) -> None:
 async def test_a_killed_worker_changes_no_figure(ponds: Stack) -> None:
     async with assistant(ponds.gateway) as socket:
         want = await ask(socket, "现在水温多少")
-        await socket.send(json.dumps({"message": "现在水温多少", "session_id": "kill"}))
-        victim = await asyncio.to_thread(_at_work, ponds)
+        for _ in range(TRIES):
+            await socket.send(json.dumps({"message": "现在水温多少", "session_id": "kill"}))
+            answered = asyncio.create_task(socket.recv())
+            victim = await asyncio.to_thread(_at_work, ponds, answered.done)
+            if victim is not None:
+                break
+        assert victim is not None, "no answer was met under way"
         await asyncio.to_thread(victim.end, signal.SIGKILL)
         try:
             async with asyncio.timeout(60):
-                reply = json.loads(await socket.recv())
+                reply = json.loads(await answered)
         finally:
             victim.start()
             await asyncio.to_thread(victim.wait_ready)
@@ -122,16 +129,13 @@ async def test_a_killed_worker_changes_no_figure(ponds: Stack) -> None:
     assert len(reply["data_used"][0]["readings"]) == SENSORS
 
 
-def _at_work(stack: Stack) -> Service:
-    """The inference process with a seat taken, waited for."""
-    from parley_testkit.stack import until
-
-    def found() -> Service | None:
-        busy = [one for one in stack.of("inference") if one.get("/statusz").json().get("busy", 0)]
-        return busy[0] if busy else None
-
-    service: Service = until(found, "an answer under way", limit_s=30)
-    return service
+def _at_work(stack: Stack, answered: Callable[[], bool]) -> Service | None:
+    """The inference process with a seat taken, waited for; None: the answer came before it was seen."""
+    while not answered():
+        for one in stack.of("inference"):
+            if one.get("/statusz").json().get("busy", 0):
+                return one
+    return None
 
 
 async def test_the_command_brings_files_in(ponds: Stack, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ async def test_in_time(stack: Stack) -> None:
     assert code == 4001
     assert kinds.index("draining") < kinds.index("turn.done"), "the answer came after the news"
     assert events[-1] == "[DONE]"
-    assert await asyncio.to_thread(stack.gateway.end) == 0
+    assert await asyncio.to_thread(stack.gateway.wait) == 0
     assert "1012" not in stack.gateway.text()
 
 
@@ -102,7 +102,7 @@ async def test_out_of_time(stack: Stack) -> None:
     assert [code for _, code in ends] == [4001, 4001]
     assert "turn.done" not in ends[0][0]
     assert events[-1]["error"]["code"] == "overloaded"
-    assert await asyncio.to_thread(stack.gateway.end) == 0
+    assert await asyncio.to_thread(stack.gateway.wait) == 0
 
 
 @pytest.mark.parametrize("stack", [(2000, 8)], indirect=True)
@@ -118,4 +118,4 @@ async def test_in_a_hurry(stack: Stack) -> None:
         signalled(stack.gateway)
         _, code = await ended(busy)
     assert code == 4001
-    assert await asyncio.to_thread(stack.gateway.end) == 0
+    assert await asyncio.to_thread(stack.gateway.wait) == 0

@@ -350,6 +350,7 @@ def _run(program: Path, environ: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(program)],
         env={"PATH": os.environ["PATH"], **environ},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -369,6 +370,23 @@ def test_a_real_process_ends_well_on_sigterm(tmp_path: Path) -> None:
     assert child.returncode == 0
     assert out == "drained\n"
     assert '"reason": "SIGTERM"' in err
+
+
+def test_a_signal_in_the_last_moment_is_no_failure(tmp_path: Path) -> None:
+    """The service has left; only the interpreter is still there."""
+    last = "import atexit, sys\natexit.register(lambda: (print('last', flush=True), sys.stdin.readline()))\n"
+    program = tmp_path / "program.py"
+    program.write_text(last + _PROGRAM, encoding="utf-8")
+    with _run(program, {}) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert '"event": "started"' in child.stderr.readline()
+        child.send_signal(signal.SIGTERM)
+        while child.stdout.readline() != "last\n":
+            pass
+        child.send_signal(signal.SIGTERM)
+        child.communicate("\n", timeout=60)
+    assert child.returncode == 0
 
 
 def test_a_real_process_with_bad_settings_ends_with_78(tmp_path: Path) -> None:

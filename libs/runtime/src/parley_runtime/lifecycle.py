@@ -115,8 +115,10 @@ def _signals(process: Process, steps: "Teardown") -> None:
         loop.add_signal_handler(number, process.stop, number.name)
 
     async def remove() -> None:
+        """What is left takes a moment and has its bounds: one more signal must not make it look like a failure."""
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     steps.add("signals", remove)
 
