@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,8 @@ from openai import AsyncOpenAI
 from parley_testkit.certificate import make_certificate
 from parley_testkit.stack import Stack
 
-from .harness import stored
+from .harness import WHOLE, stored
+from .test_faults import at_work
 
 pytestmark = pytest.mark.e2e
 
@@ -112,6 +114,33 @@ async def test_the_embedded_engine_says_that_it_calls_nothing(client: AsyncOpenA
         assert response.status == "failed"
         assert "calls no functions" in response.status_details.error.message
         assert "PARLEY_OPENAI_BASE_URL" in response.status_details.error.message
+
+
+async def test_a_killed_worker_costs_nothing(slow: AsyncOpenAI, scripted: Stack) -> None:
+    """The scripted engine repeats itself, so its successor goes on where it was: one answer, one end."""
+    async with slow.realtime.connect(model="parley") as connection:
+        await connection.conversation.item.create(
+            item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": "killed"}]}
+        )
+        await connection.response.create(response={"output_modalities": ["text"]})
+        said, kinds = "", []
+        victim = None
+        async with asyncio.timeout(60):
+            async for event in connection:
+                kinds.append(event.type)
+                if event.type == "response.output_text.delta":
+                    said += event.delta
+                    if victim is None and len(said) > 30:
+                        victim = await asyncio.to_thread(at_work, scripted)
+                        await asyncio.to_thread(victim.end, signal.SIGKILL)
+                elif event.type == "response.done":
+                    break
+    assert victim is not None
+    victim.start()
+    await asyncio.to_thread(victim.wait_ready)
+    assert (event.response.status, said) == ("completed", WHOLE)
+    assert kinds.count("response.output_item.added") == 1
+    assert [row["text"] for row in stored(scripted, "killed", by="question")] == [WHOLE]
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -334,6 +334,8 @@ async def test_who_speaks_silences_the_answer_and_says_how_much_was_heard(house)
         await append(client, silence(300, WIDE))
         messages = (await house.worker.jobs.get()).messages
         assert messages[1].content == "One two"
+        (row,) = await house.store.rows([job.key])  # before the next turn began
+        assert (row.text, row.heard) == ("One two three. And ", len("One two"))
 
 
 async def test_a_cancel_while_only_audio_is_under_way_ends_it(house):

@@ -154,6 +154,8 @@ class World:
                     assert prompt.question.strip()
                     assert any(each.role == "user" for each in prompt.messages)
                     self.asked.append(response)
+                case effects.Kept(_, characters):
+                    assert characters >= 0
                 case effects.Hush(response):
                     self.hush(response)
                 case effects.Cancel(response):

@@ -38,6 +38,14 @@ class Hush:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Of the text of this response only so many code points were heard: that is to be on record."""
+
+    response: str
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rates:
     """Say what is left of the socket's rate."""
 
@@ -65,7 +73,7 @@ class Idle:
     seconds: float | None
 
 
-Effect = Say | Ask | Cancel | Hush | Rates | Feed | Mark | Idle
+Effect = Say | Ask | Cancel | Hush | Kept | Rates | Feed | Mark | Idle
 
 
 def said(frames: Iterable[Frame]) -> list[Effect]:

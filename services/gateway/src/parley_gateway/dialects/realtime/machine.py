@@ -6,9 +6,10 @@ from parley_gateway.dialects.realtime import events, server
 from parley_gateway.dialects.realtime.audio import decoded
 from parley_gateway.dialects.realtime.config import Pcm, ServerVad, Session, TranscriptionChange, changed
 from parley_gateway.dialects.realtime.conversation import Conversation
-from parley_gateway.dialects.realtime.effects import Effect, Feed, Hush, Idle, Mark, Say, said
+from parley_gateway.dialects.realtime.effects import Effect, Feed, Hush, Idle, Kept, Mark, Say, said
 from parley_gateway.dialects.realtime.events import Event
 from parley_gateway.dialects.realtime.faults import Unfit
+from parley_gateway.dialects.realtime.items import Message
 from parley_gateway.dialects.realtime.listening import InputBuffer, Over, hearing_of
 from parley_gateway.dialects.realtime.plans import plan_of
 from parley_gateway.dialects.realtime.response import Outcome, Responding
@@ -33,7 +34,7 @@ class Bounds:
 class Machine:
     """One socket."""
 
-    __slots__ = ("_base", "_bounds", "_durations", "_played_ms", "conversation", "input", "responses", "session")
+    __slots__ = ("_base", "_bounds", "_played_ms", "_spoken", "conversation", "input", "responses", "session")
 
     def __init__(self, session: Session, bounds: Bounds) -> None:
         self.session = session
@@ -43,8 +44,8 @@ class Machine:
         self.input = InputBuffer(self.conversation, _rate(session))
         self._base = 0.0
         """Milliseconds of the session before the stream of audio at hand."""
-        self._durations: dict[str, int] = {}
-        """Milliseconds of audio of spoken items."""
+        self._spoken: dict[str, tuple[str, int]] = {}
+        """Of spoken items: the response, and milliseconds of audio."""
         self._played_ms = 0
         """Of the last one."""
 
@@ -71,10 +72,7 @@ class Machine:
             case events.ItemDelete():
                 effects = said(self.conversation.delete(event.item_id))
             case events.ItemTruncate():
-                whole = self._durations.get(event.item_id, 0)
-                effects = said(
-                    self.conversation.truncate(event.item_id, event.content_index, event.audio_end_ms, whole)
-                )
+                effects = self._truncate(event)
             case events.ResponseCreate():
                 effects = self._respond(event)
             case events.ResponseCancel():
@@ -98,9 +96,10 @@ class Machine:
         """More of its audio, base64; ``ms``: all of it so far."""
         frames = response.audio(data)
         if frames and response.saying is not None:
-            self._durations[response.saying.id] = self._played_ms = ms
-            if len(self._durations) > self._bounds.items:
-                del self._durations[next(iter(self._durations))]
+            self._played_ms = ms
+            self._spoken[response.saying.id] = (response.id, ms)
+            if len(self._spoken) > self._bounds.items:
+                del self._spoken[next(iter(self._spoken))]
         return said(frames)
 
     def ended(self, response: Responding, outcome: Outcome) -> list[Effect]:
@@ -206,6 +205,13 @@ class Machine:
             self.session, event.response, self.conversation, max_text=self._bounds.max_text, event_id=event.event_id
         )
         return [*self.responses.begin(plan, known=not self.input.waiting), Idle(None)]
+
+    def _truncate(self, event: events.ItemTruncate) -> list[Effect]:
+        response, whole = self._spoken.get(event.item_id, ("", 0))
+        frames = self.conversation.truncate(event.item_id, event.content_index, event.audio_end_ms, whole)
+        item = self.conversation.get(event.item_id)
+        heard = len(item.text) if isinstance(item, Message) else 0
+        return [*said(frames), Kept(response, heard)]
 
     def _clear_output(self) -> list[Effect]:
         response = self.responses.active

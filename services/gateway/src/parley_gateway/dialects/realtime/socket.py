@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.realtime import events, server
 from parley_gateway.dialects.realtime.config import Session
-from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Feed, Hush, Idle, Mark, Rates, Say
+from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Feed, Hush, Idle, Kept, Mark, Rates, Say
 from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
 from parley_gateway.dialects.realtime.items import FunctionCall
 from parley_gateway.dialects.realtime.listening import hearing_of
@@ -120,7 +120,9 @@ class Realtime:
                 case Cancel(response):
                     self._cancel(response)
                 case Hush(response):
-                    self._speaker.hush(response)
+                    self._speaker.hush(response, interrupted=True)
+                case Kept(response, characters):
+                    self._speaker.heard(response, characters)
                 case Feed(data):
                     self._feed(data)
                 case Mark(kind):

@@ -13,10 +13,12 @@ from parley_gateway.voice.mouth import AudioChunk, Mouth
 from parley_protocol.client import Voice
 from parley_protocol.events import Fault
 from parley_protocol.faults import FaultCode
-from parley_protocol.ids import SessionId, TurnId
+from parley_protocol.ids import SessionId, TurnId, TurnKey
 
 FRAME_MS = 200
 """Longest audio of one event."""
+KEPT = 16
+"""Spoken responses of which a client may still say how much was heard."""
 UNSPOKEN = Fault(FaultCode.UNAVAILABLE.value, "this answer cannot be spoken at present; its text is whole", True)
 
 
@@ -53,6 +55,8 @@ class Speaker:
         self._hub = hub
         self._told = told
         self._mouths: dict[Responding, Mouth] = {}
+        self._keys: dict[str, TurnKey] = {}
+        """Of the last spoken responses, by their ids."""
 
     def say(self, response: Responding, session: SessionId, turn: TurnId) -> None:
         """Have the answer of an accepted turn spoken. What becomes of it is always told."""
@@ -66,16 +70,27 @@ class Speaker:
         voice = Voice(voice=plan.voice[:64], rate=rate_of(plan.format), speed=plan.speed)
         mouth = self._hub.mouths.open(held, voice, Voiced(response, self._told), settings=settings)
         self._mouths[response] = mouth
+        self._keys[response.id] = held.key(turn)
+        if len(self._keys) > KEPT:
+            del self._keys[next(iter(self._keys))]
         mouth.say(turn)
         if mouth.speaking is None:
             self._told.spoken(response, error_of(UNSPOKEN))
 
-    def hush(self, response: Responding) -> None:
-        """No more of it."""
+    def hush(self, response: Responding, *, interrupted: bool = False) -> None:
+        """No more of it. ``interrupted``: what was heard of it, by the clock, goes on record."""
         response.speaking = False
         mouth = self._mouths.pop(response, None)
         if mouth is not None:
+            if interrupted:
+                mouth.interrupt()
             mouth.close()
+
+    def heard(self, response: str, characters: int) -> None:
+        """The client says how much of a response was heard."""
+        key = self._keys.get(response)
+        if key is not None:
+            self._hub.mouths.heard.keep(key, characters)
 
     def close(self) -> None:
         """The socket is gone."""
