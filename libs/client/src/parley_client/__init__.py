@@ -7,16 +7,32 @@
                 print(event.text, end="")
         done = await turn.done()
 
+    speech = await chat.speak()  # 16 kHz, mono, 16 bits
+    await speech.send(audio)
+    turn = await speech.stop()
+
 A dropped connection is not seen: the client comes back with jittered back-off, resumes, and the same iteration goes on.
 """
 
 from parley_client.connection import Chat, ClientOptions, Observer, connect
 from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost, TurnRefused
+from parley_client.speech import Speech
 from parley_client.turn import Turn
-from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame, StatusFrame
+from parley_protocol.client import (
+    AnswerDelta,
+    AudioFormat,
+    Done,
+    Restarted,
+    RetrievalFrame,
+    StatusFrame,
+    TranscriptFinal,
+    TranscriptPartial,
+    Voice,
+)
 
 __all__ = [
     "AnswerDelta",
+    "AudioFormat",
     "Chat",
     "ClientClosed",
     "ClientError",
@@ -26,9 +42,13 @@ __all__ = [
     "Observer",
     "Restarted",
     "RetrievalFrame",
+    "Speech",
     "StatusFrame",
+    "TranscriptFinal",
+    "TranscriptPartial",
     "Turn",
     "TurnLost",
     "TurnRefused",
+    "Voice",
     "connect",
 ]

@@ -17,25 +17,35 @@ from websockets.typing import Subprotocol
 from parley_client.backoff import Backoff
 from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost
 from parley_client.resume import GapFound, Memory
+from parley_client.speech import Speech, gone, is_audio, read_audio
 from parley_client.turn import Turn
 from parley_protocol import codec
 from parley_protocol.client import (
     SUBPROTOCOL_JSON,
     SUBPROTOCOL_MSGPACK,
+    AnswerFlush,
+    AnswerSpoken,
+    AudioFormat,
+    AudioStart,
     ClientFrame,
     Degraded,
     Draining,
     ErrorFrame,
     Restored,
+    SpeechStartedFrame,
+    SpeechStoppedFrame,
     TurnCancel,
     TurnStart,
+    Voice,
     Welcome,
 )
 from parley_protocol.faults import ProtocolError
+from parley_protocol.speech import AnswerAudio
 
 _NOTHING = "nothing answers at {}; start Parley with ./task up, or name another address"
 
 Notice = Callable[[str], None]
+Sound = AnswerFlush | AnswerSpoken | SpeechStartedFrame | SpeechStoppedFrame
 
 
 class Observer(Protocol):
@@ -86,6 +96,10 @@ class ClientOptions:
     wait_first: bool = True
     """False: the first attempt to connect is the only one, so that a command says at once that nothing runs."""
     max_frame: int = 8 * 1024 * 1024
+    on_audio: Callable[[AnswerAudio, bytes], None] | None = None
+    """Called with the audio of spoken answers, in order: play it after what came before."""
+    on_sound: Callable[[Sound], None] | None = None
+    """Called with what is told about sound: when the user is heard to speak, what audio to forget, when it was all."""
     turn_s: float = 900.0
     """Longest wait for the end of a turn, its time in the queue of its session included; 0 waits for ever. A turn with
     a deadline is waited for until :data:`GRACE_S` after it, where that is sooner."""
@@ -131,8 +145,10 @@ class Chat:
         deadline_s: float | None = None,
         interrupt: bool = False,
         turn: str | None = None,
+        voice: Voice | None = None,
     ) -> Turn:
-        """Start a turn and return when the server has accepted it.
+        """Start a turn and return when the server has accepted it. With a ``voice`` the answer is
+        spoken as well, see ``ClientOptions.on_audio``.
 
         Raises:
             TurnRefused: the server did not take it (overloaded, invalid, unknown knowledge base, conflict, ...).
@@ -143,13 +159,73 @@ class Chat:
             raise self._closed
         made = Turn(turn or uuid.uuid4().hex, self._cancel)
         deadline_ms = None if deadline_s is None else int(deadline_s * 1000)
-        start = TurnStart(turn=made.id, text=text, kb=kb, context=context, deadline_ms=deadline_ms, interrupt=interrupt)
+        start = TurnStart(
+            turn=made.id,
+            text=text,
+            kb=kb,
+            context=context,
+            deadline_ms=deadline_ms,
+            interrupt=interrupt,
+            speak=voice,
+        )
         self._memory.begin(start, made)
         self._limit(made, deadline_s)
         await self._send(start)
         await made.accepted.wait()
         made.check()
         return made
+
+    async def speak(
+        self,
+        format: AudioFormat | None = None,
+        *,
+        kb: str | None = None,
+        context: dict[str, Any] | None = None,
+        deadline_s: float | None = None,
+        language: str = "",
+        interrupt: bool = False,
+        turn: str | None = None,
+        voice: Voice | None = None,
+    ) -> Speech:
+        """Begin to say a turn, in ``format`` (None: 16 kHz, mono, 16 bits). With a ``voice`` the answer is spoken too.
+
+        Raises:
+            Disconnected: there is no connection at present.
+        """
+        if self._closed is not None:
+            raise self._closed
+        socket = self._socket
+        if socket is None or not self._welcome.done():
+            raise gone()
+        made = Turn(turn or uuid.uuid4().hex, self._cancel)
+        self._memory.speak(made)
+        self._limit(made, None)
+        start = AudioStart(
+            turn=made.id,
+            format=format or AudioFormat(),
+            kb=kb,
+            context=context,
+            deadline_ms=None if deadline_s is None else int(deadline_s * 1000),
+            language=language,
+            interrupt=interrupt,
+            speak=voice,
+        )
+        await self.put(socket, start)
+        return Speech(self, made, socket, binary=self._options.binary)
+
+    async def put(self, socket: ClientConnection, frame: ClientFrame | bytes) -> None:
+        """Send on this connection if it is still the one; a turn that was being said on it fails with it."""
+        if socket is not self._socket:
+            return
+        with contextlib.suppress(ConnectionClosed):
+            if isinstance(frame, bytes):
+                await socket.send(frame)
+            else:
+                await self._write(socket, frame)
+
+    def said(self, turn: Turn) -> None:
+        """The turn has been said to its end."""
+        self._memory.said(turn)
 
     def follow(self, turn: str) -> Turn:
         """Take over a turn of an earlier client of this session; call before the first connection is up."""
@@ -191,6 +267,12 @@ class Chat:
     def _read(self, data: str | bytes) -> None:
         if (observer := self._options.observer) is not None:
             observer.received(self._sockets, data)
+        if is_audio(data, binary=self._options.binary):
+            assert isinstance(data, bytes)
+            header, pcm = read_audio(data, binary=self._options.binary)
+            if self._options.on_audio is not None:
+                self._options.on_audio(header, pcm)
+            return
         self._take(codec.decode_server(data))
 
     async def run(self) -> None:
@@ -289,6 +371,9 @@ class Chat:
                 self._notice(f"the server is degraded: {frame.reason}")
             case Restored():
                 self._notice("the server is restored")
+            case AnswerFlush() | AnswerSpoken() | SpeechStartedFrame() | SpeechStoppedFrame():
+                if self._options.on_sound is not None:
+                    self._options.on_sound(frame)
             case ErrorFrame() if frame.turn is None:
                 self._notice(f"{frame.code}: {frame.message}")
                 if frame.retry_after_ms and not self._welcome.done():

@@ -11,6 +11,9 @@ class GapFound(ClientError):
     retryable = True
 
 
+_UNSAID = "the connection was lost while this turn was being said; say it again"
+
+
 class Memory:
     """Everything that survives a connection."""
 
@@ -21,12 +24,15 @@ class Memory:
         self._turns: dict[str, Turn] = {}
         self._starts: dict[str, TurnStart] = {}
         self._cancels: set[str] = set()
+        self._speaking: set[str] = set()
         self._overheard: Turn | None = None
         """What this connection was told of a turn before it was asked for here: the server goes on where it is."""
 
     def hello(self) -> Hello:
         """The first frame of the next connection."""
         self._overheard = None  # the next one is told it from its start
+        for turn in [self._turns[id] for id in self._speaking]:
+            self.give_up(turn, TurnLost(_UNSAID))
         pending = tuple(turn for turn in self._turns if turn not in self._starts)
         return Hello(session=self.session, position=self.position, pending=pending, token=self.token)
 
@@ -38,6 +44,15 @@ class Memory:
         """Remember a turn before its frame is sent."""
         self._starts[start.turn] = start
         self._turns[start.turn] = turn
+
+    def speak(self, turn: Turn) -> None:
+        """Remember a turn that is being said on this connection."""
+        self._turns[turn.id] = turn
+        self._speaking.add(turn.id)
+
+    def said(self, turn: Turn) -> None:
+        """It has been said to its end: from here on it survives the connection."""
+        self._speaking.discard(turn.id)
 
     def cancel(self, turn: str) -> None:
         """Remember that the turn is to end; nothing where it is over."""
@@ -79,6 +94,7 @@ class Memory:
             for frame in overheard.take():
                 self._feed(turn, frame)
         turn.accepted.set()
+        turn.taken.set()
 
     def _begin_anew(self) -> None:
         """The server gave another session: nothing more will be heard of what it had accepted in the old one."""
@@ -90,6 +106,7 @@ class Memory:
     def _forget(self, id: str) -> Turn:
         self._starts.pop(id, None)
         self._cancels.discard(id)
+        self._speaking.discard(id)
         return self._turns.pop(id)
 
     def give_up(self, turn: Turn, error: ClientError) -> None:
@@ -152,6 +169,7 @@ class Memory:
         self._turns.clear()
         self._starts.clear()
         self._cancels.clear()
+        self._speaking.clear()
 
 
 async def _nobody(turn: str) -> None:

@@ -25,6 +25,9 @@ class Turn:
         self.text = ""
         self.sources: tuple[Source, ...] = ()
         self.accepted = asyncio.Event()
+        """The server has spoken of it."""
+        self.taken = asyncio.Event()
+        """It has been accepted, or has failed; a spoken turn tells its transcripts before that."""
         self.next_seq = 0
         self._cancel = cancel
         self._events: deque[TurnFrame] = deque()
@@ -52,6 +55,7 @@ class Turn:
                 self.sources = frame.sources
             case Done():
                 self._done, self.text = frame, frame.text
+                self.taken.set()
                 self.limit(None)
             case _:
                 pass
@@ -102,6 +106,7 @@ class Turn:
             self._failure = error
             self.limit(None)
             self.accepted.set()
+            self.taken.set()
             self._changed.set()
 
     def check(self) -> None:

@@ -4,11 +4,13 @@ import asyncio
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from parley_client.commands import common
+from parley_client.commands.listen import listen
 from parley_client.connection import Chat, ClientOptions, connect
 from parley_client.errors import TurnLost, TurnRefused
 from parley_client.turn import Turn
@@ -21,6 +23,10 @@ HELP = "/kb NAME  another knowledge base    /sources  passages of the last answe
 def chat(
     kb: Annotated[str, typer.Option(help="Knowledge base to ask.")] = "default",
     session: Annotated[str | None, typer.Option(help="Go on with this conversation.")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Ask one question from this WAV file, said as fast as it was spoken.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --audio: have the answer spoken into this WAV file.")] = None,
     url: common.Url = common.DEFAULT_URL,
     token: common.Token = None,
 ) -> None:
@@ -29,6 +35,9 @@ def chat(
     Ctrl-C cancels the answer under way, and leaves when there is none or when it is pressed again. A dropped
     connection is resumed by itself.
     """
+    if audio is not None:
+        common.run(listen(audio, out, kb=kb, session=session, url=url, token=token))
+        return
     options = ClientOptions(token=token, session=session, wait_first=False, on_notice=_notice)
     common.run(_Terminal(kb).talk(url, options))
 

@@ -1,0 +1,158 @@
+"""`parley chat --audio FILE`: a recorded question, said as fast as it was spoken."""
+
+import asyncio
+import contextlib
+import sys
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from parley_client.commands import common
+from parley_client.connection import ClientOptions, Sound, connect
+from parley_client.errors import ClientError
+from parley_client.speech import Speech
+from parley_client.turn import Turn
+from parley_protocol.client import (
+    AnswerDelta,
+    AnswerFlush,
+    AnswerSpoken,
+    AudioFormat,
+    Done,
+    Restarted,
+    TranscriptFinal,
+    TranscriptPartial,
+    Voice,
+)
+from parley_protocol.speech import AnswerAudio
+
+PIECE_S = 0.02
+"""Of audio in one frame."""
+SPOKEN_S = 120.0
+"""How long the end of a spoken answer is awaited after its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A WAV file's audio."""
+
+    format: AudioFormat
+    pcm: bytes
+
+    def pieces(self) -> Iterator[bytes]:
+        """Frames of :data:`PIECE_S`."""
+        size = max(1, int(self.format.rate * PIECE_S)) * 2 * self.format.channels
+        for at in range(0, len(self.pcm), size):
+            yield self.pcm[at : at + size]
+
+
+def read_wav(path: Path) -> Recording:
+    """Raises ClientError where the file is no WAV of 16-bit samples, mono or stereo."""
+    try:
+        with wave.open(str(path)) as file:
+            if file.getsampwidth() != 2 or file.getnchannels() not in (1, 2):
+                raise ClientError(f"{path}: its samples must have 16 bits, and one or two channels")
+            format_ = AudioFormat(rate=file.getframerate(), channels=file.getnchannels())
+            return Recording(format_, file.readframes(file.getnframes()))
+    except (OSError, EOFError, wave.Error) as error:
+        raise ClientError(f"{path} cannot be read as a WAV file: {error}") from error
+
+
+class Answered:
+    """Audio of the answer as it comes, for a file."""
+
+    def __init__(self) -> None:
+        self.rate = 24_000
+        self.over = asyncio.Event()
+        self._pcm = bytearray()
+
+    def on_audio(self, header: AnswerAudio, pcm: bytes) -> None:
+        """See ``ClientOptions.on_audio``."""
+        self.rate = header.rate
+        self._pcm += pcm
+
+    def on_sound(self, sound: Sound) -> None:
+        """See ``ClientOptions.on_sound``."""
+        match sound:
+            case AnswerFlush():
+                del self._pcm[sound.ms * self.rate // 1000 * 2 :]
+                if sound.ended:
+                    self.over.set()
+            case AnswerSpoken():
+                self.over.set()
+            case _:
+                pass
+
+    def write(self, path: Path) -> None:
+        """Raises ClientError."""
+        try:
+            with wave.open(str(path), "wb") as file:
+                file.setnchannels(1)
+                file.setsampwidth(2)
+                file.setframerate(self.rate)
+                file.writeframes(bytes(self._pcm))
+        except OSError as error:
+            raise ClientError(f"{path} cannot be written: {error}") from error
+
+
+async def listen(path: Path, out: Path | None, *, kb: str, session: str | None, url: str, token: str | None) -> None:
+    """Say the recording, show what was heard and the answer; with ``out`` have it spoken into that file."""
+    recording, answered = read_wav(path), Answered()
+    options = ClientOptions(
+        token=token,
+        session=session,
+        wait_first=False,
+        on_notice=_notice,
+        on_audio=answered.on_audio,
+        on_sound=answered.on_sound,
+    )
+    async with connect(url, options) as chat:
+        speech = await chat.speak(recording.format, kb=kb, voice=Voice() if out is not None else None)
+        saying = asyncio.create_task(_say(speech, recording))
+        try:
+            await _show(speech.turn)
+            await saying
+        finally:
+            saying.cancel()
+        if out is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(answered.over.wait(), SPOKEN_S)
+            answered.write(out)
+            common.out.print(f"[dim]spoken answer: {common.escape(str(out))}[/dim]")
+
+
+def _notice(text: str) -> None:
+    common.err.print(f"[yellow]{common.escape(text)}[/yellow]")
+
+
+async def _say(speech: Speech, recording: Recording) -> None:
+    """As fast as it was spoken."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number, piece in enumerate(recording.pieces(), 1):
+        await speech.send(piece)
+        await asyncio.sleep(max(0.0, began + number * PIECE_S - loop.time()))
+    await speech.stop()
+
+
+async def _show(turn: Turn) -> None:
+    live = sys.stdout.isatty()
+    async for event in turn:
+        match event:
+            case TranscriptPartial() if live:
+                sys.stdout.write(f"\r\x1b[K› {common.clean(event.text)} …")
+                sys.stdout.flush()
+            case TranscriptFinal():
+                if live:
+                    sys.stdout.write("\r\x1b[K")
+                common.out.print(f"› {common.clean(event.text)}", markup=False)
+            case AnswerDelta():
+                common.out.print(common.clean(event.text), end="", markup=False)
+            case Restarted():
+                common.out.print("\n[dim]… the answer starts anew:[/dim]")
+            case Done():
+                common.out.print()
+                common.show_sources(event.sources, event.text)
+                common.out.print(f"[dim]{common.escape(common.ending(event))}[/dim]")
+            case _:
+                pass

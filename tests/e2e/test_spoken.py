@@ -1,0 +1,126 @@
+"""Spoken turns through processes of their own: gateway, two recognisers, rag, inference, and their voice."""
+
+import asyncio
+import signal
+import time
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parley_asr.engines.scripted import WORDS, speak
+from parley_client import ClientOptions, connect
+from parley_protocol.client import TranscriptFinal, TranscriptPartial
+from parley_testkit.stack import Lab, Stack, until
+
+from .harness import parley, stored
+
+pytestmark = pytest.mark.e2e
+
+RATE = 16_000
+PIECE_S = 0.02
+FAILOVER_S = 2.0
+"""From the kill of a recogniser to words of the next one."""
+WHOLE = "t1 t2 t3 t4"
+"""What the scripted engine answers."""
+SAID = tuple(WORDS[1 + number % 12] for number in range(14))
+"""Three seconds and a half."""
+
+
+def pcm(words: tuple[str, ...]) -> bytes:
+    samples = speak(words, rate=RATE)
+    return (samples * 32_767).astype("<i2").tobytes()
+
+
+@pytest.fixture(scope="module")
+def spoken(lab: Lab) -> Iterator[Stack]:
+    roles = {"rag": 1, "inference": 1, "asr": 2, "gateway": 1}
+    with lab.stack(
+        "spoken",
+        roles=roles,
+        PARLEY_ENGINE="scripted",
+        PARLEY_SCRIPT_INTERVAL_MS="2",
+        PARLEY_SCRIPT_TOKENS="4",
+        PARLEY_ASR_ENGINE="scripted",
+        PARLEY_ASR_VAD="energy",
+        PARLEY_ASR_SEATS="4",
+    ) as running:
+        yield running
+
+
+def listening(stack: Stack) -> list[Any]:
+    """Recognisers with a stream."""
+    return [
+        service
+        for service in stack.of("asr")
+        if service.process is not None and 'parley_seats_busy{stage="listen"} 1.0' in service.metrics()
+    ]
+
+
+async def say(stack: Stack, turn: str, *, at: float = 0.0, disturb: Any = None) -> tuple[str, float, str]:
+    """Say it as fast as it is spoken; ``disturb`` after ``at`` seconds. Returns what was heard, the longest wait for a
+    word after that moment, and the answer.
+    """
+    data, disturbed_at, gap, last = pcm(SAID), 0.0, 0.0, 0.0
+    async with connect(stack.url, ClientOptions(binary=False)) as chat:
+        speech = await chat.speak(turn=turn)
+        begun = time.monotonic()
+
+        async def talk() -> None:
+            nonlocal disturbed_at
+            size = int(RATE * PIECE_S) * 2
+            for number, start in enumerate(range(0, len(data), size), 1):
+                await speech.send(data[start : start + size])
+                if disturb is not None and not disturbed_at and number * PIECE_S >= at:
+                    await asyncio.to_thread(disturb)
+                    disturbed_at = time.monotonic()
+                await asyncio.sleep(max(0.0, begun + number * PIECE_S - time.monotonic()))
+            await speech.stop()
+
+        talking = asyncio.create_task(talk())
+        heard = ""
+        async for frame in speech.turn:
+            now = time.monotonic()
+            if isinstance(frame, TranscriptPartial | TranscriptFinal) and disturbed_at:
+                gap, last = max(gap, now - max(last, disturbed_at)), now
+            if isinstance(frame, TranscriptFinal):
+                heard = frame.text
+        await talking
+        return heard, gap, speech.turn.text
+
+
+async def test_a_recogniser_killed_in_mid_sentence_loses_no_word(spoken: Stack) -> None:
+    whole, _, answer = await say(spoken, "calm")
+    assert whole == " ".join(SAID)
+    assert answer == WHOLE
+
+    def kill() -> None:
+        (victim,) = until(lambda: listening(spoken), "a recogniser listens", limit_s=5)
+        victim.end(signal.SIGKILL)
+
+    heard, gap, answer = await say(spoken, "killed", at=1.5, disturb=kill)
+    assert (heard, answer) == (whole, WHOLE)
+    assert 0 < gap <= FAILOVER_S, f"the longest wait for a word was {gap:.2f} s"
+    (row,) = stored(spoken, "killed")
+    assert (row["question"], row["status"], row["text"]) == (whole, "completed", WHOLE)
+
+
+def test_the_command_says_a_recording_and_writes_the_spoken_answer(spoken: Stack, tmp_path: Path) -> None:
+    question, answer = tmp_path / "question.wav", tmp_path / "answer.wav"
+    with wave.open(str(question), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(pcm(("five", "six", "seven")))
+    done = parley(spoken.url, "chat", "--audio", str(question), "--out", str(answer))
+    assert done.returncode == 0, done.stderr + spoken.tails()
+    assert "› five six seven" in done.stdout
+    assert WHOLE in done.stdout.replace("\n", " ")
+    with wave.open(str(answer)) as file:
+        assert (file.getframerate(), file.getnchannels()) == (24_000, 1)
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert len(samples) > 24_000
+    assert np.abs(samples).max() > 1000
