@@ -28,7 +28,7 @@ def pitch(pcm: bytes, rate: int) -> float:
 
 async def told(peer: Peer, ms: int) -> None:
     """Until the page has said that so much was played."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await peer.frame(wire.AudioPlayed)).ms != ms:
             pass
 

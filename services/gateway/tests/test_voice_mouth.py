@@ -101,7 +101,7 @@ async def test_msgpack_sockets_get_audio_as_bin(house, voice):
         job = await house.worker.jobs.get()
         await house.worker.answer(job, "One here.")
         pcm = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 data = await socket.recv()
                 frame = msgspec.msgpack.decode(data)
@@ -228,7 +228,7 @@ async def test_a_socket_that_goes_leaves_nothing_behind(house, voice):
         await voice.until(1)
         assert len(gateway.hub.mouths._speeches) == 1
         await client.socket.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while gateway.hub.connections:
                 gateway.hub.left.clear()
                 await gateway.hub.left.wait()

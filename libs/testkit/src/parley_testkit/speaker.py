@@ -70,7 +70,7 @@ class Speaker:
 
     async def until(self, count: int) -> None:
         """That many jobs have come."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.jobs) < count:
                 self.arrived.clear()
                 await self.arrived.wait()
