@@ -4,6 +4,8 @@ and whatever becomes of its turns, what it is told is of the SDK's types and eac
 
 import contextlib
 import itertools
+import json
+import random
 import typing
 
 import msgspec
@@ -24,7 +26,7 @@ from parley_gateway.dialects.realtime.socket import refusal
 from parley_protocol.audio import Heard, Partial, SpeechStarted
 from parley_protocol.faults import FaultCode
 
-from .realtime import checked
+from .realtime import checked, talk
 
 pytestmark = pytest.mark.unit
 
@@ -351,7 +353,7 @@ scenes = st.one_of(
 """Steps that make sense one after another, among others that do not."""
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(scenes, min_size=5, max_size=20))
 def test_whatever_comes_the_events_are_in_order_and_each_response_ends_once(steps):
     world = World(machine(items=8, text=200, beside=2))
@@ -368,3 +370,33 @@ def test_whatever_comes_the_events_are_in_order_and_each_response_ends_once(step
 def test_whatever_a_frame_holds_it_is_an_event_or_unfit(data):
     with contextlib.suppress(Unfit):
         event_of(parsed(data))
+
+
+def mangled(chance, thing):
+    """Somewhere in it something is missing, doubled, of another type, or far too much."""
+    if isinstance(thing, dict) and thing and chance.random() < 0.8:
+        key = chance.choice(list(thing))
+        match chance.randrange(5):
+            case 0:
+                return {name: value for name, value in thing.items() if name != key}
+            case 1:
+                return {**thing, key + "x": thing[key]}
+            case _:
+                return {**thing, key: mangled(chance, thing[key])}
+    if isinstance(thing, list) and thing and chance.random() < 0.8:
+        return [mangled(chance, each) for each in thing] * chance.randrange(3)
+    return chance.choice([None, True, -1, 10**12, 1.5, "", "x" * 20_000, "\ud800", [], {}, {"type": thing}, [thing]])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_whatever_is_sent_is_answered_and_the_socket_stays(house, seed):
+    chance = random.Random(seed)
+    gateway = await house.gateway()
+    async with talk(gateway) as client:
+        for number in range(150):
+            kind = chance.choice(list(FULL))
+            event = mangled(chance, {"type": kind, "event_id": f"e{number}", **FULL[kind]})
+            await client.connection.send_raw(json.dumps(event))
+        await client.send(type="conversation.item.retrieve", item_id="the end", event_id="last")
+        while (event := await client.next()).type != "error" or event.error.event_id != "last":
+            assert event.type != "error" or event.error.code != "failed", event  # a defect

@@ -267,7 +267,7 @@ class RealtimeSettings:
     )
     event_rate: float = setting(
         "PARLEY_REALTIME_RATE",
-        100.0,
+        200.0,
         "Events a socket of /v1/realtime may send, audio included",
         unit="per second",
         zero="no bound",

@@ -14,7 +14,8 @@ class Speaker(Protocol):
     """One socket's side of the dialect. Nothing here waits for an answer: questions go into a line.
 
     Beyond these it may have ``max_message`` (bytes) and ``bucket`` in place of the settings for every socket, and
-    ``kind``: what metrics call the last message, one of a few words.
+    ``kind``: what metrics call the last message, one of a few words; ``quiet``: kinds of messages and frames of which
+    there are too many for a line in the log each.
     """
 
     @property

@@ -28,6 +28,7 @@ AWAY, POLICY, SLOW = 1001, 1008, 1013
 MAX_FRAME = 900 * 1024
 """Bytes of a frame to a client, and what may wait beyond ``PARLEY_OUTBOX``: client libraries refuse more than 1 MiB."""
 GOING = "server going away"
+_NONE: frozenset[str] = frozenset()
 
 
 class DialectSocket:
@@ -61,7 +62,13 @@ class DialectSocket:
             log.info("reply not sent: its socket is being closed", dialect=self._name, socket=self.label, kind=kind)
             return
         size = self.outbox.push(frame)
-        log.info("reply", dialect=self._name, socket=self.label, kind=kind, bytes=size)
+        if kind not in self._quiet:
+            log.info("reply", dialect=self._name, socket=self.label, kind=kind, bytes=size)
+
+    @property
+    def _quiet(self) -> frozenset[str]:
+        quiet: frozenset[str] = getattr(self.speaker, "quiet", _NONE)
+        return quiet
 
     async def room(self) -> None:
         """Returns when the socket has taken what was sent, or is lost: what is sent meanwhile would only wait."""
@@ -122,6 +129,8 @@ class DialectSocket:
             speaker.refuse(ProtocolError(FaultCode.FAILED, "this message could not be worked on; try again"))
         kind = getattr(speaker, "kind", "") or ("text" if isinstance(data, str) else "binary")
         counter(names.FRAMES_IN).labels(self._name, kind).inc()
+        if outcome == "taken" and kind in self._quiet:
+            return
         milliseconds = round((self.hub.now() - begun) * 1000, 2)
         log.info("message", dialect=self._name, socket=self.label, bytes=len(data), outcome=outcome, ms=milliseconds)
 

@@ -42,6 +42,8 @@ CUTS: dict[str, Literal["max_output_tokens", "content_filter"]] = {
     "filter": "content_filter",
 }
 """Why a response is incomplete, by what the engine says of its end."""
+QUIET = frozenset({"input_audio_buffer.append", "response.output_audio.delta"})
+"""Kinds that come many times a second."""
 EXPIRED = 1000
 """Close code at the end of a session's time."""
 
@@ -73,6 +75,7 @@ class Realtime:
         self._taking: str | None = None
         """``event_id`` of the event that is being taken."""
         self.kind = ""
+        self.quiet = QUIET
         self.max_message = settings.max_event
         self.bucket = Bucket(settings.event_rate, settings.event_burst, socket.hub.now())
         self._microphone = Microphone(socket, SessionId(self._session), kb, self._heard)
