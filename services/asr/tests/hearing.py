@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -82,7 +83,15 @@ class Ear(Collector):
         await self.until(lambda: bool(self.of(stream, Leased, epoch)), limit_s=limit_s)
         return next(part.worker for part in self.told if part.stream == stream and part.epoch == epoch)
 
-    async def ask(self, stream: str = "s1", *, epoch: int = 1, hearing: Hearing | None = None, **more: Any) -> None:
+    async def ask(
+        self,
+        stream: str = "s1",
+        *,
+        epoch: int = 1,
+        hearing: Hearing | None = None,
+        headers: Callable[[dict[str, str | int]], None] = lambda _: None,
+        **more: Any,
+    ) -> None:
         """Publish a lease."""
         listen = Listen(
             stream=stream,
@@ -94,7 +103,9 @@ class Ear(Collector):
             sent_at=time.time(),
             **more,
         )
-        message = Message(codec.pack(listen), {"parley-kind": "listen", "parley-v": 1})
+        about: dict[str, str | int] = {"parley-kind": "listen", "parley-v": 1}
+        headers(about)
+        message = Message(codec.pack(listen), about)
         await self._link.publish(WORK, Stage.LISTEN, message, timeout_s=5.0)
 
     async def send(self, worker: str, *parts: AudioPart) -> None:

@@ -1,6 +1,7 @@
 """The listening stage on the in-memory broker: leases in, what is heard out, and every way in which a lease ends."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ from parley_runtime.process import Process
 from parley_runtime.settings import CommonSettings
 from parley_runtime.store import open_store
 from parley_runtime.store.ports import Store, StoredPassage
-from parley_runtime.telemetry import metrics, names
+from parley_runtime.telemetry import metrics, names, tracing
 from parley_testkit.memory import MemoryBroker
 
 pytestmark = pytest.mark.unit
@@ -82,6 +83,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def test_a_stream_is_leased_heard_and_ended(house: House) -> None:
+    audio = metrics.value(names.AUDIO_SECONDS)
     async with house.worker() as listening:
         worker = await house.ear.lease()
         assert worker == "asr-1"
@@ -95,6 +97,9 @@ async def test_a_stream_is_leased_heard_and_ended(house: House) -> None:
     assert house.ear.of("s1", SpeechStarted)
     assert house.ear.of("s1", Partial)
     assert max(event.taken for event in house.ear.of("s1", Progress)) == len(ONE_TWO)
+    assert metrics.value(names.AUDIO_SECONDS) - audio == pytest.approx(len(ONE_TWO) / 32_000)
+    whole, vad, engine = (metrics.value(names.LISTEN_WORK_SECONDS, part) for part in ("all", "vad", "engine"))
+    assert whole > vad + engine > 0
     assert ended.audio_ms == pytest.approx(len(ONE_TWO) / 32, abs=32)
     assert house.broker.messages("parley.listen") == ()
 
@@ -285,6 +290,26 @@ async def test_the_words_of_the_base_are_read_before_its_stream_is_heard(house: 
         assert list(engine.known) == [Base("default", "mine")]
         await house.ear.say(worker, ONE_TWO, mark=Mark.END)
         await house.ear.wait(Ended)
+
+
+async def test_a_lease_and_its_utterances_are_spans_below_the_gateway_s(house: House, tmp_path: Path) -> None:
+    file = tmp_path / "spans.jsonl"
+    tracing.setup("asr", "asr-1", CommonSettings(trace_file=str(file)))
+    try:
+        async with house.worker():
+            with tracing.span("turn") as turn:
+                worker = await house.ear.lease(headers=tracing.inject)
+            await house.ear.say(worker, ONE_TWO, mark=Mark.END)
+            await house.ear.wait(Ended)
+    finally:
+        await tracing.shutdown(1.0)
+    rows = {row["name"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
+    lease, utterance = rows["listen scripted"], rows["utterance"]
+    assert lease["parent_id"] == f"{turn.get_span_context().span_id:016x}"
+    assert lease["attributes"]["parley.turn.status"] == "done"
+    assert utterance["parent_id"] == lease["span_id"]
+    assert utterance["attributes"]["parley.words"] == 2
+    assert "one two" not in file.read_text(encoding="utf-8")
 
 
 # ---- time

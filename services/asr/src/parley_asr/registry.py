@@ -44,7 +44,7 @@ class Registration:
 def _pocketsphinx(settings: EngineSettings) -> Opened:
     engine = pocketsphinx.PocketsphinxTranscriber(settings.pocketsphinx)
     engine.start()
-    return Opened(engine, "its model comes with it", settings.pocketsphinx.processes)
+    return Opened(engine, "its model comes with it", engine.cores)
 
 
 def _sherpa(settings: EngineSettings) -> Opened:

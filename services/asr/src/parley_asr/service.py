@@ -18,7 +18,9 @@ from parley_asr.listener import Listener, Parts
 from parley_asr.options import ListenOptions
 from parley_asr.outgoing import Outgoing
 from parley_asr.pool import Pool
+from parley_asr.spent import Spent, TimedRecognition, TimedVad
 from parley_asr.stream import Stream, fault_of
+from parley_asr.trace import StreamTrace
 from parley_asr.vad import VadModel
 from parley_protocol import codec
 from parley_protocol.audio import (
@@ -141,7 +143,7 @@ class Listening:
             if subscription is not None:
                 await subscription.cancel()
         for stream in tuple(self._streams.values()):
-            self._forget(stream)
+            self._forget(stream, "left")
         tasks = tuple(self._tasks)
         for task in tasks:
             if task.get_name() == "watch":
@@ -200,21 +202,31 @@ class Listening:
         waited_ms = max(0.0, (time.time() - listen.sent_at) * 1000) if listen.sent_at else 0.0
         histogram(names.JOB_WAIT_SECONDS).labels(STAGE).observe(waited_ms / 1000)
         self.waits.add(waited_ms)
+        spent = Spent()
         try:
-            listener = self._listener(listen)
+            listener = self._listener(listen, spent)
         except ParleyError as error:
             counter(names.JOBS).labels(STAGE, "refused").inc()
             self._outgoing.tell(listen.gateway, listen.stream, listen.epoch, Failed(error.fault()))
             self._spawn(delivery.ack())
             return
-        stream = Stream(listen, delivery, listener, self._options, on_events=self._on_events, on_failed=self._on_failed)
+        stream = Stream(
+            listen,
+            delivery,
+            listener,
+            self._options,
+            spent=spent,
+            trace=StreamTrace(listen, delivery.headers, self._engine.name),
+            on_events=self._on_events,
+            on_failed=self._on_failed,
+        )
         self._streams[listen.stream] = stream
         self._busy.set(len(self._streams))
         self._tell(stream, Leased(self._engine.name, round(waited_ms, 2)))
         if self._draining:
             self._move(stream, "this process is leaving")
 
-    def _listener(self, listen: Listen) -> Listener:
+    def _listener(self, listen: Listen, spent: Spent) -> Listener:
         hearing = listen.hearing
         intake.check(hearing)
         if hearing.engine not in ("", self._engine.name):
@@ -223,7 +235,9 @@ class Listening:
             raise intake.Unsupported(f"The language {hearing.language[:20]!r} cannot be heard by {self._engine.name}.")
         base = Base(listen.tenant, listen.kb) if listen.kb else None
         hint = Hint(hearing.language, hearing.prompt, base)
-        parts = Parts(self._vad.stream, lambda: self._engine.open(hint))
+        parts = Parts(
+            lambda: TimedVad(self._vad.stream(), spent), lambda: TimedRecognition(self._engine.open(hint), spent)
+        )
         return Listener(hearing, listen.at, listen.utterance, parts)
 
     def _move(self, stream: Stream, reason: str) -> None:
@@ -233,11 +247,12 @@ class Listening:
 
     def _let_go(self, stream: Stream, outcome: str) -> None:
         """The lease is over: its delivery is settled."""
-        counter(names.JOBS).labels(STAGE, outcome).inc()
-        self._forget(stream)
+        self._forget(stream, outcome)
         self._spawn(stream.delivery.ack())
 
-    def _forget(self, stream: Stream) -> None:
+    def _forget(self, stream: Stream, outcome: str) -> None:
+        counter(names.JOBS).labels(STAGE, outcome).inc()
+        stream.trace.end(outcome)
         stream.over = True
         if self._streams.get(stream.listen.stream) is stream:
             del self._streams[stream.listen.stream]
@@ -296,6 +311,7 @@ class Listening:
                 self.finals.add(event.work_ms)
                 histogram(names.SPEECH_FINAL_SECONDS).observe(event.work_ms / 1000)
                 counter(names.UTTERANCES).labels("text" if event.text else "empty").inc()
+        stream.trace.heard(events)
         ended = isinstance(events[-1], Ended)
         if not ended and any(isinstance(event, Heard) for event in events):
             events.append(Progress(stream.taken, stream.keep, stream.utterance))
@@ -333,8 +349,7 @@ class Listening:
         if stream.delivery.alive:
             stream.last_alive = now
         if now - stream.last_alive > options.grace_s:
-            counter(names.JOBS).labels(STAGE, "lost").inc()
-            self._forget(stream)
+            self._forget(stream, "lost")
         elif stream.moving_since is not None:
             if now - stream.moving_since > options.grace_s:
                 self._let_go(stream, "moved")

@@ -11,9 +11,18 @@ import msgspec
 from parley_asr.intake import bytes_per_s
 from parley_asr.listener import Event, Listener
 from parley_asr.options import ListenOptions
+from parley_asr.spent import Spent
+from parley_asr.trace import StreamTrace
 from parley_protocol.audio import AudioPart, Ended, Heard, Listen, Mark, StreamEvent
 from parley_runtime.errors import EngineError, Overloaded, ParleyError
 from parley_runtime.ports import Delivery
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.metrics import counter
+
+_audio = counter(names.AUDIO_SECONDS).inc
+_work_all = counter(names.LISTEN_WORK_SECONDS).labels("all").inc
+_work_vad = counter(names.LISTEN_WORK_SECONDS).labels("vad").inc
+_work_engine = counter(names.LISTEN_WORK_SECONDS).labels("engine").inc
 
 GAP = "Audio was lost on its way to the recogniser; it has to be sent again."
 
@@ -54,6 +63,8 @@ class Stream:
         listener: Listener,
         options: ListenOptions,
         *,
+        spent: Spent,
+        trace: StreamTrace,
         on_events: Callable[["Stream", list[StreamEvent]], None],
         on_failed: Callable[["Stream", BaseException], None],
     ) -> None:
@@ -70,6 +81,8 @@ class Stream:
         """Number of the next one; those before it have been told."""
         self._listener = listener
         self._options = options
+        self._spent = spent
+        self.trace = trace
         self._on_events = on_events
         self._on_failed = on_failed
         self._inbox: deque[_Piece] = deque()
@@ -77,6 +90,7 @@ class Stream:
         self._per_s = bytes_per_s(listen.hearing)
         self._quantum = max(1, self._per_s * options.quantum_ms // 1000)
         self._work = Work()
+        self._counted = (0.0, 0)
         self._ended = False
         self._closed = False
         self.at_work = False
@@ -123,6 +137,7 @@ class Stream:
     def done(self, error: BaseException | None) -> None:
         """See ``pool.Worked``."""
         self.at_work = False
+        self._count()
         results, self._work.results = self._work.results, []
         if self.over:
             return
@@ -135,6 +150,16 @@ class Stream:
             self._on_events(self, events)
         if error is not None:
             self._on_failed(self, error)
+
+    def _count(self) -> None:
+        """Figures of the piece of work that has been done."""
+        work, spent = self._work, self._spent
+        _work_all(work.spent_s - self._counted[0])
+        _audio((work.bytes - self._counted[1]) / self._per_s)
+        self._counted = (work.spent_s, work.bytes)
+        _work_vad(spent.vad_s)
+        _work_engine(spent.engine_s)
+        spent.vad_s = spent.engine_s = 0.0
 
     def _dressed(self, event: Event, work_ms: float) -> StreamEvent:
         if isinstance(event, Heard):

@@ -5,6 +5,7 @@ Decoding runs in child processes (``sphinx_child`` says why), each in its turn, 
 
 import hashlib
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -40,11 +41,19 @@ class PocketsphinxSettings:
 
     processes: int = setting(
         "PARLEY_POCKETSPHINX_PROCESSES",
-        1,
+        0,
         "Processes that decode beside the worker's own; each keeps one core busy at most",
         unit="processes",
-        minimum=1,
+        zero="one for every two cores",
+        minimum=0,
         maximum=64,
+    )
+    states: int = setting(
+        "PARLEY_POCKETSPHINX_STATES",
+        3000,
+        "Hypotheses that are followed in a hundredth of a second; with fewer it is faster, and hears less well",
+        zero="no bound",
+        minimum=0,
     )
     decoders: int = setting(
         "PARLEY_POCKETSPHINX_DECODERS",
@@ -65,7 +74,8 @@ class PocketsphinxSettings:
 class Child:
     """One decoding process. ``call`` may be used by any thread; calls wait for each other."""
 
-    def __init__(self, decoders: int) -> None:
+    def __init__(self, options: dict[str, Any], decoders: int) -> None:
+        self._options = options
         self._decoders = decoders
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -110,7 +120,7 @@ class Child:
         command = [sys.executable, "-m", "parley_asr.engines.sphinx_child"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
         try:
-            self._ask(process, ({}, self._decoders))
+            self._ask(process, (self._options, self._decoders))
         except (OSError, EOFError) as error:
             process.kill()
             process.wait()
@@ -192,7 +202,9 @@ class PocketsphinxTranscriber:
 
     def __init__(self, settings: PocketsphinxSettings) -> None:
         self._settings = settings
-        self._children = [Child(settings.decoders) for _ in range(settings.processes)]
+        options = {"maxhmmpf": settings.states or -1}
+        self.cores = settings.processes or max(1, (os.cpu_count() or 1) // 2)
+        self._children = [Child(options, settings.decoders) for _ in range(self.cores)]
         self._numbers = itertools.count()
         self._vocabularies: dict[Base, str] = {}
         """Folders, by base."""
