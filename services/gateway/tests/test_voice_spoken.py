@@ -1,5 +1,7 @@
 """Spoken turns over real sockets: a scripted recogniser, a scripted worker, the in-memory broker."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,11 +15,20 @@ from parley_protocol.client import SUBPROTOCOL_MSGPACK, AudioStart, AudioStop, H
 from parley_protocol.codec import decode_server, encode_pack
 from parley_protocol.events import Delta, Marks, Snapshot, Status
 from parley_protocol.faults import CloseCode
+from parley_runtime.settings import CommonSettings
+from parley_runtime.telemetry import metrics, tracing
 from parley_testkit.hearing import silence, speech
 from parley_testkit.listener import ScriptedListener
 
 pytestmark = pytest.mark.unit
+MEASURED = ("parley_audio_lease_seconds", "parley_speech_text_seconds", "parley_speech_answer_seconds")
 FAST = EarSettings(flush_s=0.005, progress_s=0.3, lease_s=0.3)
+
+
+def counted(name: str) -> float:
+    """A metric's value, read from what is exposed; 0 where it has none yet."""
+    lines = metrics.render().decode().splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), 0.0)
 
 
 async def asr(house: Any, name: str = "asr-1") -> ScriptedListener:
@@ -63,6 +74,28 @@ async def test_a_spoken_turn_is_heard_accepted_and_answered(house: Any) -> None:
     order = kinds(client)
     assert order.index("transcript.partial") < order.index("transcript.final") < order.index("turn.accepted")
     assert order.count("speech.started") == order.count("speech.stopped") == 1
+
+
+async def test_a_spoken_turn_is_measured_and_traced(house: Any, tmp_path: Path) -> None:
+    tracing.setup("gateway", "gateway-1", CommonSettings(trace_file=str(tmp_path / "spans.jsonl")))
+    try:
+        before = [counted(f"{name}_count") for name in MEASURED]
+        gateway = await house.gateway(ears=FAST)
+        listener = await asr(house)
+        async with house.client(gateway) as client:
+            await say(client, "t1", "measure me")
+            job = await house.worker.jobs.get()
+            await house.worker.answer(job, "Done.")
+            await client.until("turn.done")
+        assert [counted(f"{name}_count") - was for name, was in zip(MEASURED, before, strict=True)] == [1, 1, 1]
+    finally:
+        await tracing.shutdown(1.0)
+    spans = [json.loads(line) for line in (tmp_path / "spans.jsonl").read_text().splitlines()]
+    (stream,) = [span for span in spans if span["name"] == "stream"]
+    (turn,) = [span for span in spans if span["name"] == "turn"]
+    assert (turn["trace_id"], turn["parent_id"]) == (stream["trace_id"], stream["span_id"])
+    assert stream["trace_id"] in listener.headers[0]["traceparent"]
+    assert stream["trace_id"] in house.worker.headers[0]["traceparent"]
 
 
 async def test_partials_grow_and_the_last_one_is_the_text(house: Any) -> None:

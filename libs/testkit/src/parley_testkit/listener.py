@@ -51,6 +51,8 @@ class ScriptedListener(Collector):
         self.silent = False
         self.fault: Fault | None = None
         self.listens: list[Listen] = []
+        self.headers: list[dict[str, Any]] = []
+        """Of the leases."""
         self.parts: list[AudioPart] = []
         self.batches = 0
         self.held: dict[str, Held] = {}
@@ -126,6 +128,7 @@ class ScriptedListener(Collector):
     def _on_listen(self, delivery: Delivery) -> None:
         listen = codec.unpack_listen(delivery.body)
         self.listens.append(listen)
+        self.headers.append(dict(delivery.headers))
         held = Held(listen, delivery)
         if self.fault is not None:
             self._tell(held, StreamFailed(self.fault))

@@ -25,6 +25,7 @@ def opened(entry: Entry) -> None:
         entry.span = tracing.start_span(
             names.SPAN_TURN,
             kind="server",
+            parent=entry.parent,
             attributes={names.ATTR_CONVERSATION: tracing.conversation(entry.turn.key.session)},
         )
 
@@ -60,6 +61,8 @@ def ended(entry: Entry, *, taken: bool) -> None:
         if latency.first_token_ms:
             histogram(names.FIRST_TOKEN_SECONDS).observe(latency.first_token_ms / 1000)
             _first_token.add(latency.first_token_ms)
+            if entry.said_at:
+                histogram(names.SPEECH_ANSWER_SECONDS).observe(entry.first_at - entry.said_at)
         histogram(names.TURN_SECONDS).observe(latency.total_ms / 1000)
         _whole_turn.add(latency.total_ms)
     lonely = taken and not entry.session.sinks and not entry.elsewhere

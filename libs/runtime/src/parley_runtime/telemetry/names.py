@@ -113,6 +113,9 @@ LEASES_AGAIN = _metric(
     "Streams that another worker had to be asked for, by cause.",
     ("cause",),
 )
+LEASE_SECONDS = _metric(
+    "parley_audio_lease_seconds", "histogram", "Stream opened to a recogniser listening to it.", (), SECONDS
+)
 AUDIO_REPLAYED = _metric("parley_audio_replayed_bytes_total", "counter", "Audio sent once more to another worker.")
 FIRST_AUDIO_SECONDS = _metric(
     "parley_first_audio_seconds", "histogram", "First text of a spoken answer to its first audio.", (), SECONDS
@@ -123,6 +126,21 @@ HEARD_LOST = _metric(
     "parley_heard_lost_total", "counter", "Interrupted answers of which it was not kept how much was heard."
 )
 SPEAK_AGAIN = _metric("parley_speak_again_total", "counter", "Sentences asked for again: their audio did not come.")
+SPEECH_TEXT_SECONDS = _metric(
+    "parley_speech_text_seconds",
+    "histogram",
+    "End of speech, by the client or by silence known, to its whole transcript here.",
+    (),
+    SECONDS,
+)
+SPEECH_ANSWER_SECONDS = _metric(
+    "parley_speech_answer_seconds", "histogram", "The same moment to the first text of the answer.", (), SECONDS
+)
+SPEECH_CUTOFFS = _metric(
+    "parley_speech_cutoffs_total",
+    "counter",
+    "Utterances that silence had ended, and speech within the next second said otherwise.",
+)
 FLOOR = _metric(
     "parley_floor_total",
     "counter",
@@ -202,6 +220,7 @@ LISTEN_WORK_SECONDS = _metric(
 
 # Spans (OpenTelemetry messaging and GenAI conventions)
 SPAN_TURN = "turn"
+SPAN_STREAM = "stream"
 SPAN_PUBLISH = "send {destination}"
 SPAN_PROCESS = "process {destination}"
 SPAN_RETRIEVAL = "retrieval {kb}"
@@ -213,6 +232,7 @@ SPAN_LISTEN = "listen {engine}"
 SPAN_UTTERANCE = "utterance"
 SPANS = (
     SPAN_TURN,
+    SPAN_STREAM,
     SPAN_PUBLISH,
     SPAN_PROCESS,
     SPAN_RETRIEVAL,

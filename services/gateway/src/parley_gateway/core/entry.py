@@ -80,12 +80,14 @@ class Entry:
         "leave_at",
         "left",
         "others",
+        "parent",
         "phase",
         "recorded",
         "recorded_at",
         "records",
         "request",
         "row_digest",
+        "said_at",
         "session",
         "span",
         "started_at",
@@ -114,8 +116,7 @@ class Entry:
         self.first_at = 0.0
         self.ended_at = 0.0
         self.deadline_at = now + budget_s
-        self.checking = Check.NONE
-        self.check_id = 0
+        self.checking, self.check_id = Check.NONE, 0
         """Another one for each check of the session; 0: none. A read answers the check that it was issued under."""
         self.detached_fence = 0
         """The run that nobody follows, while ``checking`` is ABANDONED."""
@@ -143,6 +144,10 @@ class Entry:
         self.due_at = 0.0
         """When the shell has promised to look at this turn again."""
         self.span: Any = None
+        self.parent: Any = None
+        """What the span belongs to: the stream that the turn was spoken in."""
+        self.said_at = 0.0
+        """End of its speech; 0: it was typed."""
 
     @property
     def ended(self) -> bool:

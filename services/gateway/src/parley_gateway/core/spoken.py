@@ -4,6 +4,8 @@ Such a turn has not been accepted: nothing of it is in the broker, and its id st
 it is a turn like any other, and the transcript is its first item.
 """
 
+from typing import Any
+
 from parley_gateway.core.effects import Effect, Opened, Touch
 from parley_gateway.core.entry import Entry, Phase, Request
 from parley_gateway.core.session import Session
@@ -15,9 +17,17 @@ from parley_protocol.ids import TurnId
 
 
 def listen(
-    session: Session, turn: TurnId, sink: Sink, now: float, *, longest_s: float, interrupt: bool = False
+    session: Session,
+    turn: TurnId,
+    sink: Sink,
+    now: float,
+    *,
+    longest_s: float,
+    interrupt: bool = False,
+    parent: Any = None,
 ) -> tuple[Entry, list[Effect]]:
-    """Hold a turn that is being spoken, behind those that are open; ``interrupt`` cancels them.
+    """Hold a turn that is being spoken, behind those that are open; ``interrupt`` cancels them. ``parent`` is the trace
+    context of its stream.
 
     Raises:
         ProtocolError: ``conflict`` (the id is in use) or ``overloaded`` (as many turns are open as may).
@@ -35,6 +45,7 @@ def listen(
         )
     entry = Entry(session, Turn(session.key(turn)), None, now, longest_s)
     entry.phase = Phase.HEARING
+    entry.parent = parent
     session.hold(entry)
     entry.views = [View(entry.turn, each) for each in session.sinks if each is sink]
     entry.others = tuple(each for each in session.sinks if each is not sink)
@@ -49,14 +60,15 @@ def partial(entry: Entry, text: str) -> list[Effect]:
     return [Touch(entry)]
 
 
-def heard(entry: Entry, request: Request, now: float) -> list[Effect]:
-    """This was said: ask it."""
+def heard(entry: Entry, request: Request, now: float, *, said_at: float = 0.0) -> list[Effect]:
+    """This was said, to its end at ``said_at``: ask it."""
     if entry.phase is not Phase.HEARING:
         return []
     session: Session = entry.session
     entry.request = request
     entry.phase = Phase.QUEUED
     entry.started_at = now
+    entry.said_at = said_at or now
     entry.deadline_at = now + request.budget_s
     entry.turn.hear(request.text, final=True)
     return [Touch(entry), *session.advance()]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from parley_gateway.voice.events import HearingEvent, Hears
+from parley_gateway.voice.events import HearingEvent, Hears, Listening
 from parley_gateway.voice.lease import Lease
 from parley_gateway.voice.meter import MAX_PACKET, OPUS, Meter
 from parley_gateway.voice.ring import RingFull
-from parley_protocol.audio import Ended, Listen, Mark
+from parley_protocol.audio import Ended, Heard, Listen, Mark, SpeechStopped
 from parley_protocol.faults import FaultCode, ProtocolError
+from parley_runtime.telemetry import names, tracing
+from parley_runtime.telemetry.metrics import histogram
 
 if TYPE_CHECKING:
     from parley_gateway.voice.ears import Ears
@@ -20,7 +22,7 @@ __all__ = ["Ear", "HearingEvent", "Hears"]
 class Ear:
     """Made by ``hub.ears.open``. What is heard is told to its :class:`Hears`. Nothing here waits."""
 
-    __slots__ = ("_ears", "_hears", "ended", "lease", "listen", "meter", "owner")
+    __slots__ = ("_ears", "_hears", "ended", "lease", "listen", "meter", "opened_at", "owner", "said_at", "span")
 
     def __init__(self, ears: Ears, lease: Lease, listen: Listen, meter: Meter, hears: Hears, owner: object) -> None:
         self._ears = ears
@@ -30,6 +32,14 @@ class Ear:
         """As the first lease was asked for."""
         self.meter = meter
         self.owner = owner
+        self.span = tracing.start_span(
+            names.SPAN_STREAM,
+            kind="server",
+            attributes={names.ATTR_CONVERSATION: tracing.conversation(listen.session)},
+        )
+        self.opened_at = ears.now()
+        self.said_at = 0.0
+        """When the end was said, or silence was last known to have ended speech."""
         self.ended = False
         """Nothing may follow: its end has been said, or it has ended."""
 
@@ -59,6 +69,7 @@ class Ear:
 
     def commit(self) -> None:
         """The utterance ends here: one ``Heard`` answers, whose text may be empty."""
+        self.said_at = self._ears.now()
         self._say(Mark.COMMIT)
 
     def clear(self) -> None:
@@ -67,6 +78,8 @@ class Ear:
 
     def end(self) -> None:
         """Nothing follows: one ``Heard`` for what is left, then ``Ended``."""
+        if not self.ended:
+            self.said_at = self._ears.now()
         self._say(Mark.END)
         self.ended = True
 
@@ -83,9 +96,24 @@ class Ear:
 
     def tell(self, event: HearingEvent) -> None:
         """Pass an event on."""
+        self._measure(event)
         if isinstance(event, Ended) and not event.audio_ms:
             event = Ended(self.meter.total * 1000 // self.meter.bytes_s, event.factor)
         self._hears.on_hearing(event)
+
+    def _measure(self, event: HearingEvent) -> None:
+        now = self._ears.now()
+        if isinstance(event, Listening):
+            histogram(names.LEASE_SECONDS).observe(now - self.opened_at)
+        elif isinstance(event, SpeechStopped) and self.listen.hearing.by_silence:
+            self.said_at = now
+        elif isinstance(event, Heard) and event.text and self.said_at:
+            histogram(names.SPEECH_TEXT_SECONDS).observe(now - self.said_at)
+
+    @property
+    def context(self) -> Any:
+        """What spans of turns spoken in it belong to."""
+        return tracing.context_of(self.span)
 
 
 class _Nobody:

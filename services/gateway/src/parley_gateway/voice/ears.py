@@ -24,7 +24,7 @@ from parley_protocol.ids import SessionId
 from parley_protocol.routes import AUDIO, WORK, Stage
 from parley_runtime.errors import OutcomeUnknown, ParleyError, Refused, Unroutable
 from parley_runtime.ports import Clock, Link, LinkState, Message
-from parley_runtime.telemetry import names
+from parley_runtime.telemetry import names, tracing
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge
 
@@ -176,6 +176,7 @@ class Ears:
     def _forget(self, ear: Ear) -> None:
         ear.ended = True
         if self._streams.pop(ear.lease.stream, None) is not None:
+            ear.span.end()
             self._owners[ear.owner] -= 1
             if not self._owners[ear.owner]:
                 del self._owners[ear.owner]
@@ -196,6 +197,7 @@ class Ears:
 
     async def _lease(self, ear: Ear, listen: Listen) -> None:
         headers: dict[str, str | int] = {"parley-kind": "listen", "parley-v": 1}
+        tracing.inject(headers, ear.context)
         message = Message(codec.pack(listen), headers, expires_s=self._settings.longest_s)
         try:
             await self._link.publish(WORK, Stage.LISTEN, message, timeout_s=self._timing.lease_s)

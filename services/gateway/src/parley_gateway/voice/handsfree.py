@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 log = get_logger("parley.floor")
 
+CUTOFF_MS = 1000
+"""Speech that goes on so soon after silence had ended it says that it had not come to its end."""
+
 
 class HandsFree:
     """One ``audio.start`` with ``hands_free``. What it shares with ``Talk`` is told there."""
@@ -51,6 +54,8 @@ class HandsFree:
         self._entry: Entry | None = None
         self._dropped = False
         """The utterance at hand is not asked, whatever it says: it was cancelled, or found no room."""
+        self._ended_ms = 0
+        """Where in the stream silence has ended the last utterance; 0: it has not."""
         self._timer: asyncio.TimerHandle | None = None
         check_turn(f"{frame.turn}.99999")
         request_of(hub, frame, frame.turn, "?")
@@ -97,6 +102,9 @@ class HandsFree:
         match event:
             case SpeechStarted():
                 self._sink.push(SpeechStartedFrame(turn=self._name(event.utterance), ms=event.ms))
+                if self._ended_ms and event.ms < self._ended_ms + CUTOFF_MS:
+                    counter(names.SPEECH_CUTOFFS).inc()
+                self._ended_ms = 0
                 self._act(self._floor.started(self._scene(), now))
             case SpeechStopped():
                 self._sink.push(SpeechStoppedFrame(turn=self._name(event.utterance), ms=event.ms))
@@ -140,11 +148,15 @@ class HandsFree:
         elif self._entry is not None:
             self._apply(spoken.unheard(self._entry, FaultCode.NO_SPEECH, NO_SPEECH, now))
         self._entry, self._utterance, self._pieces, self._dropped = None, "", [], False
+        self._ended_ms = (
+            0 if event.marked or not text else event.end_ms + self._ear.listen.hearing.endpointing.silence_ms
+        )
 
     def _ask(self, text: str, now: float) -> None:
         assert self._entry is not None
         try:
-            self._apply(spoken.heard(self._entry, request_of(self._hub, self._frame, self._utterance, text), now))
+            request = request_of(self._hub, self._frame, self._utterance, text)
+            self._apply(spoken.heard(self._entry, request, now, said_at=self._ear.said_at))
             if self._room is not None and self._frame.speak is not None:
                 self._room.speak(self._utterance, self._frame.speak)
         except ProtocolError as error:
@@ -156,7 +168,12 @@ class HandsFree:
             longest_s = self._hub.settings.ears.longest_s + self._hub.settings.turns.budget_s
             try:
                 self._entry, effects = spoken.listen(
-                    self._session, self._utterance, self._sink, self._hub.now(), longest_s=longest_s
+                    self._session,
+                    self._utterance,
+                    self._sink,
+                    self._hub.now(),
+                    longest_s=longest_s,
+                    parent=self._ear.context,
                 )
             except ProtocolError as error:
                 self._dropped = True

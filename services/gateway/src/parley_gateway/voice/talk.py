@@ -74,6 +74,7 @@ class Talk:
                 hub.now(),
                 longest_s=hub.settings.ears.longest_s + hub.settings.turns.budget_s,
                 interrupt=frame.interrupt,
+                parent=self._ear.context,
             )
         except ProtocolError:
             self._ear.drop()
@@ -138,7 +139,7 @@ class Talk:
             self._give_up(FaultCode.NO_SPEECH, NO_SPEECH)
             return
         try:
-            self._apply(spoken.heard(self._entry, self._request(text), self._hub.now()))
+            self._apply(spoken.heard(self._entry, self._request(text), self._hub.now(), said_at=self._ear.said_at))
             if self._room is not None and self._frame.speak is not None:
                 self._room.speak(self.turn, self._frame.speak)
         except ProtocolError as error:
