@@ -16,7 +16,8 @@ from .conftest import LIMIT_S
 _UNION = typing.get_args(typing.get_args(RealtimeServerEvent)[0])
 EVENTS = {typing.get_args(each.model_fields["type"].annotation)[0]: each for each in _UNION}
 """The SDK's own union, by what discriminates it."""
-BEYOND = {"RealtimeSessionCreateRequest": {"object", "id", "expires_at"}}
+_SESSION = {"object", "id", "expires_at"}
+BEYOND = {"RealtimeSessionCreateRequest": _SESSION, "RealtimeTranscriptionSessionCreateRequest": _SESSION}
 """What OpenAI says of a session beyond the types of its SDK."""
 
 
@@ -89,7 +90,7 @@ class Talk:
 
 
 @asynccontextmanager
-async def talk(gateway: Any, *, model: str = "parley", key: str = "none", greet: bool = True, **query: Any):
+async def talk(gateway: Any, *, model: Any = "parley", key: str = "none", greet: bool = True, **query: Any):
     """Connected with the official client, unchanged."""
     async with (
         AsyncOpenAI(base_url=f"http://127.0.0.1:{gateway.port}/v1", api_key=key) as client,

@@ -4,6 +4,7 @@ import base64
 from contextlib import asynccontextmanager
 
 import pytest
+from openai import omit
 
 from parley_gateway.config import RealtimeSettings
 from parley_gateway.dialects.realtime.audio import a_law, mu_law
@@ -226,6 +227,26 @@ async def test_who_says_nothing_for_long_is_spoken_to(house):
         assert client.events[-1].item.id == triggered.item_id
         await house.worker.answer(await house.worker.jobs.get(), "Still there?")
         await client.until("response.done")
+
+
+async def test_a_session_may_only_transcribe(house):
+    gateway = await house.gateway(ears=FAST)
+    asr = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1")
+    async with talk(gateway, model=omit, intent="transcription") as client:
+        session = client.events[0].session
+        assert (session.type, session.object) == ("transcription", "realtime.transcription_session")
+        vad = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 200}}
+        await client.send(type="session.update", session={"type": "transcription", "audio": {"input": vad}})
+        updated = await client.until("session.updated")
+        assert updated.session.audio.input.turn_detection.silence_duration_ms == 200
+        await append(client, speech("what is a fence", WIDE) + silence(300, WIDE))
+        assert (await client.until(PART + "completed")).transcript == "what is a fence"
+        await client.respond()
+        assert "no responses" in (await client.error()).message
+        await client.send(type="session.update", session={"type": "realtime"})
+        assert (await client.error()).param == "session.type"
+        assert house.worker.jobs.all == []
+    await asr.close()
 
 
 @pytest.mark.parametrize("audio", ["%%%", "YWJ", "你好"])

@@ -240,7 +240,7 @@ UNFIT = [
         "invalid_value",
         "session.tool_choice.name",
     ),
-    ({"type": "session.update", "session": {"type": "transcription"}}, "unsupported_value", "session.type"),
+    ({"type": "session.update", "session": {"type": "transcription"}}, "invalid_value", "session.type"),
     ({"type": "conversation.item.create", "item": {"type": "mcp_call"}}, "unsupported_value", "item.type"),
     (
         {

@@ -165,6 +165,31 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     audio: Audio = Audio()
 
 
+class HeardAudio(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a session that only transcribes."""
+
+    input: Input
+
+
+class TranscriptionSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that only transcribes, as it is told."""
+
+    type: Literal["transcription"] = "transcription"
+    object: Literal["realtime.transcription_session"] = "realtime.transcription_session"
+    id: str
+    expires_at: int
+    include: list[str] | None = None
+    audio: HeardAudio
+
+
+def shown(session: Session, *, transcribes: bool) -> Session | TranscriptionSession:
+    """The session as its client knows it."""
+    if not transcribes:
+        return session
+    audio = HeardAudio(input=session.audio.input)
+    return TranscriptionSession(id=session.id, expires_at=session.expires_at, include=session.include, audio=audio)
+
+
 # --- updates ----------------------------------------------------------------------------------------------------
 
 
@@ -215,8 +240,27 @@ class SessionChange(
     reasoning: dict[str, Any] | UnsetType | None = UNSET
 
 
-class TranscriptionChange(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="transcription"):
-    """A session that only transcribes: known, and not offered."""
+class HeardAudioChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of :class:`HeardAudio`."""
+
+    input: InputChange | UnsetType = UNSET
+
+
+class TranscriptionChange(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="transcription"
+):
+    """``session`` of an update of one that only transcribes."""
+
+    object: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    expires_at: int | UnsetType = UNSET
+    include: list[Literal["item.input_audio_transcription.logprobs"]] | UnsetType | None = UNSET
+    audio: HeardAudioChange | UnsetType = UNSET
+
+    def whole(self) -> SessionChange:
+        """The same for a session as it is held."""
+        audio = UNSET if self.audio is UNSET else AudioChange(input=self.audio.input)
+        return SessionChange(include=self.include, audio=audio)
 
 
 def changed(session: Session, change: SessionChange, max_text: int) -> Session:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from parley_gateway.dialects.realtime import events, server
 from parley_gateway.dialects.realtime.audio import decoded
-from parley_gateway.dialects.realtime.config import Pcm, ServerVad, Session, TranscriptionChange, changed
+from parley_gateway.dialects.realtime.config import Pcm, ServerVad, Session, TranscriptionChange, changed, shown
 from parley_gateway.dialects.realtime.conversation import Conversation
 from parley_gateway.dialects.realtime.effects import Effect, Feed, Hush, Idle, Kept, Mark, Say, said
 from parley_gateway.dialects.realtime.events import Event
@@ -29,6 +29,8 @@ class Bounds:
     prompt: int = 65_536
     max_text: int = 16_000
     beside: int = 8
+    transcribes: bool = False
+    """The session only transcribes: there are no responses."""
 
 
 class Machine:
@@ -51,7 +53,7 @@ class Machine:
 
     def greet(self) -> list[Effect]:
         """The socket is open."""
-        return [Say(server.SessionCreated(session=self.session))]
+        return [Say(server.SessionCreated(session=shown(self.session, transcribes=self._bounds.transcribes)))]
 
     def take(self, event: Event) -> list[Effect]:
         """One event of the client. Raises Unfit: nothing has changed."""
@@ -126,7 +128,7 @@ class Machine:
     def hears(self, event: SpeechStarted | Partial | Heard) -> list[Effect]:
         """What the recogniser says."""
         given = self.session.audio.input
-        told = given.transcription is not None
+        told = self._told
         match event:
             case SpeechStarted():
                 if given.turn_detection is None:
@@ -141,18 +143,22 @@ class Machine:
     def deaf(self, code: FaultCode, message: str, *, tell: bool = True) -> list[Effect]:
         """Nobody hears any more; the next audio begins a new stream. One that ends for want of audio is not missed."""
         missed = self.input.waiting or self.input.speaking or code is not FaultCode.EXPIRED
-        told = self.session.audio.input.transcription is not None
-        effects = said(self.input.deaf(code.value, message, told=told))
+        effects = said(self.input.deaf(code.value, message, told=self._told))
         if missed and tell:
             effects.append(Say(server.error_event(message, type="server_error", code=code.value)))
         return [*effects, *self.responses.unheard(code, message)]
 
     def idle(self) -> list[Effect]:
         """Nobody has said anything for as long as the client has set."""
-        if self.responses.busy or self.input.speaking or self.input.waiting:
+        if self.responses.busy or self.input.speaking or self.input.waiting or self._bounds.transcribes:
             return []
         frames = said(self.input.silent())
         return [*frames, Mark("clear"), *self.responses.follow(plan_of(self.session, None, self.conversation))]
+
+    @property
+    def _told(self) -> bool:
+        """Whether the client wants to know what was heard."""
+        return self._bounds.transcribes or self.session.audio.input.transcription is not None
 
     def _begun(self, event: SpeechStarted) -> list[Effect]:
         vad = self.session.audio.input.turn_detection
@@ -171,7 +177,8 @@ class Machine:
         if not self.input.waiting:
             effects += self.responses.known()
         vad = self.session.audio.input.turn_detection
-        if over.mine and over.text and vad is not None and vad.create_response:
+        answered = vad is not None and vad.create_response and not self._bounds.transcribes
+        if over.mine and over.text and answered:
             effects += self.responses.follow(plan_of(self.session, None, self.conversation))
         return effects
 
@@ -183,24 +190,28 @@ class Machine:
         return [Feed(data)] if data else []
 
     def _update(self, event: events.SessionUpdate) -> list[Effect]:
-        if isinstance(event.session, TranscriptionChange):
+        change = event.session
+        if isinstance(change, TranscriptionChange) is not self._bounds.transcribes:
             raise Unfit(
-                "sessions that only transcribe are not offered: use a realtime session whose turn detection creates "
-                "no response",
-                word="unsupported_value",
+                "a session stays of its type: connect with ?intent=transcription for one that only transcribes",
                 param="session.type",
             )
+        if isinstance(change, TranscriptionChange):
+            change = change.whole()
         before = hearing_of(self.session)
-        self.session = changed(self.session, event.session, self._bounds.max_text)
+        self.session = changed(self.session, change, self._bounds.max_text)
         effects: list[Effect] = []
         if hearing_of(self.session) != before:
             # What waits is heard as it was said; the rest of the buffer belongs to the format of before.
             effects.append(Mark("end" if self.input.waiting else "drop"))
             self.input.clear()
             self.input.rate = _rate(self.session)
-        return [*effects, Say(server.SessionUpdated(session=self.session))]
+        session = shown(self.session, transcribes=self._bounds.transcribes)
+        return [*effects, Say(server.SessionUpdated(session=session))]
 
     def _respond(self, event: events.ResponseCreate) -> list[Effect]:
+        if self._bounds.transcribes:
+            raise Unfit("a session that only transcribes has no responses", word="unsupported_value", param="type")
         plan = plan_of(
             self.session, event.response, self.conversation, max_text=self._bounds.max_text, event_id=event.event_id
         )

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from parley_gateway.dialects.realtime.config import Format, Modality, Session
+from parley_gateway.dialects.realtime.config import Format, Modality, Session, TranscriptionSession
 from parley_gateway.dialects.realtime.items import Item
 
 
@@ -40,11 +40,11 @@ class ErrorEvent(Frame, frozen=True, kw_only=True, tag="error"):
 
 
 class SessionCreated(Frame, frozen=True, kw_only=True, tag="session.created"):
-    session: Session
+    session: Session | TranscriptionSession
 
 
 class SessionUpdated(Frame, frozen=True, kw_only=True, tag="session.updated"):
-    session: Session
+    session: Session | TranscriptionSession
 
 
 # --- the conversation -------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ EXPIRED = 1000
 class Realtime:
     """One socket. Every response is a turn, in a task of its own."""
 
-    def __init__(self, socket: DialectSocket, model: str, kb: str) -> None:
+    def __init__(self, socket: DialectSocket, model: str, kb: str, *, transcribes: bool = False) -> None:
         settings = socket.hub.settings.realtime
         self._socket = socket
         self._model = model
@@ -69,6 +69,7 @@ class Realtime:
             prompt=settings.prompt,
             max_text=socket.hub.settings.limits.max_text,
             beside=settings.beside,
+            transcribes=transcribes,
         )
         self._machine = Machine(session, bounds)
         self._turns: dict[Responding, tuple[Question, asyncio.Task[None]]] = {}
@@ -280,13 +281,15 @@ def refusal(error: ProtocolError, event_id: str | None = None) -> server.ErrorEv
 
 
 async def open_socket(socket: DialectSocket, _: Mapping[str, str]) -> Realtime:
-    """See :data:`parley_gateway.dialects.dialect.Open`. ``?model=`` and, beyond the protocol, ``?kb=``."""
+    """See :data:`parley_gateway.dialects.dialect.Open`. ``?model=``, or ``?intent=transcription``; and, beyond the
+    protocol, ``?kb=``.
+    """
     asked: dict[str, list[Any]] = parse_qs(socket.scope.get("query_string", b"").decode("latin-1"))
     model = str(asked.get("model", [MODEL])[0])[:200]
     kb = str(asked.get("kb", [socket.hub.settings.realtime.kb])[0])
     if "call_id" in asked:
         raise ProtocolError(FaultCode.UNSUPPORTED, "calls are not offered: connect with a model")
-    return Realtime(socket, model, kb)
+    return Realtime(socket, model, kb, transcribes="transcription" in asked.get("intent", []))
 
 
 DIALECT = Dialect(name=NAME, path="/v1/realtime", system=NAME, open=open_socket, error=refusal)
