@@ -10,6 +10,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from parley_protocol.speech import AnswerAudio, decode_audio
+
 LIMIT_S = 60.0
 
 
@@ -53,6 +55,13 @@ class Socket:
         self.ws = ws
         self.memory = memory
         self.frames: list[dict[str, Any]] = []
+        self.audio = bytearray()
+        """Of spoken answers: no gap, no repetition."""
+
+    def _hear(self, header: AnswerAudio, pcm: bytes) -> dict[str, Any]:
+        assert header.at == len(self.audio) // 2
+        self.audio += pcm
+        return {"type": "answer.audio", "turn": header.turn}
 
     def seen(self, turn: str) -> Seen:
         return self.memory.turns.setdefault(turn, Seen())
@@ -78,7 +87,10 @@ class Socket:
 
     async def next(self) -> dict[str, Any]:
         async with asyncio.timeout(LIMIT_S):
-            frame: dict[str, Any] = json.loads(await self.ws.recv())
+            data = await self.ws.recv()
+        if isinstance(data, bytes):
+            return self._hear(*decode_audio(data))
+        frame: dict[str, Any] = json.loads(data)
         self.frames.append(frame)
         if "seq" in frame:
             self.seen(frame["turn"]).take(frame)
