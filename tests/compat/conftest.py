@@ -23,8 +23,11 @@ def lab(rabbit: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="session")
 def stack(lab: Lab) -> Iterator[Stack]:
-    """Two gateways, one of each worker, with the samples that `./task up` loads, and readings of the tests' own."""
-    with lab.stack("compat", roles={"rag": 1, "inference": 1, "gateway": 2}) as running:
+    """Two gateways, one of each worker, with the samples that `./task up` loads, and readings of the tests' own. What
+    is heard are tones, which stand for words.
+    """
+    roles = {"rag": 1, "inference": 1, "asr": 1, "gateway": 2}
+    with lab.stack("compat", roles=roles, PARLEY_ASR_ENGINE="scripted", PARLEY_ASR_VAD="energy") as running:
         asyncio.run(_load(running))
         yield running
 

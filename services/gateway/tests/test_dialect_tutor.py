@@ -16,6 +16,7 @@ from parley_gateway.config import AccessSettings, LimitSettings, TutorSettings
 from parley_gateway.dialects import tutor_frames
 from parley_gateway.dialects.tutor_frames import engine_url, session_token
 from parley_gateway.tutoring import Tokens, pause_s
+from parley_gateway.voice.config import EarSettings
 from parley_protocol.events import TurnStatus
 from parley_protocol.work import DocumentInfo
 from parley_runtime.errors import StoreAway
@@ -254,7 +255,9 @@ BAD = (
 
 async def test_what_cannot_be_taken_is_said_audio_included_and_the_socket_stays(house):
     gateway = await house.gateway(
-        limits=LimitSettings(connect_rate=0, max_message=4096), tutor=TutorSettings(max_audio=500_000)
+        limits=LimitSettings(connect_rate=0, max_message=4096),
+        tutor=TutorSettings(max_audio=500_000),
+        ears=EarSettings(lease_s=0.2),
     )
     session = await begin(gateway)
     async with student(gateway, session) as socket, student(gateway, session) as other:
@@ -270,7 +273,7 @@ async def test_what_cannot_be_taken_is_said_audio_included_and_the_socket_stays(
 
 
 async def test_audio_says_that_nobody_listens(house):
-    gateway = await house.gateway()
+    gateway = await house.gateway(ears=EarSettings(lease_s=0.2))
     async with student(gateway, await begin(gateway)) as socket:
         await socket.send(json.dumps({"type": "audio", "content": base64.b64encode(bytes(32_000)).decode()}))
         frame = await receive(socket)

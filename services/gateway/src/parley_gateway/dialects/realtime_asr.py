@@ -8,12 +8,14 @@ import uuid
 from collections.abc import Iterable, Mapping
 
 from parley_gateway.dialects.asr import frames
-from parley_gateway.dialects.asr.frames import Control
+from parley_gateway.dialects.asr.frames import AudioConfig, Code, Control, Unfit
 from parley_gateway.dialects.asr.machine import Asked, Begin, Cancel, Effect, Machine, Say
 from parley_gateway.dialects.asr.questions import is_question
+from parley_gateway.dialects.asr.sound import Sound
 from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Failed, Question, answer, cancel, no_documents, session_of
+from parley_gateway.limits import Bucket
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import TurnId
 from parley_runtime.telemetry.logging import get_logger
@@ -32,10 +34,24 @@ class RealtimeAsr:
     """One socket of D4. Answers run in a task, one at a time; frames of the client are handled meanwhile."""
 
     def __init__(self, socket: DialectSocket) -> None:
+        limits = socket.hub.settings.limits
         self._socket = socket
+        self._bucket = Bucket(limits.message_rate, limits.message_burst, socket.hub.now())
+        self._kind = ""
         self._machine = Machine(str(uuid.uuid4()), is_question, limit=socket.hub.settings.asr.queued)
         self._task: asyncio.Task[None] | None = None
         self._question: Question | None = None
+        self._sound: Sound | None = None
+
+    @property
+    def kind(self) -> str:
+        """Audio is counted as such, and told of in no line of its own."""
+        return self._kind
+
+    @property
+    def bucket(self) -> Bucket:
+        """How often a frame may come: audio comes more often than words."""
+        return self._bucket if self._sound is None else self._sound.bucket
 
     @property
     def busy(self) -> bool:
@@ -45,7 +61,14 @@ class RealtimeAsr:
         self._carry(self._machine.greet())
 
     async def hear(self, data: str | bytes) -> None:
+        self._kind = "audio" if isinstance(data, bytes) else ""
+        if isinstance(data, bytes):
+            self._feed(data)
+            return
         heard = frames.decoded(data, self._socket.hub.settings.limits.max_text)
+        if isinstance(heard, AudioConfig):
+            self._listen(heard)
+            return
         machine = self._machine
         effects = machine.control(heard.action) if isinstance(heard, Control) else machine.chunk(heard)
         for effect in effects:
@@ -56,7 +79,28 @@ class RealtimeAsr:
     def refuse(self, error: ProtocolError) -> None:
         self._socket.send("error", frames.refusal(error))
 
+    def _listen(self, config: AudioConfig) -> None:
+        """Another format ends the stream before."""
+        socket = self._socket
+        if self._sound is not None:
+            self._sound.close()
+            self._sound = None
+        session = session_of(socket.hub, socket.identity, SYSTEM, self._machine.session)
+        self._sound = Sound(socket, session, config, self._heard, socket.hub.settings.asr.kb)
+
+    def _feed(self, data: bytes) -> None:
+        if self._sound is None:
+            raise Unfit(Code.INVALID_FIELD, frames.NO_CONFIG)
+        self._sound.feed(data)
+
+    def _heard(self, text: str, final: bool) -> None:
+        self._socket.send("transcript", frames.transcript(text, final=final))
+        if final:
+            self._carry(self._machine.heard(text))
+
     def gone(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
         if self._machine.waiting:
             log.info("questions of a client who has gone are not asked", questions=self._machine.waiting)
         if self._task is not None:

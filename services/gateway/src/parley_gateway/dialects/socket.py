@@ -132,7 +132,9 @@ class DialectSocket:
         if outcome == "taken" and kind in self._quiet:
             return
         milliseconds = round((self.hub.now() - begun) * 1000, 2)
-        log.info("message", dialect=self._name, socket=self.label, bytes=len(data), outcome=outcome, ms=milliseconds)
+        # A stream of audio is many frames of one thing.
+        say = log.debug if kind == "audio" and outcome == "taken" else log.info
+        say("message", dialect=self._name, socket=self.label, bytes=len(data), outcome=outcome, ms=milliseconds)
 
     def _admit(self, data: str | bytes, speaker: Speaker) -> None:
         limit = getattr(speaker, "max_message", self.hub.settings.limits.max_message)

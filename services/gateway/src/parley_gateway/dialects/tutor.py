@@ -7,6 +7,7 @@ from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.line import Line
 from parley_gateway.dialects.socket import POLICY, DialectSocket
 from parley_gateway.dialects.talk import Answered, Question, answer, session_of
+from parley_gateway.dialects.tutor_voice import converse
 from parley_gateway.identity import Identity
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_runtime.errors import ParleyError
@@ -43,10 +44,12 @@ class Student:
         if not await self._desk.used(self):
             return
         frame = frames.decoded(data, self._socket.hub.settings.limits.max_message)
-        if isinstance(frame, frames.Heard):
-            raise ProtocolError(FaultCode.UNSUPPORTED, frames.NO_EARS)
         waiting = self._socket.hub.settings.tutor.waiting
-        if not self._line.put(lambda: self._answer(frame.content)):
+        if isinstance(frame, frames.Heard):
+            taken = self._line.put(lambda: converse(self._socket, self._conversation, self._kb, frame))
+        else:
+            taken = self._line.put(lambda: self._answer(frame.content))
+        if not taken:
             raise ProtocolError(FaultCode.OVERLOADED, f"{waiting} questions wait for their answers; wait for one")
 
     def refuse(self, error: ProtocolError) -> None:

@@ -12,6 +12,8 @@ from parley_runtime.store.tutor_ports import SessionState
 EXPIRED = "会话已过期"
 DELETED = "the session has been deleted; begin a new one"
 NO_EARS = "speech cannot be understood here yet: no speech recognition is running; send the question as text"
+NO_WORDS = "no words were heard; check the microphone and the format of the audio, and say it again"
+NO_VOICE = "the answer could not be spoken to its end; its text is whole"
 MOST_TEXT = 880 * 1024
 """Bytes of an answer as JSON, so that its frame stays below 900 KiB."""
 

@@ -75,10 +75,17 @@ class Control:
     action: Action
 
 
-def decoded(data: str | bytes, max_text: int) -> Chunk | Control:
-    """One frame of a client; unknown fields are ignored. Raises Unfit, which says what to do."""
-    if isinstance(data, bytes):
-        raise Unfit(Code.INVALID_FIELD, NO_ASR)
+@dataclass(frozen=True, slots=True)
+class AudioConfig:
+    """Binary frames hold audio from here on."""
+
+    encoding: str
+    rate: int
+    channels: int
+
+
+def decoded(data: str, max_text: int) -> Chunk | Control | AudioConfig:
+    """One text frame of a client; unknown fields are ignored. Raises Unfit, which says what to do."""
     try:
         raw = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -91,12 +98,33 @@ def decoded(data: str | bytes, max_text: int) -> Chunk | Control:
         case "control":
             return _control(raw)
         case "audio_config":
-            raise Unfit(Code.INVALID_FIELD, NO_ASR)
+            return _audio_config(raw)
         case _:
             raise Unfit(Code.UNKNOWN_TYPE, "未知的消息类型：type 应为 asr_chunk 或 control")
 
 
 NO_ASR = "本网关没有语音识别（ASR）服务，不接受音频：请在客户端识别后发送 asr_chunk 文本"
+NO_CONFIG = "没有打开的音频流：请先发送 audio_config，再发送二进制音频"
+NO_STREAM = "无法打开音频流：请检查 audio_config 的字段，或稍后再试"
+LOST = "语音识别中断：请重新发送 audio_config 后继续"
+
+
+def transcript(text: str, *, final: bool) -> Frame:
+    """What was heard: the whole hypothesis, replaced by the next one until it is final."""
+    return {"type": "transcript", "text": text, "is_final": final}
+
+
+def _audio_config(raw: Frame) -> AudioConfig:
+    encoding = _field(raw, "encoding", str, "字符串") if "encoding" in raw else "pcm_s16le"
+    rate = _field(raw, "sample_rate", int, "整数") if "sample_rate" in raw else 16_000
+    channels = _field(raw, "channels", int, "整数") if "channels" in raw else 1
+    if encoding != "pcm_s16le":
+        raise Unfit(Code.INVALID_FIELD, "字段 encoding 必须是 pcm_s16le")
+    if not 8000 <= rate <= 48_000:
+        raise Unfit(Code.INVALID_FIELD, "字段 sample_rate 必须在 8000 到 48000 之间")
+    if channels not in (1, 2):
+        raise Unfit(Code.INVALID_FIELD, "字段 channels 必须是 1 或 2")
+    return AudioConfig(encoding, rate, channels)
 
 
 def _chunk(raw: Frame, max_text: int) -> Chunk:

@@ -93,6 +93,10 @@ class Machine:
             return effects + self._take(Asked(text, self.session))
         return effects if len(effects) > 1 else [*effects, _status(Status.LISTENING)]
 
+    def heard(self, text: str) -> list[Effect]:
+        """A final text that was heard here, and not sent by the client: there is nothing to acknowledge."""
+        return self.chunk(Chunk(text, final=True))[1:]
+
     def control(self, action: Action) -> list[Effect]:
         """The status is the answer: at once, or for a pause when the answer under way has ended."""
         match action:
