@@ -46,12 +46,15 @@ class Talk:
         self.connection = connection
         self.events: list[Any] = []
         self.ids: set[str] = set()
+        self.sizes: list[int] = []
         self.open: set[str] = set()
         """Responses that have begun and not ended."""
 
     async def next(self) -> Any:
         async with asyncio.timeout(LIMIT_S):
-            event = checked(await self.connection.recv_bytes())
+            raw = await self.connection.recv_bytes()
+        self.sizes.append(len(raw))
+        event = checked(raw)
         assert event.event_id not in self.ids
         self.ids.add(event.event_id)
         self.events.append(event)

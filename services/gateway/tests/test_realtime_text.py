@@ -14,6 +14,8 @@ from parley_gateway.dialects.realtime.events import event_of
 from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import Message, Part
 from parley_gateway.dialects.realtime.machine import Bounds, Machine
+from parley_gateway.dialects.realtime.plans import plan_of
+from parley_gateway.dialects.realtime.response import Outcome, Responding
 from parley_protocol.events import Delta, Fault, Marks, Snapshot, Source, Status, Terminal, TurnStatus
 
 from .realtime import checked, talk
@@ -371,6 +373,59 @@ async def test_tokens_come_in_the_header_or_as_openais_subprotocol(house):
         assert (event.error.type, event.error.code) == ("authentication_error", "unauthorized")
         await socket.wait_closed()
         assert socket.close_code == 1008
+
+
+async def test_a_huge_answer_comes_in_several_messages_and_no_event_is_too_large(house):
+    text = "长" * 200_000
+    gateway = await house.gateway()
+    async with talk(gateway) as client:
+        await client.say("why?")
+        await client.respond()
+        job = await house.worker.jobs.get()
+        await house.worker.answer(job, *(text[at : at + 50_000] for at in range(0, len(text), 50_000)))
+        response = (await client.until("response.done")).response
+        done = [event.item for event in client.events if event.type == "response.output_item.done"]
+        assert "".join(item.content[0].text for item in done) == text
+        assert [item.id for item in done] == [item.id for item in response.output]
+        assert all(item.content == [] for item in response.output)
+        assert max(client.sizes) < 900 * 1024
+
+
+async def test_an_event_without_audio_has_its_own_bound(house):
+    gateway = await house.gateway()
+    async with talk(gateway) as client:
+        await client.send(
+            type="session.update", event_id="mine", session={"type": "realtime", "tracing": {"a": "x" * 300_000}}
+        )
+        error = await client.error()
+        assert (error.code, error.event_id) == ("too_large", "mine")
+        tool = {"type": "function", "name": "f", "description": "x" * 70_000}
+        await client.send(type="session.update", session={"type": "realtime", "tools": [tool]})
+        assert (await client.error()).param == "session.tools"
+
+
+async def test_what_has_not_begun_can_be_cancelled(house):
+    gateway = await house.gateway()
+    async with talk(gateway) as client:
+        await client.say("why?")
+        await client.respond()
+        await client.send(type="response.cancel")
+        response = (await client.until("response.done")).response
+        assert (response.status, response.output) == ("cancelled", [])
+
+
+def test_an_answer_of_several_messages_that_starts_anew_leaves_none_of_them():
+    conversation = Conversation(10, 1_000_000)
+    plan = plan_of(Session(id="s", model="m", expires_at=1, output_modalities=["text"]), None, conversation)
+    response = Responding(plan, conversation)
+    for _ in range(3):
+        response.piece("x" * 20_000)
+    assert len(conversation.items) == 3
+    frames = response.piece("anew", anew=True)
+    assert [frame.kind for frame in frames].count("conversation.item.deleted") == 3
+    assert [item.text for item in response.output] == []
+    response.ended(Outcome(end="completed"))
+    assert [item.text for item in conversation.items] == ["anew"]
 
 
 def test_the_oldest_items_give_way():

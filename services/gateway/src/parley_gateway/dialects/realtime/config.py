@@ -11,6 +11,8 @@ from msgspec import UNSET, Meta, UnsetType
 from parley_gateway.dialects.realtime.faults import Unfit
 
 MAX_TOOLS = 128
+MAX_TOOLS_BYTES = 65_536
+"""Of all of them as JSON: they go with each question."""
 MAX_METADATA = 16
 Modality = Literal["text", "audio"]
 Modalities = Annotated[list[Modality], Meta(min_length=1, max_length=1)]
@@ -312,6 +314,8 @@ def check_tools(tools: list[FunctionTool | McpTool], where: str) -> list[Functio
         if tool.name in found:
             raise Unfit(f"two tools are named {tool.name}", param=f"{where}[{index}].name")
         found[tool.name] = tool
+    if len(msgspec.json.encode(tools)) > MAX_TOOLS_BYTES:
+        raise Unfit(f"tools may have {MAX_TOOLS_BYTES} bytes in all", word="string_above_max_length", param=where)
     return list(found.values())
 
 

@@ -55,7 +55,7 @@ class Conversation:
 
     def add(self, item: Item, after: str | None = None) -> list[Frame]:
         """Put an item in, at the end or after another one. Raises Unfit: the id is taken, or there is no such item."""
-        if item.id in self._items:
+        if item.id in self._items or item.id == ROOT:
             raise Unfit(f"the id {item.id[:80]!r} is taken", word="item_id_taken", param="item.id")
         if after is None:
             index = len(self._order)

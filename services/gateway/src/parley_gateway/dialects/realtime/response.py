@@ -11,13 +11,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from parley_gateway.dialects.realtime import server
+from parley_gateway.dialects.realtime import items, server
 from parley_gateway.dialects.realtime.config import MAX_METADATA, Format, FunctionTool, Modality
 from parley_gateway.dialects.realtime.conversation import Conversation
 from parley_gateway.dialects.realtime.items import FunctionCall, Item, ItemStatus, Message, Part
 from parley_gateway.dialects.realtime.server import Frame, new_id
 from parley_protocol.events import Source, Usage
 
+MAX_ITEM = 32_768
+"""Code points of one message: each end of one is told in several events. A longer answer is several messages."""
+MAX_OUTPUT = 131_072
+"""Code points of all that ``response.done`` repeats; beyond it the messages there have no content."""
 End = Literal["completed", "cancelled", "incomplete", "failed"]
 Reason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
 
@@ -110,6 +114,8 @@ class Responding:
         frames = self.created()
         if anew and self.saying is not None:
             frames += self._abandon()
+        if self.saying is not None and len(self.saying.text) + len(text) > MAX_ITEM:
+            frames += self._close("completed")
         if self.saying is None:
             frames += self._begin()
         said = self.saying
@@ -164,7 +170,7 @@ class Responding:
             server.PartAdded(response_id=self.id, item_id=said.id, output_index=said.index, part=part),
         ]
 
-    def _close(self, status: ItemStatus, *, keep: bool = True) -> list[Frame]:
+    def _close(self, status: ItemStatus) -> list[Frame]:
         said, self.saying = self.saying, None
         assert said is not None
         at: dict[str, Any] = {"response_id": self.id, "item_id": said.id, "output_index": said.index}
@@ -179,8 +185,7 @@ class Responding:
         if self.conversation is not None:
             frames += self.conversation.done(item)
         frames.append(server.OutputItemDone(response_id=self.id, output_index=said.index, item=item))
-        if keep:
-            self.output.append(item)
+        self.output.append(item)
         return frames
 
     def _part(self, text: str) -> tuple[Part, server.ContentPart]:
@@ -190,11 +195,11 @@ class Responding:
         return Part(type="output_text", text=text), server.ContentPart(type="text", text=text)
 
     def _abandon(self) -> list[Frame]:
-        said = self.saying
-        assert said is not None
-        frames = self._close("incomplete", keep=False)
-        if self.conversation is not None and self.conversation.holds(said.id):
-            frames += self.conversation.delete(said.id)
+        frames = self._close("incomplete")
+        for item in [item for item in self.output if isinstance(item, Message)]:
+            self.output.remove(item)
+            if self.conversation is not None and self.conversation.holds(item.id):
+                frames += self.conversation.delete(item.id)
         return frames
 
     def _call(self, call: FunctionCall) -> list[Frame]:
@@ -222,6 +227,13 @@ class Responding:
         self._next += 1
         return self._next - 1
 
+    def _repeated(self) -> list[Item]:
+        if sum(items.size(item) for item in self.output) <= MAX_OUTPUT:
+            return list(self.output)
+        return [
+            msgspec.structs.replace(item, content=[]) if isinstance(item, Message) else item for item in self.output
+        ]
+
     def _shown(
         self,
         status: End | Literal["in_progress"],
@@ -235,7 +247,7 @@ class Responding:
             id=self.id,
             status=status,
             status_details=details,
-            output=list(self.output),
+            output=self._repeated(),
             conversation_id=self.conversation.id if self.conversation is not None else None,
             output_modalities=[plan.modality],
             max_output_tokens=plan.max_output_tokens,

@@ -35,8 +35,8 @@ log = get_logger("parley.dialect")
 
 NAME = "realtime"
 MODEL = "parley"
-PIECE = 65_536
-"""Characters of one delta: what a slow client has not read yet comes in one text."""
+PIECE = 16_384
+"""Code points of one delta: what a slow client has not read yet comes in one text."""
 CUTS: dict[str, Literal["max_output_tokens", "content_filter"]] = {
     "length": "max_output_tokens",
     "filter": "content_filter",
@@ -97,6 +97,9 @@ class Realtime:
         self._taking = events.id_of(raw)
         event = events.event_of(raw)
         self.kind = str(event.__struct_config__.tag)
+        limit = self._socket.hub.settings.limits.max_message
+        if len(data) > limit and not isinstance(event, events.AudioAppend):
+            raise ProtocolError(FaultCode.TOO_LARGE, f"an event without audio may have {limit} bytes")
         self._carry(self._machine.take(event))
         self._taking = None
 
@@ -180,7 +183,8 @@ class Realtime:
             log.exception("response failed on a defect", dialect=NAME)
             outcome = NoAnswer(FaultCode.FAILED, "this response could not be worked on; ask again")
         finally:
-            del self._turns[response]
+            self._turns.pop(response, None)
+        await socket.room()
         if isinstance(outcome, Answered):
             self._carry(machine.ended(response, outcome_of(outcome.done)))
         else:
