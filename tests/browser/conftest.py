@@ -4,7 +4,6 @@ The browser is Debian's; `PARLEY_CHROMIUM` names another executable.
 """
 
 import io
-import math
 import os
 import shutil
 import sys
@@ -16,6 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from parley_asr.engines.scripted import speak
 from parley_testkit.rabbit import RabbitNode
 
 from .pages import WAIT_MS, Look, Pages, Watch
@@ -40,19 +40,21 @@ ARGUMENTS = (
     "--use-fake-device-for-media-stream",
 )
 
-TONE_HZ = 440
+SAID = ("five", "six")
+"""What microphones hear here, over and over: tones, which the scripted recogniser takes for words."""
+TONES_HZ = (1500, 1700)
 
 
 def tone_file() -> bytes:
-    """What microphones hear here: a second of a tone, over and over, as a WAV file."""
+    """It as a WAV file, with a second of silence behind it."""
     rate = 48_000
+    samples = speak(SAID, rate=rate, silence_s=1.0)
     made = io.BytesIO()
     with wave.open(made, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
-        samples = (round(12_000 * math.sin(2 * math.pi * TONE_HZ * at / rate)) for at in range(rate))
-        file.writeframes(b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples))
+        file.writeframes((samples * 32_767).astype("<i2").tobytes())
     return made.getvalue()
 
 
@@ -141,5 +143,12 @@ def lab(rabbit: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Lab:
 @pytest.fixture(scope="session")
 def stack(lab: Lab) -> Iterator[Stack]:
     """A whole installation of real processes, with answers slow enough to be interrupted."""
-    with lab.stack("real", PARLEY_ENGINE="extractive", PARLEY_EXTRACTIVE_PACE_MS="40") as running:
+    with lab.stack(
+        "real",
+        roles={"rag": 1, "inference": 1, "asr": 1, "gateway": 1},
+        PARLEY_ENGINE="extractive",
+        PARLEY_EXTRACTIVE_PACE_MS="40",
+        PARLEY_ASR_ENGINE="scripted",
+        PARLEY_ASR_VAD="energy",
+    ) as running:
         yield running

@@ -123,6 +123,29 @@ async def test_a_typed_question_gets_an_answer_whose_citations_hold(
     await shot(page, f"real-{request.node.callspec.id}")
 
 
+async def test_a_spoken_question_is_answered_aloud(installation, open_page, shot):
+    sent: list[dict[str, Any]] = []
+    sounds: list[bytes] = []
+
+    def opened(socket: WebSocket) -> None:
+        socket.on("framesent", lambda data: sent.append(json.loads(data)) if isinstance(data, str) else None)
+        socket.on("framereceived", lambda data: sounds.append(data) if isinstance(data, bytes) else None)
+
+    page = await open_page(installation.url, own=True, before=lambda page: page.on("websocket", opened))
+    await page.context.grant_permissions(["microphone"])
+    await expect(page.locator("#link")).to_have_attribute("data-phase", "open")
+    await page.locator("#mic").click()
+    await expect(page.locator("#caption")).to_contain_text("five six", timeout=20_000)
+    await shot(page, "real-speaking")
+    await page.locator("#mic").click()
+    await settled(page, "completed")
+    await expect(page.locator(".turn .words")).to_contain_text("five six")
+    assert await words_shown(page)
+    await expect(page.locator("#stop")).to_be_hidden(timeout=30_000)
+    assert sounds
+    assert max(frame["ms"] for frame in sent if frame["type"] == "audio.played") > 300
+
+
 async def test_the_stop_button_ends_the_turn_with_the_text_that_is_there(installation, open_page, tap):
     page = await open_page(installation.url, own=True, before=tap.attach)
     await ask(page, "What happens when a worker dies in the middle of an answer?")

@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 
 from parley_protocol import client as wire
 
-from .conftest import TONE_HZ
+from .conftest import TONES_HZ
 from .scripted import Peer, ScriptedTurn
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -63,7 +63,8 @@ async def test_what_is_said_becomes_a_question_and_its_answer_is_heard(gateway, 
     await page.locator("#mic").click()
     await peer.frame(wire.AudioStop)
     await expect(page.locator("#voice")).to_be_hidden()
-    assert pitch(bytes(peer.heard[: rate // 2 * 2]), rate) == pytest.approx(TONE_HZ, rel=0.05)
+    found = pitch(bytes(peer.heard), rate)
+    assert min(abs(found - tone) for tone in TONES_HZ) < 50
     await peer.send(wire.TranscriptFinal(**turn._next(), text="What does done mean?"))
     await turn.accepted()
     await turn.delta("It is stored.")
