@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hearing import hear, heard, pcm
 from voices import synthesised
 
 from parley_asr.engine import Base, Hint, Outcome, Samples
 from parley_asr.engines.pocketsphinx import PocketsphinxSettings, PocketsphinxTranscriber
+from parley_asr.listener import Listener, Parts
+from parley_asr.silero import SileroModel
+from parley_protocol.audio import Hearing, Mark
 from parley_runtime.errors import EngineError
 
 pytestmark = pytest.mark.unit
@@ -74,3 +78,19 @@ def test_folders_outlive_the_process(engine: PocketsphinxTranscriber) -> None:
     assert not other.knows(BASE, "v2")
     assert other.knows(BASE, "v1")
     other.close()
+
+
+def test_another_worker_hears_the_same_with_the_real_parts(engine: PocketsphinxTranscriber) -> None:
+    vad = SileroModel()
+    said = [synthesised(text, around_s=0.5) for text in ("good morning", "how much water")]
+    audio = pcm(np.concatenate((*said, np.zeros(8000, np.float32))))
+    hearing = Hearing(by_silence=True)
+    parts = Parts(vad.stream, lambda: engine.open(Hint()))
+    undisturbed = heard(hear(Listener(hearing, 0, 0, parts), audio, mark=Mark.END))
+    assert len([last for last in undisturbed if last.text]) >= 2
+    killed = Listener(hearing, 0, 0, parts)
+    before = heard(hear(killed, audio[: len(audio) // 3 * 2], step=777))
+    other = Listener(hearing, killed.keep, len(before), parts)
+    killed.close()
+    after = heard(hear(other, audio[killed.keep :], step=6401, mark=Mark.END))
+    assert before + after == undisturbed

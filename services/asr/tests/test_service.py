@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hearing import Ear, pcm
 
+from parley_asr import bases
 from parley_asr.app import serve_stage
 from parley_asr.choose import Chosen
 from parley_asr.config import AsrSettings
@@ -267,15 +268,24 @@ async def test_an_engine_that_fails_ends_its_stream_and_a_defect_is_not_tried_ag
 class Learning(ScriptedTranscriber):
     """Keeps what it is told of bases."""
 
+    abilities = Abilities(vocabularies=True)
+
     def __init__(self) -> None:
         super().__init__(ScriptedSettings())
         self.known: dict[Base, tuple[str, list[str]]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Queue[list[str]] = asyncio.Queue()
+
+    async def told(self) -> list[str]:
+        async with asyncio.timeout(10):
+            return await self._told.get()
 
     def knows(self, base: Base, version: str) -> bool:
         return base in self.known and self.known[base][0] == version
 
     def prepare(self, base: Base, version: str, texts: Any) -> None:
         self.known[base] = (version, list(texts))
+        self._loop.call_soon_threadsafe(self._told.put_nowait, list(texts))
 
 
 async def test_the_words_of_the_base_are_read_before_its_stream_is_heard(house: House) -> None:
@@ -290,6 +300,25 @@ async def test_the_words_of_the_base_are_read_before_its_stream_is_heard(house: 
         assert list(engine.known) == [Base("default", "mine")]
         await house.ear.say(worker, ONE_TWO, mark=Mark.END)
         await house.ear.wait(Ended)
+
+
+async def test_bases_are_ready_before_anybody_speaks_and_again_after_a_change(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bases, "LOOK_S", 0.01)
+    monkeypatch.setattr(bases, "FRESH_S", 0.0)
+
+    async def put(text: str) -> None:
+        passage = StoredPassage(id="p1", title="T", text=text, start=0, end=len(text))
+        info = DocumentInfo(path="g.md", title="G", digest=text, size=20, passages=1, updated_at="")
+        await house.store.put_document("default", "mine", info, [passage])
+
+    engine = Learning()
+    await put("first")
+    async with house.worker(engine=engine):
+        assert await engine.told() == ["T\nfirst"]
+        await put("second")
+        assert await engine.told() == ["T\nsecond"]
 
 
 async def test_a_lease_and_its_utterances_are_spans_below_the_gateway_s(house: House, tmp_path: Path) -> None:

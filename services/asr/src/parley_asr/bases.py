@@ -13,6 +13,9 @@ from parley_runtime.telemetry.logging import get_logger
 MOST_CHARACTERS = 2_000_000
 """Of a base's text; what comes after them is not read."""
 MOST_DOCUMENTS = 1000
+MOST_BASES = 8
+"""Of the default tenant: made ready before anybody asks."""
+LOOK_S = 15.0
 FRESH_S = 10.0
 """A base is looked at again after so long."""
 
@@ -32,6 +35,8 @@ class Bases:
 
     async def ready(self, base: Base) -> None:
         """Returns when the base is ready, or cannot be made ready, or ``wait_s`` have passed: it goes on meanwhile."""
+        if not self._engine.abilities.vocabularies:
+            return
         now = asyncio.get_running_loop().time()
         if now - self._looked.get(base, -FRESH_S) < FRESH_S and base not in self._tasks:
             return
@@ -41,6 +46,16 @@ class Bases:
             task = self._tasks[base] = asyncio.create_task(self._make(base), name="vocabulary")
             task.add_done_callback(lambda _: self._tasks.pop(base, None))
         await asyncio.wait({task}, timeout=self._wait_s)
+
+    async def keep(self, tenant: str) -> None:
+        """Make the bases of ``tenant`` ready before anybody speaks of them, and again after they have changed."""
+        while self._engine.abilities.vocabularies:
+            try:
+                for info in (await self._store.bases(tenant))[:MOST_BASES]:
+                    await self.ready(Base(tenant, info.name))
+            except ParleyError as error:
+                log.debug("bases cannot be read", reason=str(error))
+            await asyncio.sleep(LOOK_S)
 
     async def aclose(self) -> None:
         """Make no more."""

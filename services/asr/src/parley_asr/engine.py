@@ -85,12 +85,15 @@ class Recognition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an engine can do. ``languages``: primary subtags; empty: any."""
+    """What an engine can do. ``languages``: primary subtags; empty: any. ``vocabularies``: it makes something of the
+    words of knowledge bases.
+    """
 
     languages: tuple[str, ...] = ()
     partials: bool = True
     words: bool = True
     batching: bool = False
+    vocabularies: bool = False
 
     def hears(self, language: str) -> bool:
         """Whether ``language`` (a BCP 47 tag; empty: the engine's own) can be heard."""
@@ -112,7 +115,7 @@ class Transcriber(Protocol):
         ...
 
     def knows(self, base: Base, version: str) -> bool:
-        """Whether hints that name ``base`` now mean this ``version``. True where the engine makes nothing of bases."""
+        """Whether hints that name ``base`` now mean this ``version`` of it. Asked of engines with ``vocabularies``."""
         ...
 
     def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ from parley_protocol.audio import (
     StreamEvent,
 )
 from parley_protocol.faults import ProtocolError
+from parley_protocol.ids import DEFAULT_TENANT
 from parley_protocol.routes import QueueSpec, Stage, audio_queue
 from parley_runtime.errors import EngineTimeout, Expired, ParleyError
 from parley_runtime.ports import Broker, Delivery, Link, Subscription
@@ -119,6 +120,7 @@ class Listening:
         self._leases = await leases.subscribe(lambda: self._queue, self._on_listen, prefetch=self.seats)
         await self._leases.wait_consuming(wait_s)
         self._spawn(self._watch(), "watch")
+        self._spawn(self._bases.keep(DEFAULT_TENANT), "watch")
         log.info("consuming", stage=STAGE, seats=self.seats)
 
     async def drain(self, deadline_s: float) -> None:

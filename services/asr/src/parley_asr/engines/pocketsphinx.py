@@ -84,6 +84,8 @@ class Child:
         """Counts the processes that there have been."""
         self.open = 0
         """Recognitions that are open there."""
+        self.trouble: str | None = None
+        """Why no process could be started."""
 
     def call(self, life: int, *message: Any) -> Any:
         """What the child answers. Raises EngineError; also where the process ``life`` has ended."""
@@ -124,7 +126,9 @@ class Child:
         except (OSError, EOFError) as error:
             process.kill()
             process.wait()
-            raise EngineError("The recogniser's process does not start; its messages are in the log.") from error
+            self.trouble = "The recogniser's process does not start; its messages are in the log."
+            raise EngineError(self.trouble) from error
+        self.trouble = None
         return process
 
     @staticmethod
@@ -198,7 +202,7 @@ class PocketsphinxTranscriber:
 
     name = NAME
     model = MODEL
-    abilities = Abilities(languages=("en",))
+    abilities = Abilities(languages=("en",), vocabularies=True)
 
     def __init__(self, settings: PocketsphinxSettings) -> None:
         self._settings = settings
@@ -250,7 +254,7 @@ class PocketsphinxTranscriber:
 
     def problem(self) -> str | None:
         """See ``engine.Transcriber``."""
-        return None
+        return next((child.trouble for child in self._children if child.trouble), None)
 
     def _vocabulary(self, hint: Hint) -> str:
         return self._vocabularies.get(hint.base, "") if hint.base is not None else ""

@@ -82,8 +82,8 @@ class Desk:
     def __init__(self, options: dict[str, Any], decoders: int) -> None:
         self._options = options
         self._most = decoders
-        self._made = 0
-        self._free: list[Recogniser] = []
+        self._made = 1
+        self._free = [Recogniser(options)]
         self._at_work: dict[int, Recogniser] = {}
         self._waiting: dict[int, tuple[str, bytearray]] = {}
         self._spare = Recogniser(options)

@@ -10,7 +10,7 @@ from parley_gateway.core.effects import Effect
 from parley_gateway.core.entry import Entry, Phase
 from parley_gateway.core.session import Session
 from parley_gateway.core.view import Sink
-from parley_gateway.turns import check_turn
+from parley_gateway.turns import DEFAULT_KB, check_turn
 from parley_gateway.voice.ear import Ear
 from parley_gateway.voice.events import HearingEvent
 from parley_gateway.voice.floor import Act, Floor, Scene
@@ -59,7 +59,7 @@ class HandsFree:
         self._timer: asyncio.TimerHandle | None = None
         check_turn(f"{frame.turn}.99999")
         request_of(hub, frame, frame.turn, "?")
-        self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or "")
+        self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or DEFAULT_KB)
 
     @property
     def stopped(self) -> bool:

@@ -9,7 +9,7 @@ from parley_gateway.core.effects import Effect
 from parley_gateway.core.entry import Request
 from parley_gateway.core.session import Session
 from parley_gateway.core.view import Sink
-from parley_gateway.turns import budget_of, make_request
+from parley_gateway.turns import DEFAULT_KB, budget_of, make_request
 from parley_gateway.voice.ear import Ear
 from parley_gateway.voice.events import HearingEvent, Listening
 from parley_gateway.voice.words import join
@@ -65,7 +65,7 @@ class Talk:
         self._room: Room | None = room
         self._pieces: list[str] = []
         self._request("?")  # what is wrong with the frame is said before anything is spoken
-        self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or "")
+        self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or DEFAULT_KB)
         try:
             self._entry, effects = spoken.listen(
                 session,
