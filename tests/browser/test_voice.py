@@ -103,6 +103,17 @@ async def test_a_typed_question_is_answered_aloud_where_that_is_wanted_and_stops
     assert (await peer.turn())[0].speak is None
 
 
+async def test_answers_are_read_aloud_again_after_a_reload(gateway, open_page):
+    page, peer = await spoken_page(open_page, gateway)
+    await page.locator("#aloud").click()
+    await page.reload()
+    peer = await gateway.peer()
+    await expect(page.locator("#aloud")).to_have_attribute("aria-pressed", "true")
+    await page.locator("#question").press_sequentially("Why is it so?", delay=20)
+    await page.keyboard.press("Enter")
+    assert (await peer.turn())[0].speak is not None
+
+
 async def test_a_flush_is_silent_at_once_and_what_follows_is_heard(gateway, open_page):
     page, peer = await spoken_page(open_page, gateway)
     await page.locator("#aloud").click()

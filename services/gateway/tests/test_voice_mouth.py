@@ -1,6 +1,7 @@
 """Spoken answers over a real socket of a whole gateway, with a worker that says a tone."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,8 @@ from parley_protocol.events import Delta, Snapshot
 from parley_protocol.events import Marks as M
 from parley_protocol.speech import decode_audio
 from parley_runtime.errors import StoreAway
+from parley_runtime.settings import CommonSettings
+from parley_runtime.telemetry import tracing
 from parley_testkit.speaker import CHAR_MS, Speaker, sound
 
 pytestmark = pytest.mark.unit
@@ -285,3 +288,28 @@ async def test_a_store_that_is_away_holds_the_next_turn_up_only_so_long(house, v
         monkeypatch.setattr(gateway.hub.mouths.heard._store, "keep_heard", away)
         await client.start("two", interrupt=True)
         await client.until("turn.accepted", "two")
+
+
+async def test_sentences_are_parts_of_the_turns_trace(house, voice, tmp_path):
+    path = tmp_path / "trace.jsonl"
+    tracing.setup("gateway", "gateway-1", CommonSettings(trace_file=str(path)))
+    try:
+        async with speaking(house, "Hi.") as (_, client, job):
+            await house.worker.finish(job, "Hi.", 1)
+            await client.until("answer.spoken")
+    finally:
+        await tracing.shutdown(5.0)
+    (turn,) = [json.loads(line) for line in path.read_text().splitlines() if '"name": "turn"' in line]
+    (headers,) = voice.headers
+    assert headers["traceparent"].split("-")[1] == turn["trace_id"]
+
+
+async def test_a_drain_lets_an_answer_be_spoken_to_its_end(house, voice):
+    async with speaking(house, "Hi there.", mouths=MouthSettings(lead_s=0.1)) as (gateway, client, job):
+        await house.worker.finish(job, "Hi there.", 1)
+        await client.until("turn.done")
+        drain = asyncio.create_task(gateway.drain(10.0))
+        spoken = await client.until("answer.spoken")
+        assert spoken["ms"] == 9 * CHAR_MS
+        await client.closed()
+        await drain

@@ -26,6 +26,7 @@ class Speaker:
     publisher: Link
     control: ControlPlane
     jobs: list[Speak] = field(default_factory=list)
+    headers: list[dict[str, Any]] = field(default_factory=list)
     hushed: list[str] = field(default_factory=list)
     silent: bool = False
     part_ms: int = 200
@@ -53,6 +54,7 @@ class Speaker:
     async def _take(self, delivery: Delivery) -> None:
         job = codec.unpack_speak(delivery.body)
         self.jobs.append(job)
+        self.headers.append(dict(delivery.headers))
         self.arrived.set()
         if not self.silent:
             await self.say(job)

@@ -152,8 +152,9 @@ class Connection:
     @property
     def busy(self) -> bool:
         """See :class:`parley_gateway.sockets.Socket`, as the next three."""
-        session = self.session
-        return session is not None and (bool(session.open) or not self.outbox.empty)
+        session, mouth = self.session, self.mouth
+        speaking = mouth is not None and mouth.speaking is not None and not mouth.paused
+        return session is not None and (bool(session.open) or not self.outbox.empty or speaking)
 
     def news(self, news: News) -> None:
         """Before hello only that the socket has to go is said."""

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
+from parley_gateway import report
 from parley_gateway.core.session import Session
 from parley_gateway.core.view import View
 from parley_gateway.voice.heard import HeardDesk
@@ -32,7 +33,6 @@ from parley_runtime.telemetry.metrics import counter, histogram
 
 log = get_logger("parley.mouth")
 
-HEADERS: Headers = {"parley-kind": "speak", "parley-v": 1}
 READS = 4
 """Pieces of text taken in one go: a long stretch without a word to say holds nobody else up."""
 MAX_VOICE = 64
@@ -77,16 +77,17 @@ class Speaks(Protocol):
 class Answer:
     """One answer that a mouth speaks, or will. ``id`` is what workers call it."""
 
-    __slots__ = ("begun_at", "first_text_at", "id", "restarts", "speech", "told", "turn", "view", "voice")
+    __slots__ = ("first_text_at", "headers", "id", "restarts", "speech", "told", "turn", "view", "voice")
 
-    def __init__(self, id: str, turn: TurnId, view: View, speech: Speech, voice: Voice, now: float) -> None:
+    def __init__(self, id: str, turn: TurnId, view: View, speech: Speech, voice: Voice, headers: Headers) -> None:
         self.id = id
         self.turn = turn
         self.view = view
         self.speech = speech
         self.voice = voice
         self.restarts = view.turn.restarts
-        self.begun_at = now
+        self.headers = headers
+        """Of its jobs: they are parts of the turn's trace, also when it has ended before it is spoken."""
         self.first_text_at = 0.0
         self.told = False
         """Its first audio has been given."""
@@ -136,7 +137,8 @@ class Mouth:
             return
         speech = Speech(self._settings, self.voice.rate, given=self._given)
         view = self._session.view(entry, self)
-        answer = Answer(self._mouths.name(), turn, view, speech, self.voice, self._mouths.now())
+        headers = report.headers(entry, "speak")
+        answer = Answer(self._mouths.name(), turn, view, speech, self.voice, headers)
         self._answers.append(answer)
         self._mouths.hold(answer.id, self)
         self._wake()
@@ -402,7 +404,7 @@ class Mouths:
         if ask.attempt:
             counter(names.SPEAK_AGAIN).inc()
         # Once it is asked for again, nobody waits for this one.
-        message = Message(codec.pack(job), HEADERS, expires_s=self.settings.ask_s)
+        message = Message(codec.pack(job), answer.headers, expires_s=self.settings.ask_s)
         task = asyncio.get_running_loop().create_task(self._publish(message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

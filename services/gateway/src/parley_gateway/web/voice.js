@@ -27,6 +27,9 @@ export class Voice {
     byId("mic").addEventListener("click", () => this.toggle());
     byId("aloud").addEventListener("click", () => this.#setAloud(!this.aloud));
     byId("free").addEventListener("change", () => this.base && this.stop());
+    // Browsers give a page sound only after a gesture: the first one, where answers were read aloud last time.
+    const wake = () => this.aloud && this.sound.wake().catch(() => {});
+    for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, wake, { once: true });
     this.#show();
   }
 
