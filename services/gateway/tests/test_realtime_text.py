@@ -18,6 +18,7 @@ from parley_gateway.dialects.realtime.plans import plan_of
 from parley_gateway.dialects.realtime.response import Outcome, Responding
 from parley_protocol.events import Delta, Fault, Marks, Snapshot, Source, Status, Terminal, TurnStatus
 
+from .conftest import counted
 from .realtime import checked, talk
 
 pytestmark = pytest.mark.unit
@@ -108,6 +109,8 @@ async def test_a_cancel_keeps_what_was_said_and_the_next_response_may_begin(hous
         await house.worker.records.get()
         done = await client.until("response.done")
         assert (done.response.status, done.response.status_details.reason) == ("cancelled", "client_cancelled")
+        assert counted("parley_realtime_responses_total", reason="client_cancelled", status="cancelled") >= 1
+        assert counted("parley_frames_in_total", dialect="realtime", kind="response.cancel") >= 1
         assert done.response.output[0].status == "incomplete"
         assert done.response.output[0].content[0].text == "Because "
         (row,) = await house.store.rows([job.key])

@@ -120,6 +120,12 @@ AUDIO_REPLAYED = _metric("parley_audio_replayed_bytes_total", "counter", "Audio 
 FIRST_AUDIO_SECONDS = _metric(
     "parley_first_audio_seconds", "histogram", "First text of a spoken answer to its first audio.", (), SECONDS
 )
+RESPONSES = _metric(
+    "parley_realtime_responses_total",
+    "counter",
+    "Responses of /v1/realtime by how they ended, and why.",
+    ("status", "reason"),
+)
 SPOKEN = _metric("parley_spoken_answers_total", "counter", "Spoken answers by what became of them.", ("outcome",))
 SPOKEN_PARTS = _metric("parley_spoken_parts_total", "counter", "Parts of audio from workers.", ("verdict",))
 HEARD_LOST = _metric(

@@ -29,7 +29,9 @@ from parley_protocol.events import Ending, TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import SessionId, TurnId
 from parley_protocol.work import Sampling, Tool
+from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
+from parley_runtime.telemetry.metrics import counter
 
 log = get_logger("parley.dialect")
 
@@ -141,6 +143,10 @@ class Realtime:
                     self._say(server.rate_limits(bucket.burst, bucket.left, bucket.full_s()))
 
     def _say(self, frame: server.Frame) -> None:
+        if isinstance(frame, server.ResponseDone):
+            details = frame.response.status_details
+            reason = (details.reason or (details.error.code if details.error else "")) if details else ""
+            counter(names.RESPONSES).labels(frame.response.status, reason).inc()
         self._socket.send(frame.kind, frame)
 
     def _ask(self, asked: Ask) -> None:
