@@ -76,7 +76,7 @@ def _voice(found: Any) -> list[Bar]:
     made += [
         _at_most(f"final after stop ({row.engine}), one stream, p95", row.final[1], FINAL_MS, "ms") for row in alone
     ]
-    return made
+    return made + [_at_most(row.what, row.worst, row.bar, "ms") for row in found.answers if row.bar]
 
 
 _MAKERS = {

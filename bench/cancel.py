@@ -42,13 +42,14 @@ def _row(load: str, what: str, seconds: list[float], bar: float) -> Cancels:
     return Cancels(load, what, len(ms), quantile(ms, 0.5), quantile(ms, 0.99), max(ms), bar)
 
 
-def _stamps(path: Path) -> dict[str, float]:
+def read_stamps(path: Path) -> dict[str, float]:
+    """When each turn gave its seat back."""
     lines = (line.split() for line in path.read_text().splitlines())
     return {turn: float(at) for turn, _, at in lines}
 
 
 def _freed(path: Path, cancelled: dict[str, float]) -> list[float]:
-    stamps = _stamps(path)
+    stamps = read_stamps(path)
     return [stamps[turn] - at for turn, at in cancelled.items()]
 
 

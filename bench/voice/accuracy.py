@@ -8,7 +8,8 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.stack import ROOT
 from bench.voice import errors
@@ -45,6 +46,8 @@ class Accuracy:
     rows: list[Heard]
     absent: dict[str, str]
     recordings: str
+    batching: list[str] = field(default_factory=list)
+    """Engines that batch."""
 
 
 async def clips(quick: bool) -> tuple[dict[str, list[Clip]], str]:
@@ -52,10 +55,10 @@ async def clips(quick: bool) -> tuple[dict[str, list[Clip]], str]:
     said, where = await recorded()
     if quick:
         return {"synthesised": await synthesised(SENTENCES[:2])} | ({"recorded": said[:2]} if said else {}), where
-    plain = await synthesised(SENTENCES, VOICES)
+    plain = await synthesised(SENTENCES, VOICES[::2])
     sets = {
-        "synthesised, 4 voices": plain,
-        f"with noise, {SNR_DB:g} dB": [noisy(each, SNR_DB, seed) for seed, each in enumerate(plain[:: len(VOICES)])],
+        "synthesised, 2 voices": plain,
+        f"with noise, {SNR_DB:g} dB": [noisy(each, SNR_DB, seed) for seed, each in enumerate(plain[: len(SENTENCES)])],
         "slower, x0.75": await synthesised(SENTENCES, VOICES[:1], 0.75),
         "faster, x1.3": await synthesised(SENTENCES, VOICES[:1], 1.3),
     }
@@ -91,23 +94,25 @@ def hear(engine: Transcriber, name: str, said: Sequence[Clip], hint: Hint, threa
     return Heard(engine.name, engine.model, name, hint.base is not None, len(said), seconds, wer, spent)
 
 
-def _engine(name: str, sets: dict[str, list[Clip]], say: Callable[[str], None]) -> list[Heard]:
+def _engine(name: str, sets: dict[str, list[Clip]], folder: Path, found: Accuracy, say: Callable[[str], None]) -> None:
     cores = os.cpu_count() or 1
-    environ = {"PARLEY_POCKETSPHINX_PROCESSES": str(cores), **os.environ}
+    own = {"PARLEY_POCKETSPHINX_PROCESSES": str(cores), "PARLEY_ASR_VOCABULARIES": str(folder)}
+    environ = {**os.environ, **own}
     opened = ENGINES[name].open(config.read(EngineSettings, environ))
     engine = opened.engine
     try:
         began = time.perf_counter()
-        engine.prepare(BASE, passages())
+        engine.prepare(BASE, "1", passages())
         say(f"voice: {name} knows a knowledge base's words after {time.perf_counter() - began:.1f} s")
         hints = (Hint(), Hint(base=BASE))
-        return [hear(engine, kind, said, hint, cores) for kind, said in sets.items() for hint in hints]
+        found.rows += [hear(engine, kind, said, hint, cores) for kind, said in sets.items() for hint in hints]
+        found.batching += [name] if engine.abilities.batching else []
     finally:
         engine.close()
 
 
-async def measure(quick: bool, say: Callable[[str], None]) -> Accuracy:
-    """Every engine but the scripted one, which hears tones only."""
+async def measure(folder: Path, quick: bool, say: Callable[[str], None]) -> Accuracy:
+    """Every engine but the scripted one, which hears tones only. ``folder``: for what is made of a base."""
     sets, where = await clips(quick)
     found = Accuracy([], {}, where)
     for name in ENGINES:
@@ -115,7 +120,7 @@ async def measure(quick: bool, say: Callable[[str], None]) -> Accuracy:
             continue
         say(f"voice: word error rate of {name}")
         try:
-            found.rows += await asyncio.to_thread(_engine, name, sets, say)
+            await asyncio.to_thread(_engine, name, sets, folder, found, say)
         except (ParleyError, ImportError) as error:
             found.absent[name] = str(error)
     return found

@@ -174,16 +174,16 @@ async def ramp(
     amqp: str,
     env: Mapping[str, str],
     clips: Sequence[Clip],
-    levels: Sequence[int],
-    rounds: int,
+    levels: Mapping[int, int],
     say: Callable[[str], None],
 ) -> list[Level]:
-    """Each level on both, one after the other; a system that does not hold a level is not asked for more."""
+    """Each level (streams, and how many clips each says) on both, one after the other; a system that does not hold a
+    level is not asked for more."""
     texts = Texts(env["PARLEY_ASR_ENGINE"])
     found: list[Level] = []
     async with plain(folder / "plain", env) as peer, parley(folder / "parley", amqp, env) as ours:
         over: set[str] = set()
-        for streams in levels:
+        for streams, rounds in levels.items():
             for system in (peer, ours):
                 if system.name in over:
                     continue

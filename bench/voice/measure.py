@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.voice import accuracy, failover, load
+from bench.voice import accuracy, answering, failover, load
 from bench.voice.accuracy import Accuracy
+from bench.voice.answering import Soon
 from bench.voice.failover import Failover
 from bench.voice.load import SCRIPTED, SPHINX, Level
 from bench.voice.sound import SENTENCES, Clip, synthesised, tones
@@ -22,6 +23,7 @@ class Voice:
     accuracy: Accuracy | None = None
     levels: list[Level] = field(default_factory=list)
     failovers: list[Failover] = field(default_factory=list)
+    answers: list[Soon] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -38,33 +40,35 @@ async def speeches(count: int) -> list[Clip]:
 
 async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) -> Voice:
     """What one part cannot do keeps no other from being done."""
-    found = Voice()
+    found, speech = Voice(), await speeches(1 if quick else 4)
     tone = [tones(6 if quick else WORDS, number) for number in range(8)]
-    speech = await speeches(1 if quick else 4)
-    try:
-        found.accuracy = await accuracy.measure(quick, say)
-    except Exception as error:
-        _missed(found, "word error rate", error, say)
-    try:
-        steps: tuple[int, ...]
-        steps, rounds = ((1, 4), 1) if quick else ((1, 40, 120), 2)
-        found.levels += await load.ramp(folder / "tones", amqp, SCRIPTED, tone, steps, rounds, say)
-        steps, rounds = ((1,), 1) if quick else ((1, 2, 3, 4), 1)
-        found.levels += await load.ramp(folder / "speech", amqp, SPHINX, speech, steps, rounds, say)
-    except Exception as error:
-        _missed(found, "streams", error, say)
-    try:
-        kills = 1 if quick else 6
-        long = tones(WORDS)
-        found.failovers.append(await failover.measure(folder / "kill-tones", amqp, SCRIPTED, long, kills, say))
+
+    async def accuracies() -> None:
+        found.accuracy = await accuracy.measure(folder / "words", quick, say)
+        if not found.accuracy.batching:
+            found.missing["batching on and off"] = "no engine that batches can be opened here"
+
+    async def streams() -> None:
+        levels = {1: 1, 4: 1} if quick else {1: 3, 40: 1, 100: 1}
+        found.levels += await load.ramp(folder / "tones", amqp, SCRIPTED, tone, levels, say)
+        levels = {1: 1} if quick else {1: 2, 2: 1, 3: 1}
+        found.levels += await load.ramp(folder / "speech", amqp, SPHINX, speech, levels, say)
+
+    async def kills() -> None:
+        count, long = (1 if quick else 6), tones(WORDS)
+        found.failovers.append(await failover.measure(folder / "kill-tones", amqp, SCRIPTED, long, count, say))
         if not quick:
             clip = speech[0]
-            found.failovers.append(await failover.measure(folder / "kill-speech", amqp, SPHINX, clip, kills, say))
-    except Exception as error:
-        _missed(found, "failover", error, say)
+            found.failovers.append(await failover.measure(folder / "kill-speech", amqp, SPHINX, clip, 4, say))
+
+    async def answers() -> None:
+        found.answers += await answering.measure(folder / "answers", amqp, 2 if quick else 12, say)
+
+    parts = {"word error rate": accuracies, "streams": streams, "failover": kills, "spoken answers": answers}
+    for what, part in parts.items():
+        try:
+            await part()
+        except Exception as error:
+            found.missing[what] = f"{type(error).__name__}: {error}"
+            say(f"voice: {what} could not be measured: {found.missing[what]}")
     return found
-
-
-def _missed(found: Voice, what: str, error: Exception, say: Callable[[str], None]) -> None:
-    found.missing[what] = f"{type(error).__name__}: {error}"
-    say(f"voice: {what} could not be measured: {found.missing[what]}")

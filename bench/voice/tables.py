@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bench.tables import table
 from bench.voice.accuracy import Accuracy
+from bench.voice.answering import Soon
 from bench.voice.failover import Failover
 from bench.voice.load import HOLDS_MS, Level
 from bench.voice.measure import Voice
@@ -19,6 +20,8 @@ def voice(found: Voice) -> str:
         parts += [levels(found.levels), held(found.levels)]
     if found.failovers:
         parts.append(failovers(found.failovers))
+    if found.answers:
+        parts.append(answers(found.answers))
     parts += [f"Not measured: {what}: {why}" for what, why in found.missing.items()]
     return "\n\n".join(parts)
 
@@ -133,3 +136,19 @@ def failovers(found: Sequence[Failover]) -> str:
         "undisturbed",
     ]
     return table(head, rows)
+
+
+def answers(found: Sequence[Soon]) -> str:
+    """Spoken answers, and their being interrupted."""
+    rows = [
+        [
+            row.what,
+            str(len(row.ms)),
+            f"{row.p50:.0f}",
+            f"{row.p95:.0f}",
+            f"{row.worst:.0f}",
+            f"{row.bar:g}" if row.bar else "",
+        ]
+        for row in found
+    ]
+    return table(["spoken answers, by espeak-ng", "times", "p50 ms", "p95", "worst", "bar (worst)"], rows)

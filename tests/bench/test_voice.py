@@ -13,6 +13,7 @@ from bench.bars import bars
 from bench.peers.plain_listener import Server
 from bench.voice import errors
 from bench.voice.accuracy import Accuracy, Heard
+from bench.voice.answering import Soon, Talker
 from bench.voice.failover import Failover, longest, usual
 from bench.voice.load import Level, System, Texts, level
 from bench.voice.measure import Voice
@@ -149,13 +150,60 @@ def test_tables_and_bars() -> None:
     levels = [_level("plain server", 1, 5, 0.01), _level("Parley", 1, 12, 0.03)]
     levels += [_level("plain server", 8, 700, 0.01), _level("Parley", 8, 40, 0.02)]
     killed = Failover("scripted", "one two", 0.3, 0.01, [0.4, 2.5], [0.1, 0.2], 1)
-    found = Voice(Accuracy(rows, {"other": "no model"}, "none"), levels, [killed], {"batching": "no engine batches"})
+    soon = [Soon("to silence", 100.0, [10.0, 140.0, 20.0]), Soon("to the next answer", 0.0, [900.0])]
+    accuracy = Accuracy(rows, {"other": "no model"}, "none")
+    found = Voice(accuracy, levels, [killed], soon, {"batching": "no engine batches"})
     text = voice(found)
-    for part in ("| 50.0% | 25.0% |", "other cannot be used here: no model", "| scripted | 8 | 1 | 1 | +7 / +7 ms |"):
+    for part in (
+        "| 50.0% | 25.0% |",
+        "other cannot be used here: no model",
+        "| scripted | 8 | 1 | 1 | +7 / +7 ms |",
+        "| to silence | 3 | 20 | 140 | 140 | 100 |",
+    ):
         assert part in text
     assert "Not measured: batching: no engine batches" in text
     assert {bar.what: bar.met for bar in bars({"voice": found})} == {
         "listener killed (scripted): new words, worst": False,
         "listener killed (scripted): transcripts changed": False,
         "final after stop (scripted), one stream, p95": True,
+        "to silence": False,
     }
+
+
+class Wire:
+    """What a client sends, in order."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.enough = asyncio.Event()
+        self.on_frame = self.on_bytes = lambda _: None
+
+    def send(self, text: str) -> None:
+        self.sent.append(text.encode())
+
+    def send_bytes(self, data: bytes) -> None:
+        self.sent.append(data)
+        if len(self.sent) == 5:
+            self.enough.set()
+
+
+async def test_a_talker_says_what_it_is_told_between_silences() -> None:
+    wire = Wire()
+    talker = Talker(wire)
+    clip = tones(1)
+    talker.say(clip.pcm)
+    pacing = asyncio.create_task(talker.pace("talk"))
+    await asyncio.wait_for(wire.enough.wait(), 5)
+    pacing.cancel()
+    start, *frames = wire.sent[:5]
+    assert json.loads(start)["hands_free"] is True
+    assert {len(frame) for frame in frames} == {3200}
+    assert b"".join(frames)[: len(clip.pcm)] == clip.pcm
+    assert not any(b"".join(frames)[len(clip.pcm) :])
+    assert talker.ended - talker.began == pytest.approx(clip.seconds, abs=1e-6)
+
+
+def test_a_talker_tells_what_came_after_a_moment() -> None:
+    talker = Talker(Wire())
+    talker.events = [(1.0, "audio", "a"), (2.0, "answer.flush", "a"), (3.0, "audio", "b"), (4.0, "audio", "b")]
+    assert (talker.last("audio", 1.0), talker.last("answer.flush", 2.0), talker.count("audio", 0.5)) == (3.0, 0.0, 3)
