@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.stack import ROOT
@@ -46,8 +46,6 @@ class Accuracy:
     rows: list[Heard]
     absent: dict[str, str]
     recordings: str
-    batching: list[str] = field(default_factory=list)
-    """Engines that batch."""
 
 
 async def clips(quick: bool) -> tuple[dict[str, list[Clip]], str]:
@@ -72,7 +70,8 @@ def passages() -> list[str]:
     return [part for part in parts if not part.lstrip().startswith(("|", "`", "#", "```"))]
 
 
-def _decode(engine: Transcriber, one: Clip, hint: Hint) -> str:
+def decode(engine: Transcriber, one: Clip, hint: Hint) -> str:
+    """What it hears, in pieces of 100 ms. Blocks."""
     samples = one.samples
     recognition = engine.open(hint)
     try:
@@ -87,7 +86,7 @@ def hear(engine: Transcriber, name: str, said: Sequence[Clip], hint: Hint, threa
     """One row. Blocks."""
     before = engine.spent_s()
     with ThreadPoolExecutor(threads) as pool:
-        texts = list(pool.map(lambda one: _decode(engine, one, hint), said))
+        texts = list(pool.map(lambda one: decode(engine, one, hint), said))
     seconds = sum(one.seconds for one in said)
     wer = errors.rate([(one.text, text) for one, text in zip(said, texts, strict=True)])
     spent = (engine.spent_s() - before) / seconds
@@ -106,7 +105,6 @@ def _engine(name: str, sets: dict[str, list[Clip]], folder: Path, found: Accurac
         say(f"voice: {name} knows a knowledge base's words after {time.perf_counter() - began:.1f} s")
         hints = (Hint(), Hint(base=BASE))
         found.rows += [hear(engine, kind, said, hint, cores) for kind, said in sets.items() for hint in hints]
-        found.batching += [name] if engine.abilities.batching else []
     finally:
         engine.close()
 

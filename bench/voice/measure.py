@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.voice import accuracy, answering, failover, load
+from bench.voice import accuracy, answering, batching, failover, load
 from bench.voice.accuracy import Accuracy
 from bench.voice.answering import Soon
+from bench.voice.batching import Batching
 from bench.voice.failover import Failover
 from bench.voice.load import SCRIPTED, SPHINX, Level
-from bench.voice.sound import SENTENCES, Clip, synthesised, tones
+from bench.voice.sound import SENTENCES, Clip, noisy, synthesised, tones
 from parley_asr.engine import RATE
 
 WORDS = 24
@@ -23,6 +24,7 @@ class Voice:
     accuracy: Accuracy | None = None
     levels: list[Level] = field(default_factory=list)
     failovers: list[Failover] = field(default_factory=list)
+    batches: list[Batching] = field(default_factory=list)
     answers: list[Soon] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -45,8 +47,12 @@ async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) 
 
     async def accuracies() -> None:
         found.accuracy = await accuracy.measure(folder / "words", quick, say)
-        if not found.accuracy.batching:
-            found.missing["batching on and off"] = "no engine that batches can be opened here"
+
+    async def batches() -> None:
+        short = (await synthesised(SENTENCES[:1]))[0]
+        said = [noisy(short, 30, seed) for seed in range(2 if quick else batching.STREAMS)]
+        found.batches, absent = await batching.measure(folder / "models", said, say)
+        found.missing |= absent
 
     async def streams() -> None:
         levels = {1: 1, 4: 1} if quick else {1: 3, 40: 1, 100: 1}
@@ -64,7 +70,13 @@ async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) 
     async def answers() -> None:
         found.answers += await answering.measure(folder / "answers", amqp, 2 if quick else 12, say)
 
-    parts = {"word error rate": accuracies, "streams": streams, "failover": kills, "spoken answers": answers}
+    parts = {
+        "word error rate": accuracies,
+        "batches": batches,
+        "streams": streams,
+        "failover": kills,
+        "spoken answers": answers,
+    }
     for what, part in parts.items():
         try:
             await part()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from bench.tables import table
 from bench.voice.accuracy import Accuracy
 from bench.voice.answering import Soon
+from bench.voice.batching import Batching
 from bench.voice.failover import Failover
 from bench.voice.load import HOLDS_MS, Level
 from bench.voice.measure import Voice
@@ -16,6 +17,8 @@ def voice(found: Voice) -> str:
     parts = []
     if found.accuracy is not None:
         parts.append(accuracy(found.accuracy))
+    if found.batches:
+        parts.append(batches(found.batches))
     if found.levels:
         parts += [levels(found.levels), held(found.levels)]
     if found.failovers:
@@ -49,6 +52,24 @@ def accuracy(found: Accuracy) -> str:
     notes = [f"Recorded speech: {found.recordings}."]
     notes += [f"{name} cannot be used here: {why}" for name, why in found.absent.items()]
     return table([*head, "CPU s per s of audio", "with the words"], rows) + "\n\n" + " ".join(notes)
+
+
+def batches(found: Sequence[Batching]) -> str:
+    """With batches and without."""
+    rows = [
+        [
+            f"{row.engine}, random weights",
+            f"{row.streams}, {row.audio_s:.0f} s",
+            str(row.most),
+            f"{row.alone_s:.2f}",
+            f"{row.together_s:.2f}",
+            f"{row.alone_s / row.together_s:.2f}x",
+            f"{row.same} of {row.streams}",
+        ]
+        for row in found
+    ]
+    head = ["engine that batches", "streams at once", "most in a batch", "without batches s", "with s", "", "same text"]
+    return table(head, rows)
 
 
 def _pair(values: tuple[float, float]) -> str:

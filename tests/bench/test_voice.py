@@ -14,6 +14,7 @@ from bench.peers.plain_listener import Server
 from bench.voice import errors
 from bench.voice.accuracy import Accuracy, Heard
 from bench.voice.answering import Soon, Talker
+from bench.voice.batching import Batching
 from bench.voice.failover import Failover, longest, usual
 from bench.voice.load import Level, System, Texts, level
 from bench.voice.measure import Voice
@@ -152,12 +153,20 @@ def test_tables_and_bars() -> None:
     killed = Failover("scripted", "one two", 0.3, 0.01, [0.4, 2.5], [0.1, 0.2], 1)
     soon = [Soon("to silence", 100.0, [10.0, 140.0, 20.0]), Soon("to the next answer", 0.0, [900.0])]
     accuracy = Accuracy(rows, {"other": "no model"}, "none")
-    found = Voice(accuracy, levels, [killed], soon, {"batching": "no engine batches"})
+    found = Voice(
+        accuracy,
+        levels,
+        [killed],
+        [Batching(*("sherpa", 16, 4, 40.0, 2.0, 0.5, 3))],
+        soon,
+        {"batching": "no engine batches"},
+    )
     text = voice(found)
     for part in (
         "| 50.0% | 25.0% |",
         "other cannot be used here: no model",
         "| scripted | 8 | 1 | 1 | +7 / +7 ms |",
+        "| 2.00 | 0.50 | 4.00x | 3 of 4 |",
         "| to silence | 3 | 20 | 140 | 140 | 100 |",
     ):
         assert part in text
