@@ -421,6 +421,7 @@ async def test_an_answer_that_starts_anew_is_said_anew(house):
         await house.worker.emit(job, Terminal(2, TurnStatus.COMPLETED, "New text."), fence=2)
         response = (await client.until("response.done")).response
         assert [item.content[0].transcript for item in response.output] == ["New text."]
+        assert [event.type for event in client.events].count("output_audio_buffer.cleared") == 1
         said = {event.item_id for event in client.events if event.type == AUDIO + "delta"}
         assert response.output[0].id in said
         new = b"".join(

@@ -82,7 +82,7 @@ class Realtime:
         self.max_message = settings.max_event
         self.bucket = Bucket(settings.event_rate, settings.event_burst, socket.hub.now())
         self._microphone = Microphone(socket, SessionId(self._session), kb, self._heard)
-        self._speaker = Speaker(socket.hub, Told(self._sound, self._spoken))
+        self._speaker = Speaker(socket.hub, Told(self._sound, self._void, self._spoken))
         self._idle: asyncio.TimerHandle | None = None
         self._expiry = asyncio.get_running_loop().call_later(settings.session_s, self._expire)
 
@@ -208,6 +208,10 @@ class Realtime:
 
     def _sound(self, response: Responding, data: str, ms: int) -> None:
         self._carry(self._machine.audio(response, data, ms))
+
+    def _void(self, response: Responding) -> None:
+        if response.stage is Stage.TELLING:
+            self._say(server.OutputCleared(response_id=response.id))
 
     def _spoken(self, response: Responding, error: server.ResponseError | None) -> None:
         self._speaker.hush(response)

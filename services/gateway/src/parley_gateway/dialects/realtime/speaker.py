@@ -24,9 +24,12 @@ UNSPOKEN = Fault(FaultCode.UNAVAILABLE.value, "this answer cannot be spoken at p
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Who hears of it: audio as base64 and the milliseconds so far; the end of it, and why it is not whole."""
+    """Who hears of it: audio as base64 and the milliseconds so far; that what has not been played is void; the end of
+    it, and why it is not whole.
+    """
 
     audio: Callable[[Responding, str, int], None]
+    void: Callable[[Responding], None]
     spoken: Callable[[Responding, server.ResponseError | None], None]
 
 
@@ -41,8 +44,10 @@ class Voiced:
         ms = (chunk.at_samples + len(chunk.pcm) // 2) * 1000 // chunk.rate
         self._told.audio(self._response, encoded(chunk.pcm, self._response.plan.format), ms)
 
-    def on_flush(self, turn: TurnId, ms: int, ended: bool) -> None:
-        """A client of this protocol is told by other events that it has to forget audio."""
+    def on_flush(self, turn: TurnId, ms: int, ended: bool) -> None:  # noqa: ARG002 - of Speaks
+        """At the end of a response other events tell its client to forget audio."""
+        if not ended:
+            self._told.void(self._response)
 
     def on_spoken(self, turn: TurnId, ms: int, fault: Fault | None) -> None:  # noqa: ARG002 - of Speaks
         self._told.spoken(self._response, None if fault is None else error_of(fault))
