@@ -68,7 +68,7 @@ class Bases:
         try:
             documents = await self._store.documents(base.tenant, base.name, limit=MOST_DOCUMENTS)
             version = _version(documents)
-            if not documents or self._engine.knows(base, version):
+            if not documents or await asyncio.to_thread(self._engine.knows, base, version):
                 return
             async with self._one:
                 texts = await self._texts(base, documents)

@@ -115,7 +115,9 @@ class Transcriber(Protocol):
         ...
 
     def knows(self, base: Base, version: str) -> bool:
-        """Whether hints that name ``base`` now mean this ``version`` of it. Asked of engines with ``vocabularies``."""
+        """Whether hints that name ``base`` now mean this ``version`` of it. Asked of engines with ``vocabularies``,
+        off the loop.
+        """
         ...
 
     def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:

@@ -365,4 +365,9 @@ class Listening:
     def _spawn(self, work: Coroutine[Any, Any, object], name: str = "settle") -> None:
         task: asyncio.Task[object] = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task ended by a defect", task=task.get_name(), exc_info=task.exception())

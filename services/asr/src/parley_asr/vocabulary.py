@@ -14,7 +14,7 @@ from itertools import pairwise
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 DISCOUNT = 0.5
-OWN = 0.6
+OWN = 0.8
 """Share of the base's own text in each probability."""
 COMMON = 5000
 """Words of everyday speech that can be said of any base."""

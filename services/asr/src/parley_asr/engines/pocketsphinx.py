@@ -228,7 +228,7 @@ class PocketsphinxTranscriber:
         folder = self._folder(base, version)
         if not (folder / READY).exists():
             return False
-        self._vocabularies[base] = str(folder)
+        self._use(base, folder)
         return True
 
     def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:
@@ -242,6 +242,14 @@ class PocketsphinxTranscriber:
                 raise EngineError("The vocabulary cannot be made; its messages are in the log.")
             (Path(made) / READY).touch()
             shutil.copytree(made, folder, dirs_exist_ok=True)
+        self._use(base, folder)
+
+    def _use(self, base: Base, folder: Path) -> None:
+        """Whoever is heard from now on is heard with it; decoders that nobody uses read it before they are needed."""
+        if self._vocabularies.get(base) == str(folder):
+            return
+        for child in self._children:
+            child.call(child.start(), "learn", str(folder))
         self._vocabularies[base] = str(folder)
 
     def _folder(self, base: Base, version: str) -> Path:

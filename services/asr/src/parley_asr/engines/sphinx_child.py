@@ -32,8 +32,7 @@ class Recogniser:
     def start(self, vocabulary: str) -> None:
         """A new segment; ``vocabulary``: folder of a knowledge base's words, or empty."""
         decoder = self._decoder
-        if vocabulary and vocabulary not in self._known:
-            self._learn(vocabulary)
+        self.learn(vocabulary)
         decoder.activate_search(vocabulary or self._general)
         decoder.reinit_feat()
         decoder.start_utt()
@@ -58,7 +57,10 @@ class Recogniser:
         ]
         return found.hypstr, words
 
-    def _learn(self, vocabulary: str) -> None:
+    def learn(self, vocabulary: str) -> None:
+        """Read it, unless that has been done or it is empty."""
+        if not vocabulary or vocabulary in self._known:
+            return
         folder = Path(vocabulary)
         decoder = self._decoder
         for word, phones in json.loads((folder / "words.json").read_text(encoding="utf-8")):
@@ -125,6 +127,11 @@ class Desk:
         if (recogniser := self._at_work.pop(number, None)) is not None:
             recogniser.finish()
             self._free.append(recogniser)
+
+    def learn(self, vocabulary: str) -> None:
+        """Let those that have nothing to do read it."""
+        for recogniser in (*self._free, self._spare):
+            recogniser.learn(vocabulary)
 
     def spent_s(self) -> float:
         """CPU seconds of this process."""
