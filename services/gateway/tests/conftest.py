@@ -357,5 +357,5 @@ async def _worker(broker: Broker, store: Store, stack: AsyncExitStack) -> Worker
 async def _consume(link: Link, queue: str, handler: Callable[[Delivery], None]) -> Subscription:
     spec = next(each for each in topology().queues if each.name == queue)
     subscription = await link.subscribe(lambda: spec, handler, prefetch=50)
-    await subscription.wait_consuming(5)
+    await subscription.wait_consuming(30)
     return subscription

@@ -72,9 +72,9 @@ class ScriptedListener(Collector):
         audio, leases = await self._link("audio"), await self._link("listen")
         spec = topology().queue(stage_queue(Stage.LISTEN))
         self._subscriptions.append(await audio.subscribe(self._queue, self._on_audio, prefetch=100, replaces=True))
-        await self._subscriptions[0].wait_consuming(5.0)
+        await self._subscriptions[0].wait_consuming(30)
         self._subscriptions.append(await leases.subscribe(lambda: spec, self._on_listen, prefetch=seats))
-        await self._subscriptions[1].wait_consuming(5.0)
+        await self._subscriptions[1].wait_consuming(30)
         return self
 
     async def kill(self) -> None:

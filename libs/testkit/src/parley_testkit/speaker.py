@@ -43,7 +43,7 @@ class Speaker:
         link = await process.open("consume")
         spec = topology().queue(stage_queue("speak"))
         subscription = await link.subscribe(lambda: spec, worker.on_delivery, prefetch=16)
-        await subscription.wait_consuming(5)
+        await subscription.wait_consuming(30)
         return worker
 
     def on_delivery(self, delivery: Delivery) -> None:

@@ -65,7 +65,7 @@ class FakeGateway(Collector):
         self._subscription = await self._link.subscribe(
             lambda: event_queue(self.id, "1"), self._on_delivery, prefetch=100
         )
-        await self._subscription.wait_consuming(5.0)
+        await self._subscription.wait_consuming(30)
 
     async def publish(self, job: Job, *, timeout_s: float = 5.0) -> None:
         """Put ``job`` into its stage's queue. Raises as ``Link.publish``."""
@@ -131,7 +131,7 @@ class JobTap(Collector):
         link = await broker.open(f"tap:{queue}")
         spec = next(spec for spec in topology().queues if spec.name in {queue, stage_queue(queue)})
         subscription = await link.subscribe(lambda: spec, tap._on_delivery, prefetch=1000)
-        await subscription.wait_consuming(5.0)
+        await subscription.wait_consuming(30)
         return tap
 
     @property
