@@ -22,7 +22,7 @@ from .world.waiting import WAITING
 from .world.world import WorldOptions
 
 SEED = 20
-SESSIONS = 10
+SESSIONS = 6
 FOURS = [one for one in broker_ids() if one.startswith("image-4")]
 
 

@@ -59,13 +59,12 @@ class RealHouse:
 @pytest.fixture
 async def house(rabbit: RabbitNode, tmp_path: Path) -> AsyncIterator[RealHouse]:
     host = f"worker-{secrets.token_hex(4)}"
-    await asyncio.to_thread(rabbit.ctl, "add_vhost", host)
-    await asyncio.to_thread(rabbit.ctl, "set_permissions", "-p", host, "guest", ".*", ".*", ".*")
+    url = await asyncio.to_thread(rabbit.add_vhost, host)
     async with AsyncExitStack() as stack:
         store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/parley.db")
         stack.push_async_callback(store.aclose)
-        yield RealHouse(stack, f"{rabbit.url}{host}", store)
-    await asyncio.to_thread(rabbit.ctl, "delete_vhost", host)
+        yield RealHouse(stack, url, store)
+    await asyncio.to_thread(rabbit.delete_vhost, host)
 
 
 async def retrieve(run: Run[Retrieve]) -> Generate:

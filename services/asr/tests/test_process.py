@@ -28,9 +28,7 @@ pytestmark = pytest.mark.rabbit
 @pytest.fixture(scope="module")
 def vhost(rabbit: RabbitNode) -> str:
     """Address of a virtual host of our own."""
-    rabbit.ctl("add_vhost", "asr")
-    rabbit.ctl("set_permissions", "-p", "asr", "guest", ".*", ".*", ".*")
-    return rabbit.url.rstrip("/") + "/asr"
+    return rabbit.add_vhost("asr")
 
 
 @asynccontextmanager

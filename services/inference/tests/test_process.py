@@ -29,9 +29,7 @@ PASSAGE = "A fence is a number that the store gives to each run of a turn. The h
 @pytest.fixture(scope="module")
 def vhost(rabbit: RabbitNode) -> str:
     """Address of a virtual host of our own."""
-    rabbit.ctl("add_vhost", "inference")
-    rabbit.ctl("set_permissions", "-p", "inference", "guest", ".*", ".*", ".*")
-    return rabbit.url.rstrip("/") + "/inference"
+    return rabbit.add_vhost("inference")
 
 
 @asynccontextmanager

@@ -142,12 +142,45 @@ class RabbitNode:
         self.start()
 
     def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl; returns its output."""
+        """Run rabbitmqctl; returns its output. ``eval`` goes to the node by itself where ``erl_call`` is there, which
+        costs a hundredth of starting another Erlang.
+        """
+        if arguments[0] == "eval" and (program := shutil.which("erl_call")):
+            return self._evaluate(program, arguments[1])
         command = [str(BIN / "rabbitmqctl"), "--quiet", *arguments]
         done = subprocess.run(command, env=self._environ, capture_output=True, timeout=CTL_S, check=False)
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout.decode()
+
+    def add_vhost(self, name: str) -> str:
+        """A new virtual host that the guest may use; returns its address."""
+        self.ctl(
+            "eval",
+            f'rabbit_vhost:add(<<"{name}">>, <<"test">>), '
+            f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{name}">>, '
+            '<<".*">>, <<".*">>, <<".*">>, <<"test">>).',
+        )
+        return f"{self.url}{name}"
+
+    def delete_vhost(self, name: str) -> None:
+        """The virtual host with all that is in it."""
+        self.ctl("eval", f'rabbit_vhost:delete(<<"{name}">>, <<"test">>).')
+
+    def _evaluate(self, program: str, expression: str) -> str:
+        cookie = (self._folder / "home" / ".erlang.cookie").read_text(encoding="ascii")
+        done = subprocess.run(
+            [program, "-sname", self._name, "-c", cookie, "-e"],
+            env=self._environ,
+            input=expression.encode() + b"\n",
+            capture_output=True,
+            timeout=CTL_S,
+            check=False,
+        )
+        answer = (done.stdout + done.stderr).decode(errors="replace").strip()
+        if done.returncode or not answer.startswith("{ok, "):
+            raise RuntimeError(f"erl_call: {answer}")
+        return answer.removeprefix("{ok, ").removesuffix("}")
 
     def log(self) -> str:
         """What the broker has logged so far: warnings and errors."""

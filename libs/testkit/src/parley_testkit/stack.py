@@ -234,14 +234,7 @@ class Lab:
 
     def vhost(self) -> str:
         """A new virtual host; returns its address."""
-        name = f"e2e-{secrets.token_hex(3)}"
-        self.node.ctl(
-            "eval",
-            f'rabbit_vhost:add(<<"{name}">>, <<"e2e">>), '
-            f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{name}">>, '
-            '<<".*">>, <<".*">>, <<".*">>, <<"e2e">>).',
-        )
-        return f"{self.node.url}{name}"
+        return self.node.add_vhost(f"e2e-{secrets.token_hex(3)}")
 
     @contextlib.contextmanager
     def stack(
