@@ -1,23 +1,22 @@
-"""How processes share a test run (pytest-xdist): what takes longest begins first, and what shares an installation stays
-in one process.
-"""
+"""How processes share a test run (pytest-xdist): what starts installations stays in one process, all else is shared."""
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has no types
 
-TOGETHER = ("tests/browser/", "tests/compat/", "tests/e2e/")
-"""Folders whose files share installations and a broker: one process has them all."""
+INSTALLATIONS = ("tests/chaos/test_matrix.py", "tests/chaos/", "tests/e2e/", "tests/browser/", "tests/compat/")
+"""What starts whole installations, in the order in which it runs: one after the other, in one process. They share
+brokers and stacks, and two of them at once are more than a small machine has to give.
+"""
 
-FIRST = ("tests/chaos/test_matrix.py", "tests/e2e/", "tests/chaos/", "tests/browser/", "tests/compat/", "tests/model/")
-"""What takes minutes, longest first; all that follows is short and fills what room is left."""
+FIRST = (*INSTALLATIONS, "tests/model/", "libs/runtime/", "libs/client/")
+"""What takes longest begins first; all that follows is short."""
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]
-    """Hands out whole files, or whole folders of :data:`TOGETHER`."""
+    """Hands out all of :data:`INSTALLATIONS` to one process, and file by file to the others."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", 1)[0]
-        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+        return "installations" if nodeid.startswith(INSTALLATIONS) else nodeid.split("::", 1)[0]
 
 
 def rank(item: pytest.Item) -> int:
