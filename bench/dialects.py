@@ -92,6 +92,8 @@ async def _tutor(running: House) -> str:
 
 _students = itertools.count(1)
 _NOW = "2026-01-01T00:00:00Z"
+_SAID = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]}
+_RESPONSE = {"conversation": "none", "output_modalities": ["text"], "input": [_SAID]}
 SPOKEN: dict[str, Spoken] = {
     "D0 data assistant": Spoken(
         _at("/"), json.dumps({"message": QUESTION}), lambda frame: b'"status":"success"' in frame
@@ -108,6 +110,11 @@ SPOKEN: dict[str, Spoken] = {
         _at("/ws/realtime-asr"),
         json.dumps({"type": "asr_chunk", "text": QUESTION, "is_final": True}),
         lambda frame: b'"final":true' in frame,
+    ),
+    "OpenAI Realtime, text": Spoken(
+        _at("/v1/realtime?model=parley"),
+        json.dumps({"type": "response.create", "response": _RESPONSE}),
+        lambda frame: b'"type":"response.done"' in frame,
     ),
 }
 
