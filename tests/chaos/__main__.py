@@ -6,13 +6,16 @@ import logging
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from .matrix import whole
 from .report import report
 from .run import Outcome, RunOptions, matrix, storm
+from .voice import VoiceMatrix
+from .voice import whole as spoken_cells
 from .world.faults import CATALOGUE
-from .world.world import WorldOptions
+from .world.world import VOICE_ROLES, WorldOptions, open_world
 
 ABOUT = """\
 Breaks a real installation in every way it must survive, and judges it by what its clients saw.
@@ -26,6 +29,7 @@ whole, in order, and what is stored. Nothing inside Parley is asked.
   ./task chaos -- --minutes 30 --seed 7        a long one; the same seed repeats the same faults
   ./task chaos -- --matrix                     each fault in each phase of a turn, as CI runs it
   ./task chaos -- --matrix --only kill-rag     one row of it
+  ./task chaos -- --voice                      each fault in each phase of a spoken turn
   ./task chaos -- --image rabbitmq:4.0-management --minutes 5
 
 Ctrl-C ends a storm early: it is healed, judged and reported. The exit code is 1 where a promise was broken, a turn was
@@ -48,6 +52,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of faults, targets and questions (default: 1)")
     parser.add_argument("--sessions", type=int, default=20, help="sessions that ask without pause (default: 20)")
     parser.add_argument("--matrix", action="store_true", help="each fault in each phase, once, instead of a storm")
+    parser.add_argument("--voice", action="store_true", help="each fault in each phase of a spoken turn, once")
     parser.add_argument("--only", default="", metavar="FAULT,...", help="just these faults, see the list below")
     parser.add_argument("--image", default="", help="RabbitMQ image for Docker (default: the installed RabbitMQ)")
     parser.add_argument("--store", default="", help="SQLAlchemy address of an empty store (default: SQLite)")
@@ -96,11 +101,21 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+async def _voice(options: WorldOptions) -> int:
+    async with open_world(replace(options, roles=VOICE_ROLES)) as world:
+        cells = await VoiceMatrix(world, _say).run(spoken_cells())
+    broken = [cell for cell in cells if cell.broken]
+    _say(f"{len(cells)} cells, {len(cells) - len(broken)} kept every promise")
+    return 1 if broken else 0
+
+
 def main(argv: list[str]) -> int:
     """The exit code."""
     found = arguments(argv)
     options = options_of(found)
     logging.getLogger("parley_runtime").setLevel(logging.ERROR)
+    if found.voice:
+        return asyncio.run(_voice(options.world))
     outcome = asyncio.run(_run(found, options))
     report.write(outcome.history.happenings, outcome.verdict, options.out)
     for cell in outcome.missed:

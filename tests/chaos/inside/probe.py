@@ -1,6 +1,6 @@
 """Runs one real service with hold points, a mutation and a wall clock of its own:
 
-    python -m tests.chaos.inside.probe gateway|rag|inference      (or by this file's path, from any folder)
+    python -m tests.chaos.inside.probe gateway|rag|inference|asr      (or by this file's path, from any folder)
 
 Everything is patched in from here before the service's own ``__main__`` runs; Parley itself has no hooks. The service
 takes its settings from the environment as always. Beside them:
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-ROLES: Final = ("gateway", "rag", "inference")
+ROLES: Final = ("gateway", "rag", "inference", "asr")
 PROBE: Final = "PARLEY_CHAOS_PROBE"
 MUTATION: Final = "PARLEY_CHAOS_MUTATION"
 CLOCK: Final = "PARLEY_CHAOS_CLOCK"

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[3]
 LAUNCHER = "tests.chaos.inside.probe"
 """Runs a role with hold points."""
 ROLES = ("rag", "inference", "gateway")
+VOICE_ROLES = ("asr", *ROLES)
 SETTLE_S = 5.0
 """A quorum queue declared less than this before a broker's SIGKILL may never have a leader again."""
 
@@ -43,6 +44,7 @@ class WorldOptions:
     """SQLAlchemy address; "": SQLite in the folder."""
     processes: int = 2
     """Of each role."""
+    roles: tuple[str, ...] = ROLES
     tokens: int = 24
     interval_ms: float = 15.0
     heartbeat_s: float = 1.0
@@ -181,6 +183,7 @@ class World:
             role,
             AMQP_URL=f"amqp://guest:guest@127.0.0.1:{proxy.port}/",
             PARLEY_CHAOS_CLOCK=str(clock),
+            **({"PARLEY_CHAOS_PROBE": ""} if role == "asr" else {}),  # nobody is held there
         )
         member = Member(name, service, proxy, clock)
         self.members.append(member)
@@ -216,7 +219,7 @@ async def open_world(options: WorldOptions) -> AsyncIterator[World]:
         world = World(options, folder, broker, stack, stops)
         closing.push_async_callback(world.close)
         began = asyncio.get_running_loop().time()
-        for role in ROLES:
+        for role in options.roles:
             for _ in range(options.processes):
                 await world.add(role)
         await asyncio.gather(*(member.ready() for member in world.members))
@@ -235,6 +238,9 @@ def _environ(options: WorldOptions, socket: Path) -> dict[str, str]:
         "PARLEY_CLAIM": options.claim,
         "PARLEY_HEARTBEAT_S": f"{options.heartbeat_s:g}",
         "PARLEY_ENGINE": "scripted",
+        "PARLEY_ASR_ENGINE": "scripted",
+        "PARLEY_ASR_VAD": "energy",
+        "PARLEY_ASR_SEATS": "4",
         "PARLEY_SCRIPT_TOKENS": str(options.tokens),
         "PARLEY_SCRIPT_INTERVAL_MS": f"{options.interval_ms:g}",
         "PARLEY_LOG_LEVEL": "debug",
