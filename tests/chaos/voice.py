@@ -1,6 +1,6 @@
 """Faults while somebody speaks: each fault in each phase of a spoken turn, one turn at a time.
 
-Phases: ``listening`` (in mid-sentence), ``heard`` (after ``audio.stop``, before ``turn.accepted``) and ``answering`` (at
+Phases: ``listening`` (in mid-sentence), ``heard`` (after ``audio.stop``, before ``turn.accepted``), ``answering`` (at
 the first word of the answer). The client does what the protocol tells it to: it comes back with its session and
 position, and what had not been accepted it says again, under the same id. In the end there must be one turn with one
 end, whose question is the undisturbed transcript, and its frames contiguous.
