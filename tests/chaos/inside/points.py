@@ -99,7 +99,11 @@ class Holds:
 def install(role: str, path: str) -> None:
     """Put the points of ``role`` in. Raises Changed."""
     reach = Holds(path, role).reach
-    {"gateway": _gateway, "rag": _rag, "inference": _inference}[role](reach)
+    {"gateway": _gateway, "rag": _rag, "inference": _inference, "asr": _asr}[role](reach)
+
+
+def _asr(reach: Reach) -> None:
+    """A turn that is being said has not begun: nothing of it can be held there."""
 
 
 def _gateway(reach: Reach) -> None:

@@ -126,7 +126,10 @@ def test_the_command_runs_from_any_folder(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, "usage: python -m tests.chaos.inside.probe gateway|rag|inference\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "usage: python -m tests.chaos.inside.probe gateway|rag|inference|asr\n",
+    )
 
 
 class Shape:

@@ -183,7 +183,6 @@ class World:
             role,
             AMQP_URL=f"amqp://guest:guest@127.0.0.1:{proxy.port}/",
             PARLEY_CHAOS_CLOCK=str(clock),
-            **({"PARLEY_CHAOS_PROBE": ""} if role == "asr" else {}),  # nobody is held there
         )
         member = Member(name, service, proxy, clock)
         self.members.append(member)
