@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 import pytest
@@ -43,6 +43,22 @@ async def heard(client, samples: int) -> None:
     """Until so much audio has come."""
     while len(pcm_of(client)) < 2 * samples:
         await client.next()
+
+
+@contextmanager
+def stopped(gateway):
+    """The mouths' clock stands still: a listener plays nothing that it does not say."""
+    now = gateway.hub.mouths.now()
+    gateway.hub.mouths.now = lambda: now
+    yield
+    del gateway.hub.mouths.now
+
+
+async def played(client, gateway, turn: str, ms: int) -> None:
+    """The client says so, and the gateway has read it."""
+    await client.send(type="audio.played", turn=turn, ms=ms)
+    await client.send(type="ping")
+    await client.until("pong")
 
 
 @asynccontextmanager
@@ -85,13 +101,12 @@ async def test_audio_is_sent_as_fast_as_it_is_played(house, voice):
     loop = asyncio.get_running_loop()
     text = "This is said. "
     async with speaking(house, text, mouths=MouthSettings(lead_s=0.2, frame_ms=50)) as (_, client, job):
-        await house.worker.finish(job, text, 1)
-        await client.until("answer.audio")
         begun = loop.time()
+        await house.worker.finish(job, text, 1)
         await client.until("answer.spoken")
         took = loop.time() - begun
     assert pcm_of(client) == sound("This is said.", RATE)
-    assert 0.6 < took < 2.0
+    assert took > 0.6
     assert max(len(pcm) for _, pcm in client.audio) == 2 * RATE * 50 // 1000
 
 
@@ -163,13 +178,12 @@ async def test_a_pause_flushes_and_speech_goes_on_with_the_word(house, voice):
         await house.worker.finish(job, "Alpha beta gamma. ", 1)
         await heard(client, 17 * RATE * CHAR_MS // 1000)
         (connection,) = gateway.hub.connections.values()
-        await client.send(type="audio.played", turn="one", ms=8 * CHAR_MS)
-        await client.send(type="ping")
-        await client.until("pong")
-        connection.mouth.pause()
+        with stopped(gateway):
+            await played(client, gateway, "one", 8 * CHAR_MS)
+            connection.mouth.pause()
         flush = await client.until("answer.flush")
         assert "ended" not in flush
-        assert 8 * CHAR_MS <= flush["ms"] <= 10 * CHAR_MS
+        assert flush["ms"] == 8 * CHAR_MS
         assert connection.mouth.speaking == "one"
         before = len(pcm_of(client))
         connection.mouth.resume()
@@ -182,12 +196,11 @@ async def test_an_interrupt_says_what_was_heard(house, voice):
         await house.worker.finish(job, "Alpha [1] beta gamma. ", 1)
         await heard(client, 17 * RATE * CHAR_MS // 1000)
         (connection,) = gateway.hub.connections.values()
-        await client.send(type="audio.played", turn="one", ms=6 * CHAR_MS)
-        await client.send(type="ping")
-        await client.until("pong")
-        said = connection.mouth.interrupt()
-        assert said.turn == "one"
-        assert "Alpha [1] beta"[: said.heard] in ("Alpha [1] ", "Alpha [1] b", "Alpha [1] be")
+        with stopped(gateway):
+            await played(client, gateway, "one", 7 * CHAR_MS)
+            said = connection.mouth.interrupt()
+        assert (said.turn, said.ms) == ("one", 7 * CHAR_MS)
+        assert "Alpha [1] beta gamma. "[: said.heard] == "Alpha [1] b"
         assert connection.mouth.interrupt() is None
         assert connection.mouth.speaking is None
         assert (await client.until("answer.flush"))["ended"]
@@ -241,31 +254,33 @@ async def test_a_socket_that_goes_leaves_nothing_behind(house, voice):
 
 
 async def test_what_was_heard_is_stored_before_the_next_turn_is_asked(house, voice):
-    async with speaking(house, "Alpha beta gamma delta. ") as (_gateway, client, job):
+    async with speaking(house, "Alpha beta gamma delta. ") as (gateway, client, job):
         await house.worker.finish(job, "Alpha beta gamma delta. ", 1)
         await client.until("turn.done")
         await heard(client, 23 * RATE * CHAR_MS // 1000)
-        await client.send(type="audio.played", turn="one", ms=11 * CHAR_MS)
-        await client.start("two", interrupt=True)
-        await house.worker.jobs.get()
+        with stopped(gateway):
+            await played(client, gateway, "one", 11 * CHAR_MS)
+            await client.start("two", interrupt=True)
+            await house.worker.jobs.get()
         (exchange,) = await house.store.conversation("default", client.session, limit=5)
         (row,) = await house.store.rows([job.key])
-        assert exchange.answer in ("Alpha beta ", "Alpha beta g", "Alpha beta ga")
-        assert (row.text, row.heard) == ("Alpha beta gamma delta. ", len(exchange.answer))
+        assert exchange.answer == "Alpha beta "
+        assert (row.text, row.heard) == ("Alpha beta gamma delta. ", 11)
         await client.socket.close()
 
 
 async def test_a_cancelled_answer_keeps_what_was_heard_of_it(house, voice):
-    async with speaking(house, "Alpha beta gamma. A") as (_, client, _job):
+    async with speaking(house, "Alpha beta gamma. A") as (gateway, client, _job):
         await heard(client, 17 * RATE * CHAR_MS // 1000)
-        await client.send(type="audio.played", turn="one", ms=6 * CHAR_MS)
-        await client.send(type="turn.cancel", turn="one")
-        done = await client.until("turn.done")
+        with stopped(gateway):
+            await played(client, gateway, "one", 6 * CHAR_MS)
+            await client.send(type="turn.cancel", turn="one")
+            done = await client.until("turn.done")
         await client.start("two")
         await house.worker.jobs.get()
         (exchange,) = await house.store.conversation("default", client.session, limit=5)
     assert done["text"] == "Alpha beta gamma. A"
-    assert exchange.answer in ("Alpha ", "Alpha b", "Alpha be")
+    assert exchange.answer == "Alpha "
 
 
 async def test_an_answer_heard_to_its_end_is_kept_whole(house, voice):
