@@ -328,3 +328,20 @@ async def test_a_drain_lets_an_answer_be_spoken_to_its_end(house, voice):
         assert spoken["ms"] == 9 * CHAR_MS
         await client.closed()
         await drain
+
+
+async def test_a_client_that_takes_nothing_for_a_while_is_not_sent_more(house, voice, monkeypatch):
+    async with speaking(house, "Hi there. This is it. A") as (gateway, client, job):
+        (connection,) = gateway.hub.connections.values()
+        await heard(client, 20 * RATE * CHAR_MS // 1000)
+        stalled = True
+        monkeypatch.setattr(type(connection.outbox), "stalled", property(lambda _: stalled))
+        await house.worker.emit(job, Delta(1, 23, "nd more. A"))
+        await voice.until(3)
+        await client.send(type="ping")
+        await client.until("pong")
+        before = len(pcm_of(client))
+        assert before == 2 * 20 * RATE * CHAR_MS // 1000
+        stalled = False
+        await heard(client, before // 2 + 9 * RATE * CHAR_MS // 1000)
+        assert pcm_of(client)[before:] == sound("And more.", RATE)

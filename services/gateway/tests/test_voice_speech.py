@@ -279,3 +279,20 @@ def test_all_is_said_once_whatever_gets_lost(pieces: list[str], data: st.DataObj
         expected += count
     said = {ask.index: ask.text for ask in world.asks}
     assert expected == sum(len(text) * CHAR for text in said.values())
+
+
+def test_a_listener_without_room_is_sent_nothing_and_asked_for_no_more_than_ever() -> None:
+    world = World("One here. Two here. Three here. Four here. Five here. A", lead_s=9.0)
+    for _ in range(50):
+        step = world.speech.step(world.now, room=False)
+        world.asks += step.asks
+        for ask in step.asks:
+            world.say(ask)
+        if world.speech.hungry and world.speech.at < len(world.text):
+            world.speech.feed(world.text[world.speech.at :])
+        assert step.pieces == []
+        assert step.wait_s is None or step.wait_s >= 0.05
+        world.now += 0.05
+    assert len(world.asks) == 3
+    world.step()
+    assert world.sent[0][1] == 0

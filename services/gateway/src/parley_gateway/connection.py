@@ -279,8 +279,9 @@ class Connection:
         """Have the answer of a turn of this session spoken to this socket too. Raises ProtocolError ``invalid``."""
         assert self.session is not None
         if self.mouth is None:
-            sink = SocketMouth(self.outbox, text=self._text)
-            self.mouth = self.hub.mouths.open(self.session, voice, sink)
+            outbox = self.outbox
+            sink = SocketMouth(outbox, text=self._text)
+            self.mouth = self.hub.mouths.open(self.session, voice, sink, room=lambda: not outbox.stalled)
         check_voice(voice)
         self.mouth.voice = voice
         self.mouth.say(turn)

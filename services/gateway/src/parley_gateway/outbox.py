@@ -130,6 +130,11 @@ class Outbox:
         """Whether everything has been handed to the socket."""
         return not self._control and not self._views
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the client takes nothing at present: what is pushed is kept."""
+        return self._stall is not None
+
     def _mark(self) -> None:
         if not self._dirty and self._stall is None:
             self._dirty = True

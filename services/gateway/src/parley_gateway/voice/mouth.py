@@ -7,6 +7,7 @@ and hands audio on as fast as it is played. Queues, links and tasks do not grow 
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,11 +101,20 @@ class Mouth:
     """Of one socket. Made by :meth:`Mouths.open`; ``voice`` is that of the answers to come."""
 
     def __init__(
-        self, mouths: "Mouths", session: Session, voice: Voice, speaks: Speaks, settings: MouthSettings, *, given: bool
+        self,
+        mouths: "Mouths",
+        session: Session,
+        voice: Voice,
+        speaks: Speaks,
+        settings: MouthSettings,
+        *,
+        given: bool,
+        room: Callable[[], bool],
     ) -> None:
         self.voice = voice
         self._settings = settings
         self._given = given
+        self._has_room = room
         self._mouths = mouths
         self._session = session
         self._speaks = speaks
@@ -231,7 +241,7 @@ class Mouth:
             return
         wait_s: float | None = None
         for read in range(READS + 1):
-            step = answer.speech.step(now)
+            step = answer.speech.step(now, room=self._has_room())
             self._carry_out(answer, step, now)
             if step.over:
                 self._over(answer)
@@ -338,15 +348,24 @@ class Mouths:
         self._speeches: dict[str, Mouth] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, session: Session, voice: Voice, speaks: Speaks, *, settings: MouthSettings | None = None) -> Mouth:
+    def open(
+        self,
+        session: Session,
+        voice: Voice,
+        speaks: Speaks,
+        *,
+        settings: MouthSettings | None = None,
+        room: Callable[[], bool] = lambda: True,
+    ) -> Mouth:
         """A mouth for a socket of this session. ``settings``: for a client that keeps what it is sent and plays it by
-        its own clock; an answer is over for it when all of it has been given.
+        its own clock; an answer is over for it when all of it has been given. ``room``: whether the socket takes more;
+        while it does not, audio waits here, unsent, and no more of it than ever.
 
         Raises:
             ProtocolError: ``invalid``: the voice has a rate or a speed that nobody speaks with.
         """
         check_voice(voice)
-        return Mouth(self, session, voice, speaks, settings or self.settings, given=settings is not None)
+        return Mouth(self, session, voice, speaks, settings or self.settings, given=settings is not None, room=room)
 
     def on_spoken(self, part: Spoken) -> bool:
         """From the event queue. False: nobody here has asked for it, or listens any more."""

@@ -16,6 +16,8 @@ from parley_protocol.faults import FaultCode
 
 CHUNK = 2_000
 """Code points of the answer taken at a time."""
+ROOM_S = 0.05
+"""Between looks whether a listener who takes nothing does again."""
 KEPT = 8
 """Sentences that are remembered behind the one that is being asked for, at least."""
 SILENT = Fault(FaultCode.UNAVAILABLE.value, "nobody speaks at present; the answer's text is whole", True)
@@ -150,11 +152,11 @@ class Speech:
 
     # --- what to do -------------------------------------------------------------------------------------------
 
-    def step(self, now: float) -> Step:
-        """Ask for what is needed, send what may be sent."""
+    def step(self, now: float, *, room: bool = True) -> Step:
+        """Ask for what is needed, send what may be sent; nothing while the listener has no ``room``."""
         step = Step()
         self._again(step, now)
-        step.pieces = self.playout.due(now)
+        step.pieces = self.playout.due(now) if room else []
         while self._room and self.fault is None:
             sentence = self._cutter.next()
             if sentence is None:
@@ -166,7 +168,7 @@ class Speech:
             return step
         waits = [job.due - now for job in self._jobs.values()]
         if (paced := self.playout.wait_s(now)) is not None and (self.playout.unsent or self._nothing_more):
-            waits.append(paced)
+            waits.append(paced if room else max(paced, ROOM_S))
         step.wait_s = max(0.0, min(waits)) if waits else None
         return step
 
