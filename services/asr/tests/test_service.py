@@ -236,6 +236,18 @@ async def test_a_flood_fails_alone(house: House) -> None:
         assert (await house.ear.wait(Heard, "s2")).text == "one two"
 
 
+async def test_who_sends_a_lot_at_once_does_not_hold_up_the_others(house: House) -> None:
+    engine = ScriptedTranscriber(ScriptedSettings(factor=0.05))
+    async with house.worker(engine=engine, PARLEY_ASR_THREADS="1"):
+        for stream in ("s1", "s2"):
+            await house.ear.lease(stream)
+        await house.ear.send("asr-1", AudioPart("s1", 1, 0, pcm(speak(["one"] * 60)), Mark.END))
+        await house.ear.send("asr-1", AudioPart("s2", 1, 0, ONE_TWO, Mark.END))
+        assert (await house.ear.wait(Heard, "s2")).text == "one two"
+        assert house.ear.of("s1", Heard) == []
+        assert (await house.ear.wait(Heard, "s1")).text == " ".join(["one"] * 60)
+
+
 class Broken(ScriptedTranscriber):
     """Fails in the middle of speech."""
 
