@@ -8,12 +8,11 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 from parley_gateway import report
 from parley_gateway.core.session import Session
 from parley_gateway.core.view import View
+from parley_gateway.voice.answer import Answer, AudioChunk, Speaks, SpokenSoFar, check_voice
 from parley_gateway.voice.heard import HeardDesk
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_gateway.voice.speech import CHUNK, Ask, Speech, Step
@@ -21,80 +20,22 @@ from parley_protocol import codec
 from parley_protocol.audio import Speak, Spoken
 from parley_protocol.client import ErrorFrame, ServerFrame, Voice
 from parley_protocol.control import Audience, Hush
-from parley_protocol.events import Fault, TurnStatus
-from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.events import TurnStatus
 from parley_protocol.ids import TurnId, TurnKey
 from parley_protocol.routes import WORK, Stage
 from parley_runtime.control import ControlPlane
 from parley_runtime.errors import ParleyError
-from parley_runtime.ports import Clock, Headers, Link, Message
+from parley_runtime.ports import Clock, Link, Message
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, histogram
+
+__all__ = ["AudioChunk", "Mouth", "Mouths", "Speaks", "SpokenSoFar", "check_voice"]
 
 log = get_logger("parley.mouth")
 
 READS = 4
 """Pieces of text taken in one go: a long stretch without a word to say holds nobody else up."""
-MAX_VOICE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class AudioChunk:
-    """Audio of an answer: ``at_samples`` into it, PCM, 16 bits, little-endian, mono."""
-
-    turn: TurnId
-    sentence: int
-    at_samples: int
-    rate: int
-    pcm: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SpokenSoFar:
-    """An answer that was interrupted: the code points of its text, and the milliseconds, that had been heard."""
-
-    turn: TurnId
-    heard: int
-    ms: int
-
-
-class Speaks(Protocol):
-    """Who hears it. Called on the loop, in order; must not block."""
-
-    def on_audio(self, chunk: AudioChunk) -> None:
-        """Play this, after what came before."""
-        ...
-
-    def on_flush(self, turn: TurnId, ms: int, ended: bool) -> None:
-        """Forget what has not been played. ``ended``: no more comes; else what follows goes on from ``ms``."""
-        ...
-
-    def on_spoken(self, turn: TurnId, ms: int, fault: Fault | None) -> None:
-        """All audio of the answer has been given."""
-        ...
-
-
-class Answer:
-    """One answer that a mouth speaks, or will. ``id`` is what workers call it."""
-
-    __slots__ = ("first_text_at", "headers", "id", "restarts", "speech", "told", "turn", "view", "voice")
-
-    def __init__(self, id: str, turn: TurnId, view: View, speech: Speech, voice: Voice, headers: Headers) -> None:
-        self.id = id
-        self.turn = turn
-        self.view = view
-        self.speech = speech
-        self.voice = voice
-        self.restarts = view.turn.restarts
-        self.headers = headers
-        """Of its jobs: they are parts of the turn's trace, also when it has ended before it is spoken."""
-        self.first_text_at = 0.0
-        self.told = False
-        """Its first audio has been given."""
-
-    def ms(self, samples: int) -> int:
-        return samples * 1000 // self.speech.playout.rate
 
 
 class Mouth:
@@ -433,13 +374,3 @@ class Mouths:
             await self._publisher.publish(WORK, Stage.SPEAK, message, timeout_s=self.settings.ask_s)
         except ParleyError as error:
             log.info("sentence was not asked for; again soon", reason=type(error).__name__)
-
-
-def check_voice(voice: Voice) -> None:
-    """Raises ProtocolError ``invalid`` that names the field."""
-    if not 8_000 <= voice.rate <= 48_000:
-        raise ProtocolError(FaultCode.INVALID, "speak.rate must be 8000 to 48000")
-    if not 0.25 <= voice.speed <= 4.0:
-        raise ProtocolError(FaultCode.INVALID, "speak.speed must be 0.25 to 4")
-    if len(voice.voice) > MAX_VOICE or len(voice.language) > MAX_VOICE:
-        raise ProtocolError(FaultCode.INVALID, f"speak.voice and speak.language may have {MAX_VOICE} characters")

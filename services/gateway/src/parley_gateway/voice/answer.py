@@ -1,0 +1,82 @@
+"""A spoken answer, and who hears it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from parley_gateway.core.view import View
+from parley_gateway.voice.speech import Speech
+from parley_protocol.client import Voice
+from parley_protocol.events import Fault
+from parley_protocol.faults import FaultCode, ProtocolError
+from parley_protocol.ids import TurnId
+from parley_runtime.ports import Headers
+
+MAX_VOICE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Audio of an answer: ``at_samples`` into it, PCM, 16 bits, little-endian, mono."""
+
+    turn: TurnId
+    sentence: int
+    at_samples: int
+    rate: int
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenSoFar:
+    """An answer that was interrupted: the code points of its text, and the milliseconds, that had been heard."""
+
+    turn: TurnId
+    heard: int
+    ms: int
+
+
+class Speaks(Protocol):
+    """Who hears it. Called on the loop, in order; must not block."""
+
+    def on_audio(self, chunk: AudioChunk) -> None:
+        """Play this, after what came before."""
+        ...
+
+    def on_flush(self, turn: TurnId, ms: int, ended: bool) -> None:
+        """Forget what has not been played. ``ended``: no more comes; else what follows goes on from ``ms``."""
+        ...
+
+    def on_spoken(self, turn: TurnId, ms: int, fault: Fault | None) -> None:
+        """All audio of the answer has been given."""
+        ...
+
+
+class Answer:
+    """One answer that a mouth speaks, or will. ``id`` is what workers call it."""
+
+    __slots__ = ("first_text_at", "headers", "id", "restarts", "speech", "told", "turn", "view", "voice")
+
+    def __init__(self, id: str, turn: TurnId, view: View, speech: Speech, voice: Voice, headers: Headers) -> None:
+        self.id = id
+        self.turn = turn
+        self.view = view
+        self.speech = speech
+        self.voice = voice
+        self.restarts = view.turn.restarts
+        self.headers = headers
+        """Of its jobs: they are parts of the turn's trace, also when it has ended before it is spoken."""
+        self.first_text_at = 0.0
+        self.told = False
+        """Its first audio has been given."""
+
+    def ms(self, samples: int) -> int:
+        return samples * 1000 // self.speech.playout.rate
+
+
+def check_voice(voice: Voice) -> None:
+    """Raises ProtocolError ``invalid`` that names the field."""
+    if not 8_000 <= voice.rate <= 48_000:
+        raise ProtocolError(FaultCode.INVALID, "speak.rate must be 8000 to 48000")
+    if not 0.25 <= voice.speed <= 4.0:
+        raise ProtocolError(FaultCode.INVALID, "speak.speed must be 0.25 to 4")
+    if len(voice.voice) > MAX_VOICE or len(voice.language) > MAX_VOICE:
+        raise ProtocolError(FaultCode.INVALID, f"speak.voice and speak.language may have {MAX_VOICE} characters")
