@@ -21,12 +21,12 @@ from .world.stops import Reached, Stop
 from .world.waiting import WAITING, Untaken
 from .world.world import Member, World
 
-HOLD_S = 15.0
+HOLD_S = 45.0
 """Longest way of a turn to its phase."""
 TRIES = 20
 """Turns asked until one is in the process that the fault is to hit."""
-DONE_S = 60.0
-BUDGET_S = 30.0
+DONE_S = 120.0
+BUDGET_S = 60.0
 ROLL_BUDGET_S = 110.0
 """Of turns that are held until it is their process's time to end: on a busy machine the last one's comes late."""
 LOSING_BUDGET_S = 10.0
