@@ -336,6 +336,23 @@ class TestBadInput:
             await client.send(type="audio.stop")
             assert (await client.until("transcript.final"))["text"] == "odd pieces"
 
+    async def test_a_client_that_sends_and_never_reads(self, house: Any) -> None:
+        limits = LimitSettings(connect_rate=0, outbox=8192)
+        gateway = await house.gateway(ears=FAST, limits=limits)
+        await asr(house)
+        async with house.client(gateway) as deaf, house.client(gateway) as other:
+            for number in range(6):  # sixty words, whose partials nobody takes
+                await say(deaf, f"t{number}", " ".join(["word"] * 10))
+                await say(other, f"u{number}", "all is well")
+                assert (await other.until("transcript.final"))["text"] == "all is well"
+                for _ in range(2):
+                    await house.worker.answer(await house.worker.jobs.get(), "So.")
+                await other.until("turn.done", f"u{number}")
+            waits = [connection.outbox._bytes for connection in gateway.hub.connections.values()]
+            assert max(waits) <= limits.outbox
+            await deaf.until("turn.done", "t5")  # and when it reads after all, it has missed nothing
+            assert deaf.seen["t0"].done is not None
+
     async def test_more_turns_than_a_session_may_have(self, house: Any) -> None:
         gateway = await house.gateway(ears=FAST, turns=TurnSettings(queued=1))
         listener = await asr(house)
