@@ -10,7 +10,7 @@ import soxr
 from parley_asr.engine import RATE, Samples
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-_RETRIEVAL = 1
+_SYNCHRONOUS = 2
 _UTF8 = 1
 _SPEED = 1
 
@@ -18,7 +18,7 @@ _SPEED = 1
 @functools.cache
 def _library() -> tuple[ctypes.CDLL, int]:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
-    return library, library.espeak_Initialize(_RETRIEVAL, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    return library, library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
 
 
 def synthesised(

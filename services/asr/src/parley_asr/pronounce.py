@@ -10,7 +10,7 @@ import espeakng_loader  # type: ignore[import-untyped]  # it has no types
 
 _IPA = 0x02
 _UTF8 = 1
-_RETRIEVAL = 1
+_SYNCHRONOUS = 2
 
 _PHONES = {
     "tʃ": "CH", "dʒ": "JH", "eɪ": "EY", "aɪ": "AY", "ɔɪ": "OY", "aʊ": "AW", "oʊ": "OW", "əʊ": "OW", "ɪɹ": "IH R",
@@ -48,7 +48,7 @@ class Speller:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        self._library.espeak_Initialize(_RETRIEVAL, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+        self._library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
         self._library.espeak_SetVoiceByName(b"en-us")
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
 

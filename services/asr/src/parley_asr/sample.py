@@ -9,7 +9,7 @@ from parley_asr.engine import RATE, Samples
 from parley_runtime.telemetry.logging import get_logger
 
 TEXT = b"how does the recorder work, and what happens when a worker dies"
-_RETRIEVAL, _UTF8 = 1, 1
+_SYNCHRONOUS, _UTF8 = 2, 1
 
 log = get_logger(__name__)
 
@@ -27,7 +27,7 @@ def _spoken() -> Samples:
     import espeakng_loader  # type: ignore[import-untyped]  # it has no types
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
-    native = library.espeak_Initialize(_RETRIEVAL, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    native = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
     if native <= 0:
         raise OSError("espeak-ng's library finds no voices")
     parts: list[Samples] = []
