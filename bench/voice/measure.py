@@ -61,14 +61,14 @@ async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) 
         found.levels += await load.ramp(folder / "speech", amqp, SPHINX, speech, levels, say)
 
     async def kills() -> None:
-        count, long = (1 if quick else 6), tones(WORDS)
+        count, long = (1 if quick else 5), tones(WORDS)
         found.failovers.append(await failover.measure(folder / "kill-tones", amqp, SCRIPTED, long, count, say))
         if not quick:
             clip = speech[0]
-            found.failovers.append(await failover.measure(folder / "kill-speech", amqp, SPHINX, clip, 4, say))
+            found.failovers.append(await failover.measure(folder / "kill-speech", amqp, SPHINX, clip, 3, say))
 
     async def answers() -> None:
-        found.answers += await answering.measure(folder / "answers", amqp, 2 if quick else 12, say)
+        found.answers += await answering.measure(folder / "answers", amqp, 2 if quick else 10, say)
 
     parts = {
         "word error rate": accuracies,
