@@ -14,7 +14,7 @@ from parley_asr.options import ListenOptions
 from parley_asr.spent import Spent
 from parley_asr.trace import StreamTrace
 from parley_protocol.audio import AudioPart, Ended, Heard, Listen, Mark, StreamEvent
-from parley_runtime.errors import EngineError, Overloaded, ParleyError
+from parley_runtime.errors import EngineError, Fatal, Overloaded, ParleyError
 from parley_runtime.ports import Delivery
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.metrics import counter
@@ -201,7 +201,7 @@ def fault_of(error: BaseException) -> ParleyError:
     return error if isinstance(error, ParleyError) else EngineDefect("The recogniser failed on this audio.")
 
 
-class EngineDefect(ParleyError):
+class EngineDefect(Fatal):
     """A defect of ours: the same audio fails again."""
 
     code = EngineError.code
