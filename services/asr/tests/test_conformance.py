@@ -15,6 +15,7 @@ from hearing import hear, heard, pcm
 from voices import synthesised
 
 from parley_asr.engine import RATE, Hint, Hypothesis, Outcome, Samples, Transcriber
+from parley_asr.engines.moonshine import MoonshineSettings, MoonshineTranscriber
 from parley_asr.engines.pocketsphinx import PocketsphinxSettings, PocketsphinxTranscriber
 from parley_asr.engines.scripted import ScriptedSettings, ScriptedTranscriber, speak
 from parley_asr.engines.sherpa import SherpaSettings, SherpaTranscriber
@@ -57,6 +58,11 @@ def _pocketsphinx(folder: Path) -> Case:
     return Case(engine, [synthesised(text, around_s=0.1) for text in ("good morning", "yes", "no", "water")])
 
 
+def _moonshine(_: Path) -> Case:
+    engine = MoonshineTranscriber(MoonshineSettings(partial_ms=300))
+    return Case(engine, [synthesised(text, around_s=0.1) for text in ("good morning", "yes", "no", "water")])
+
+
 def _whisper(folder: Path) -> Case:
     model = str(tiny.whisper(folder / "whisper"))
     settings = WhisperSettings(model=model, partial_ms=500, wait_ms=50.0, device="cpu", threads=1)
@@ -71,6 +77,7 @@ def _sherpa(folder: Path) -> Case:
 CASES: dict[str, Make] = {
     "scripted": _scripted,
     "pocketsphinx": _pocketsphinx,
+    "moonshine": _moonshine,
     "whisper": _whisper,
     "sherpa": _sherpa,
 }

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -23,6 +24,9 @@ from parley_runtime.errors import Unroutable
 from parley_testkit.rabbit import RabbitNode, free_port
 
 pytestmark = pytest.mark.rabbit
+
+EMBEDDED = "moonshine" if platform.machine() == "x86_64" else "pocketsphinx"
+"""What listens where nothing is set."""
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +81,14 @@ async def test_speech_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
     said = pcm(synthesised("what is a gateway"))
     async with _running(vhost, tmp_path, PARLEY_HEALTH_PORT=str(port)) as child, _ear(vhost, "ear-1") as ear:
         chosen = await _until(child, "engine chosen")
-        assert (chosen["engine"], chosen["stage"]) == ("pocketsphinx", "listen")
+        assert (chosen["engine"], chosen["stage"]) == (EMBEDDED, "listen")
         assert isinstance(chosen["seats"], int)
         assert chosen["seats"] >= 1
         await _until(child, "started")
         worker = await ear.lease("long")
         await ear.say(worker, said, stream="long", mark=Mark.COMMIT)
         last = await ear.wait(Heard, "long", limit_s=30)
-        assert last.text
-        assert last.words
+        assert "gateway" in last.text
         assert ear.of("long", Partial)
         await ear.say(worker, said, stream="long", at=len(said), mark=Mark.COMMIT)
         again = await ear.wait(Heard, "long", count=2, limit_s=30)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from parley_asr.engine import Transcriber
-from parley_asr.engines import pocketsphinx, scripted, sherpa, whisper
+from parley_asr.engines import moonshine, pocketsphinx, scripted, sherpa, whisper
+from parley_asr.engines.moonshine import MoonshineSettings, MoonshineTranscriber
 from parley_asr.engines.pocketsphinx import PocketsphinxSettings
 from parley_asr.engines.scripted import ScriptedSettings, ScriptedTranscriber
 from parley_asr.engines.sherpa import SherpaSettings, SherpaTranscriber
@@ -16,6 +17,7 @@ from parley_asr.engines.whisper import WhisperSettings, WhisperTranscriber
 class EngineSettings:
     """One group of settings per engine."""
 
+    moonshine: MoonshineSettings
     pocketsphinx: PocketsphinxSettings
     scripted: ScriptedSettings
     sherpa: SherpaSettings
@@ -41,6 +43,11 @@ class Registration:
     auto: bool = True
 
 
+def _moonshine(settings: EngineSettings) -> Opened:
+    engine = MoonshineTranscriber(settings.moonshine)
+    return Opened(engine, "its model comes with it", os.cpu_count() or 1)
+
+
 def _pocketsphinx(settings: EngineSettings) -> Opened:
     engine = pocketsphinx.PocketsphinxTranscriber(settings.pocketsphinx)
     engine.start()
@@ -64,6 +71,7 @@ def _scripted(settings: EngineSettings) -> Opened:
 ENGINES: dict[str, Registration] = {
     sherpa.NAME: Registration(_sherpa),
     whisper.NAME: Registration(_whisper),
+    moonshine.NAME: Registration(_moonshine),
     pocketsphinx.NAME: Registration(_pocketsphinx),
     scripted.NAME: Registration(_scripted, auto=False),
 }

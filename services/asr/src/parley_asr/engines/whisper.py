@@ -1,7 +1,7 @@
 """Whisper on CTranslate2, with faster-whisper's model handling: many languages, on a GPU or on a strong CPU.
 
 The model hears whole segments. Partial results hear the segment so far anew, at fixed places of its audio, and are
-certain where two in a row agree; segments of all streams share the model's batches.
+certain where two in a row agree; segments of all streams share the model's batches (``windows``).
 """
 
 import time
@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from parley_asr.agreement import Agreement, pieces
 from parley_asr.batching import Batcher
-from parley_asr.engine import RATE, Abilities, Base, Hint, Hypothesis, Outcome, Said, Samples
+from parley_asr.engine import RATE, Abilities, Base, Hint, Outcome, Said, Samples
+from parley_asr.windows import Window, WindowRecognition
 from parley_runtime.config import setting
 from parley_runtime.errors import ConfigError, EngineError
 
 NAME = "whisper"
-WINDOW_S = 30
 FRAMES = 3000
 """Of a window's features."""
 MOST_PROMPT = 200
@@ -63,16 +62,6 @@ class WhisperSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Up to 30 seconds that are to be heard."""
-
-    audio: Samples
-    language: str
-    prompt: str
-    words: bool
-
-
 class Model:
     """faster-whisper's model, used in batches. Raises ConfigError where it cannot be loaded."""
 
@@ -100,7 +89,7 @@ class Model:
             raise ConfigError(f"the model {settings.model!r} cannot be loaded: {error}") from error
         self._known: dict[str, Any] = {}
 
-    def hear(self, windows: Sequence[_Window]) -> list[Outcome]:
+    def hear(self, windows: Sequence[Window]) -> list[Outcome]:
         """The outcomes of ``windows``. Those that are asked for alike share a batch."""
         features = [self._features(window.audio) for window in windows]
         groups: dict[tuple[str, str], list[int]] = {}
@@ -118,7 +107,7 @@ class Model:
             raise EngineError(f"Whisper failed: {error}") from error
         return [outcomes[index] for index in range(len(windows))]
 
-    def _group(self, windows: Sequence[_Window], encoded: Any, words: Any, prompt: str) -> list[Outcome]:
+    def _group(self, windows: Sequence[Window], encoded: Any, words: Any, prompt: str) -> list[Outcome]:
         start: list[int] = []
         if prompt:
             start = [words.sot_prev, *words.encode(" " + prompt.strip())[-MOST_PROMPT:]]
@@ -138,7 +127,7 @@ class Model:
         return [Outcome(words.decode(tokens), at) for tokens, at in zip(said, placed, strict=True)]
 
     def _place(
-        self, windows: Sequence[_Window], encoded: Any, words: Any, said: list[list[int]]
+        self, windows: Sequence[Window], encoded: Any, words: Any, said: list[list[int]]
     ) -> list[tuple[Said, ...]]:
         frames = [max(2, window.audio.size * 100 // RATE) for window in windows]
         return [
@@ -153,7 +142,7 @@ class Model:
     def _encode(self, features: list[Any]) -> Any:
         return self._model.model.encode(self._storage(np.stack(features)))
 
-    def _language(self, window: _Window, features: Any) -> str:
+    def _language(self, window: Window, features: Any) -> str:
         if not self._model.model.is_multilingual:
             return "en"
         if window.language:
@@ -190,71 +179,6 @@ class Model:
         ]
 
 
-class WhisperRecognition:
-    """See ``engine.Recognition``."""
-
-    def __init__(self, batcher: Batcher[_Window, Outcome], hint: Hint, step: int) -> None:
-        self._batcher = batcher
-        self._hint = hint
-        self._step = step
-        self._heard: list[Samples] = []
-        self._size = 0
-        self._agreement = Agreement()
-        self._now: list[str] = []
-        self._before = ""
-        self._words: list[Said] = []
-        self._offset_s = 0.0
-
-    def feed(self, samples: Samples) -> None:
-        """See ``engine.Recognition``. Works at multiples of the step and at the window's end, wherever ``samples``
-        were cut.
-        """
-        while samples.size:
-            limit = WINDOW_S * RATE
-            if self._step:
-                limit = min(limit, (self._size // self._step + 1) * self._step)
-            part, samples = samples[: limit - self._size], samples[limit - self._size :]
-            self._heard.append(part)
-            self._size += part.size
-            if self._size == WINDOW_S * RATE:
-                self._window_over()
-            elif self._size == limit:
-                self._now = self._agreement.update(pieces(self._hear(words=False).text))
-
-    def partial(self) -> Hypothesis:
-        """See ``engine.Recognition``."""
-        certain = "".join(self._agreement.certain).strip()
-        text = "".join(self._now).strip()
-        lead = self._before + (" " if self._before and text else "")
-        return Hypothesis(lead + text, len(lead) + len(certain) if certain else len(self._before))
-
-    def finish(self) -> Outcome:
-        """See ``engine.Recognition``."""
-        if self._size:
-            self._window_over()
-        return Outcome(self._before, tuple(self._words))
-
-    def close(self) -> None:
-        """See ``engine.Recognition``."""
-        self._heard.clear()
-
-    def _window_over(self) -> None:
-        outcome = self._hear(words=True)
-        text = "".join(self._agreement.finish(pieces(outcome.text))).strip()
-        self._before = " ".join(filter(None, (self._before, text)))
-        self._words += [
-            Said(one.text, one.start_s + self._offset_s, one.end_s + self._offset_s, one.confidence)
-            for one in outcome.words
-        ]
-        self._offset_s += self._size / RATE
-        self._heard, self._size, self._agreement, self._now = [], 0, Agreement(), []
-
-    def _hear(self, *, words: bool) -> Outcome:
-        whole = np.concatenate(self._heard)
-        self._heard = [whole]
-        return self._batcher.ask(_Window(whole, self._hint.language, self._hint.prompt, words))
-
-
 class WhisperTranscriber:
     """See ``engine.Transcriber``."""
 
@@ -267,9 +191,9 @@ class WhisperTranscriber:
         self.batcher = Batcher(loaded.hear, most=settings.batch, wait_s=settings.wait_ms / 1000, name=NAME)
         self._step = settings.partial_ms * RATE // 1000
 
-    def open(self, hint: Hint) -> WhisperRecognition:
+    def open(self, hint: Hint) -> WindowRecognition:
         """See ``engine.Transcriber``."""
-        return WhisperRecognition(self.batcher, hint, self._step)
+        return WindowRecognition(self.batcher, hint, self._step)
 
     def knows(self, base: Base, version: str) -> bool:  # noqa: ARG002 - the protocol's
         """See ``engine.Transcriber``."""
