@@ -71,7 +71,11 @@ function accept(turn) {
 const EVENTS = {
   "turn.status": (turn, frame) => enter(turn, String(frame.stage ?? "")),
   "transcript.partial": hear,
-  "transcript.final": hear,
+  "transcript.final": (turn, frame, now) => {
+    hear(turn, frame);
+    // An answer's time counts from the question being known, not from when the user began to speak.
+    if (turn.spoken && turn.sentAt !== null) turn.sentAt = now;
+  },
   retrieval: (turn, frame) => {
     turn.intent = frame.intent ?? null;
     turn.route = frame.route ?? null;
