@@ -7,7 +7,6 @@ always be heard as the same text.
 Source: Jeffries et al., "Moonshine: Speech Recognition for Live Transcription and Voice Commands", 2024.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from parley_asr.batching import Batcher
-from parley_asr.engine import RATE, Abilities, Base, Hint, Outcome, Samples
+from parley_asr.engine import RATE, Abilities, Hint, Outcome, Samples
+from parley_asr.engines.inprocess import InProcess
 from parley_asr.windows import Window, WindowRecognition
 from parley_runtime.config import setting
 from parley_runtime.errors import ConfigError, EngineError
@@ -89,7 +89,7 @@ def _quiet(audio: Samples) -> bool:
     return not whole.size or float(np.sqrt(np.mean(whole * whole, axis=1)).max()) < QUIET
 
 
-class MoonshineTranscriber:
+class MoonshineTranscriber(InProcess):
     """See ``engine.Transcriber``."""
 
     name = NAME
@@ -104,21 +104,6 @@ class MoonshineTranscriber:
     def open(self, hint: Hint) -> WindowRecognition:
         """See ``engine.Transcriber``."""
         return WindowRecognition(self._line, hint, self._step)
-
-    def knows(self, base: Base, version: str) -> bool:  # noqa: ARG002 - the protocol's
-        """See ``engine.Transcriber``."""
-        return True
-
-    def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:
-        """See ``engine.Transcriber``."""
-
-    def spent_s(self) -> float:
-        """See ``engine.Transcriber``."""
-        return time.process_time()
-
-    def problem(self) -> str | None:
-        """See ``engine.Transcriber``."""
-        return None
 
     def close(self) -> None:
         """See ``engine.Transcriber``."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parley_asr.engine import RATE, Abilities, Base, Hint, Hypothesis, Outcome, Said, Samples
+from parley_asr.engine import RATE, Abilities, Hint, Hypothesis, Outcome, Said, Samples
+from parley_asr.engines.inprocess import InProcess
 from parley_runtime.config import setting
 
 NAME = "scripted"
@@ -108,7 +109,7 @@ def _work(seconds: float) -> None:
     time.sleep(seconds)  # on a thread of the pool, as an engine's own work is
 
 
-class ScriptedTranscriber:
+class ScriptedTranscriber(InProcess):
     """See ``engine.Transcriber``."""
 
     name = NAME
@@ -121,21 +122,6 @@ class ScriptedTranscriber:
     def open(self, _: Hint) -> ScriptedRecognition:
         """See ``engine.Transcriber``."""
         return ScriptedRecognition(self._settings.factor)
-
-    def knows(self, base: Base, version: str) -> bool:  # noqa: ARG002 - the protocol's
-        """See ``engine.Transcriber``."""
-        return True
-
-    def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:
-        """See ``engine.Transcriber``."""
-
-    def spent_s(self) -> float:
-        """See ``engine.Transcriber``."""
-        return time.process_time()
-
-    def problem(self) -> str | None:
-        """See ``engine.Transcriber``."""
-        return None
 
     def close(self) -> None:
         """See ``engine.Transcriber``."""

@@ -4,7 +4,6 @@ A folder holds the model as its publishers ship it: ``tokens.txt`` with encoder,
 encoder and decoder (paraformer), or with one model (CTC).
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from parley_asr.batching import Batcher
-from parley_asr.engine import RATE, Abilities, Base, Hint, Hypothesis, Outcome, Said, Samples
+from parley_asr.engine import RATE, Abilities, Hint, Hypothesis, Outcome, Said, Samples
+from parley_asr.engines.inprocess import InProcess
 from parley_runtime.config import setting
 from parley_runtime.errors import ConfigError
 
@@ -126,7 +126,7 @@ def words(tokens: Sequence[str], times: Sequence[float]) -> tuple[Said, ...]:
     return tuple(Said(text, at, end) for (text, at), end in zip(found, ends, strict=False) if text)
 
 
-class SherpaTranscriber:
+class SherpaTranscriber(InProcess):
     """See ``engine.Transcriber``."""
 
     name = NAME
@@ -140,21 +140,6 @@ class SherpaTranscriber:
     def open(self, _: Hint) -> SherpaRecognition:
         """See ``engine.Transcriber``."""
         return SherpaRecognition(self._recogniser, self.batcher)
-
-    def knows(self, base: Base, version: str) -> bool:  # noqa: ARG002 - the protocol's
-        """See ``engine.Transcriber``."""
-        return True
-
-    def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:
-        """See ``engine.Transcriber``."""
-
-    def spent_s(self) -> float:
-        """See ``engine.Transcriber``."""
-        return time.process_time()
-
-    def problem(self) -> str | None:
-        """See ``engine.Transcriber``."""
-        return None
 
     def close(self) -> None:
         """See ``engine.Transcriber``."""

@@ -4,7 +4,6 @@ The model hears whole segments. Partial results hear the segment so far anew, at
 certain where two in a row agree; segments of all streams share the model's batches (``windows``).
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from parley_asr.batching import Batcher
-from parley_asr.engine import RATE, Abilities, Base, Hint, Outcome, Said, Samples
+from parley_asr.engine import RATE, Abilities, Hint, Outcome, Said, Samples
+from parley_asr.engines.inprocess import InProcess
 from parley_asr.windows import Window, WindowRecognition
 from parley_runtime.config import setting
 from parley_runtime.errors import ConfigError, EngineError
@@ -179,7 +179,7 @@ class Model:
         ]
 
 
-class WhisperTranscriber:
+class WhisperTranscriber(InProcess):
     """See ``engine.Transcriber``."""
 
     name = NAME
@@ -194,21 +194,6 @@ class WhisperTranscriber:
     def open(self, hint: Hint) -> WindowRecognition:
         """See ``engine.Transcriber``."""
         return WindowRecognition(self.batcher, hint, self._step)
-
-    def knows(self, base: Base, version: str) -> bool:  # noqa: ARG002 - the protocol's
-        """See ``engine.Transcriber``."""
-        return True
-
-    def prepare(self, base: Base, version: str, texts: Sequence[str]) -> None:
-        """See ``engine.Transcriber``."""
-
-    def spent_s(self) -> float:
-        """See ``engine.Transcriber``."""
-        return time.process_time()
-
-    def problem(self) -> str | None:
-        """See ``engine.Transcriber``."""
-        return None
 
     def close(self) -> None:
         """See ``engine.Transcriber``."""
