@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from parley_gateway.dialects.fitting import fitting
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_runtime.store.tutor_ports import SessionState
 
@@ -14,8 +15,6 @@ DELETED = "the session has been deleted; begin a new one"
 NO_EARS = "speech cannot be understood here yet: no speech recognition is running; send the question as text"
 NO_WORDS = "no words were heard; check the microphone and the format of the audio, and say it again"
 NO_VOICE = "the answer could not be spoken to its end; its text is whole"
-MOST_TEXT = 880 * 1024
-"""Bytes of an answer as JSON, so that its frame stays below 900 KiB."""
 
 
 class Said(msgspec.Struct, tag="text"):
@@ -54,11 +53,7 @@ def decoded(data: str | bytes, most: int) -> Said | Heard:
 
 def answer(text: str) -> dict[str, Any]:
     """The whole answer in one frame."""
-    frame: dict[str, Any] = {"type": "text", "content": text}
-    while (size := len(msgspec.json.encode(text))) > MOST_TEXT:
-        text = text[: int(len(text) * MOST_TEXT / size * 0.98)]
-        frame |= {"content": text, "truncated": True}
-    return frame
+    return fitting({"type": "text", "content": text}, "content")
 
 
 def error(message: str, retry_after_ms: int | None = None) -> dict[str, Any]:
