@@ -15,18 +15,21 @@ from typing import Any
 import httpx
 import msgspec
 
+from parley_inference import openai_server
 from parley_inference.breaker import Breaker
 from parley_inference.chat import ChatReader
 from parley_inference.engine import Piece, Request
 from parley_inference.engines.openai_errors import explain, retry_after
+from parley_inference.openai_server import shown
 from parley_protocol.work import ChatMessage, Sampling, Tool
 from parley_runtime.config import setting
-from parley_runtime.errors import ConfigError, EngineError, EngineRejected, Unavailable
+from parley_runtime.errors import ConfigError, EngineError, EngineRejected
 from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 
 NAME = "openai"
+PREFIX = "PARLEY_OPENAI"
 BACKOFF_S = 0.25
 """First wait between attempts; doubled each time, with jitter."""
 MAX_WAIT_S = 5.0
@@ -95,10 +98,7 @@ class OpenAISettings:
     )
 
     def __post_init__(self) -> None:
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("PARLEY_OPENAI_BASE_URL: must begin with http:// or https://")
-        if not self.api_key.isascii() or not self.api_key.isprintable():
-            raise ValueError("PARLEY_OPENAI_API_KEY: holds characters that no HTTP header can carry")
+        openai_server.check(PREFIX, self.base_url, self.api_key)
 
 
 async def connect(settings: OpenAISettings) -> "OpenAIGenerator":
@@ -108,14 +108,8 @@ async def connect(settings: OpenAISettings) -> "OpenAIGenerator":
         ConfigError: no address, key or model that could work.
         Unavailable: the server does not answer.
     """
-    if not settings.base_url:
-        raise ConfigError("PARLEY_OPENAI_BASE_URL is not set")
-    client = httpx.AsyncClient(
-        base_url=settings.base_url.rstrip("/") + "/",
-        headers={"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {},
-        timeout=httpx.Timeout(None, connect=settings.connect_s),
-        # One connection per answer; answers are bounded by the seats.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0),
+    client = openai_server.open_client(
+        PREFIX, settings.base_url, settings.api_key, connect_s=settings.connect_s, kept=64
     )
     try:
         models = await _models(client, settings)
@@ -127,24 +121,14 @@ async def connect(settings: OpenAISettings) -> "OpenAIGenerator":
 
 async def _models(client: httpx.AsyncClient, settings: OpenAISettings) -> tuple[str, ...]:
     """Ids that the server lists; the one to use first."""
-    where = shown(settings.base_url)
-    try:
-        async with asyncio.timeout(settings.probe_s):
-            response = await client.get("models")
-    except (TimeoutError, httpx.HTTPError) as error:
-        raise Unavailable(
-            f"{where} does not answer /models within {settings.probe_s:g} s ({type(error).__name__}): "
-            "start the server or change PARLEY_OPENAI_BASE_URL"
-        ) from error
-    if response.status_code in (401, 403):
-        raise ConfigError(f"{where} refused the key: set PARLEY_OPENAI_API_KEY")
+    response = await openai_server.models(client, PREFIX, settings.base_url, settings.probe_s)
     listed = _ids(response) if response.status_code == 200 else ()
     if settings.model:
         return (settings.model, *(name for name in listed if name != settings.model))
     if not listed:
         raise ConfigError(
-            f"{where} lists no models (HTTP {response.status_code}): set PARLEY_OPENAI_MODEL, and check that "
-            "PARLEY_OPENAI_BASE_URL ends where the API begins, usually in /v1"
+            f"{shown(settings.base_url)} lists no models (HTTP {response.status_code}): set PARLEY_OPENAI_MODEL, and "
+            "check that PARLEY_OPENAI_BASE_URL ends where the API begins, usually in /v1"
         )
     return listed
 
@@ -155,11 +139,6 @@ def _ids(response: httpx.Response) -> tuple[str, ...]:
         return tuple(str(model["id"]) for model in data)
     except (msgspec.DecodeError, KeyError, TypeError):
         return ()
-
-
-def shown(url: str) -> str:
-    """``url`` without user and password."""
-    return str(httpx.URL(url).copy_with(username=None, password=None)) if "@" in url else url
 
 
 class OpenAIGenerator:

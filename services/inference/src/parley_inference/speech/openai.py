@@ -13,19 +13,22 @@ from typing import Any
 
 import httpx
 
+from parley_inference import openai_server
 from parley_inference.breaker import Breaker
-from parley_inference.engines.openai import MAX_ERROR_BODY, MAX_WAIT_S, shown
+from parley_inference.engines.openai import MAX_ERROR_BODY, MAX_WAIT_S
 from parley_inference.engines.openai_errors import retry_after
+from parley_inference.openai_server import shown
 from parley_inference.speech.resample import Resampler
 from parley_inference.speech.scripts import speakable
 from parley_inference.speech.synthesizer import SAMPLE, Utterance
 from parley_runtime.config import setting
-from parley_runtime.errors import ConfigError, EngineError, EngineRejected, Unavailable
+from parley_runtime.errors import EngineError, EngineRejected
 from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 
 NAME = "openai"
+PREFIX = "PARLEY_SPEECH"
 BACKOFF_S = 0.1
 """First wait between attempts; doubled each time, with jitter. Somebody is waiting for the next word."""
 AUDIO_TYPES = ("audio/", "application/octet-stream")
@@ -90,10 +93,7 @@ class OpenAISpeechSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("PARLEY_SPEECH_BASE_URL: must begin with http:// or https://")
-        if not self.api_key.isascii() or not self.api_key.isprintable():
-            raise ValueError("PARLEY_SPEECH_API_KEY: holds characters that no HTTP header can carry")
+        openai_server.check(PREFIX, self.base_url, self.api_key)
 
 
 async def connect(settings: OpenAISpeechSettings) -> "OpenAISynthesizer":
@@ -103,35 +103,16 @@ async def connect(settings: OpenAISpeechSettings) -> "OpenAISynthesizer":
         ConfigError: no address, or a key that is refused.
         Unavailable: the server does not answer.
     """
-    if not settings.base_url:
-        raise ConfigError("PARLEY_SPEECH_BASE_URL is not set")
-    client = httpx.AsyncClient(
-        base_url=settings.base_url.rstrip("/") + "/",
-        headers={"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {},
-        timeout=httpx.Timeout(None, connect=settings.connect_s),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0),
+    client = openai_server.open_client(
+        PREFIX, settings.base_url, settings.api_key, connect_s=settings.connect_s, kept=32
     )
     try:
-        await _probe(client, settings)
+        # Not every server of speech lists its models: any answer shows that it is there.
+        await openai_server.models(client, PREFIX, settings.base_url, settings.probe_s)
     except BaseException:
         await client.aclose()
         raise
     return OpenAISynthesizer(settings, client)
-
-
-async def _probe(client: httpx.AsyncClient, settings: OpenAISpeechSettings) -> None:
-    """Not every server of speech lists its models: an answer that does not exist shows as well that it is there."""
-    where = shown(settings.base_url)
-    try:
-        async with asyncio.timeout(settings.probe_s):
-            response = await client.get("models")
-    except (TimeoutError, httpx.HTTPError) as error:
-        raise Unavailable(
-            f"{where} does not answer within {settings.probe_s:g} s ({type(error).__name__}): start the server or "
-            "change PARLEY_SPEECH_BASE_URL"
-        ) from error
-    if response.status_code in (401, 403):
-        raise ConfigError(f"{where} refused the key: set PARLEY_SPEECH_API_KEY")
 
 
 class OpenAISynthesizer:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from parley_inference.engines.openai import shown
+from parley_inference.openai_server import shown
 from parley_inference.speech import espeak, openai, tone
 from parley_inference.speech.espeak import EspeakSettings
 from parley_inference.speech.openai import OpenAISpeechSettings
