@@ -18,6 +18,8 @@ MOST_BASES = 8
 LOOK_S = 15.0
 FRESH_S = 10.0
 """A base is looked at again after so long."""
+MOST_LOOKED = 1000
+"""Bases of which it is kept when they were looked at; the oldest are forgotten, and looked at again when asked for."""
 
 log = get_logger(__name__)
 
@@ -42,7 +44,10 @@ class Bases:
             return
         task = self._tasks.get(base)
         if task is None:
+            self._looked.pop(base, None)
             self._looked[base] = now
+            if len(self._looked) > MOST_LOOKED:
+                del self._looked[next(iter(self._looked))]
             task = self._tasks[base] = asyncio.create_task(self._make(base), name="vocabulary")
             task.add_done_callback(lambda _: self._tasks.pop(base, None))
         await asyncio.wait({task}, timeout=self._wait_s)
@@ -54,7 +59,7 @@ class Bases:
                 for info in (await self._store.bases(tenant))[:MOST_BASES]:
                     await self.ready(Base(tenant, info.name))
             except ParleyError as error:
-                log.debug("bases cannot be read", reason=str(error))
+                log.warning("bases cannot be read; tried again", reason=str(error), after_s=LOOK_S)
             await asyncio.sleep(LOOK_S)
 
     async def aclose(self) -> None:

@@ -31,6 +31,8 @@ END_S = 5.0
 MAKE_S = 60.0
 READY = "ready"
 """File that says that a vocabulary is whole."""
+MOST_BASES = 256
+"""Bases whose words are expected at a time."""
 
 log = get_logger(__name__)
 
@@ -250,7 +252,12 @@ class PocketsphinxTranscriber:
             return
         for child in self._children:
             child.call(child.start(), "learn", str(folder))
+        self._vocabularies.pop(base, None)
         self._vocabularies[base] = str(folder)
+        if len(self._vocabularies) > MOST_BASES:
+            forgotten = next(iter(self._vocabularies))
+            del self._vocabularies[forgotten]
+            log.info("a base's words are expected no more until it is asked for again", kb=forgotten.name)
 
     def _folder(self, base: Base, version: str) -> Path:
         name = hashlib.sha256(f"{base.tenant}\0{base.name}\0{version}".encode()).hexdigest()[:24]
