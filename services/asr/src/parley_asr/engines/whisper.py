@@ -87,6 +87,7 @@ class Model:
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(f"the model {settings.model!r} cannot be loaded: {error}") from error
+        self.languages: tuple[str, ...] = tokenizer._LANGUAGE_CODES if self._model.model.is_multilingual else ("en",)
         self._known: dict[str, Any] = {}
 
     def hear(self, windows: Sequence[Window]) -> list[Outcome]:
@@ -187,7 +188,9 @@ class WhisperTranscriber(InProcess):
     def __init__(self, settings: WhisperSettings) -> None:
         loaded = Model(settings)
         self.model = settings.model.rstrip("/").rsplit("/", 1)[-1]
-        self.abilities = Abilities(partials=bool(settings.partial_ms), batching=settings.batch > 1)
+        self.abilities = Abilities(
+            languages=loaded.languages, partials=bool(settings.partial_ms), batching=settings.batch > 1
+        )
         self.batcher = Batcher(loaded.hear, most=settings.batch, wait_s=settings.wait_ms / 1000, name=NAME)
         self._step = settings.partial_ms * RATE // 1000
 
