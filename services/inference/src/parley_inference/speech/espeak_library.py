@@ -4,6 +4,9 @@ import ctypes
 from collections.abc import Callable
 
 from parley_runtime.errors import EngineError, Unavailable
+from parley_runtime.telemetry.logging import get_logger
+
+log = get_logger(__name__)
 
 BUFFER_MS = 100
 """Audio of one callback, after which a stop is looked at."""
@@ -78,7 +81,8 @@ class EspeakLibrary:
             return 0
         try:
             return 0 if self._sink(ctypes.string_at(samples, 2 * count)) else 1
-        except Exception:  # nothing may be raised into the library; a loop that has been closed is the usual one
+        except Exception as error:  # nothing may be raised into the library
+            log.warning("speech ended: nobody takes its audio", reason=type(error).__name__)
             return 1
 
 
