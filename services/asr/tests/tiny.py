@@ -1,5 +1,6 @@
 """Models of random weights, as small as their engines load them: what they hear is nonsense, the same each time."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,32 @@ LETTERS = [chr(code) for code in range(97, 123)]
 MELS = 80
 
 
-def whisper(folder: Path) -> Path:
-    """A Whisper model for CTranslate2, with a tokenizer of single letters and a few words."""
-    import ctranslate2
-    import tokenizers
-
-    folder.mkdir(parents=True, exist_ok=True)
-    chance = np.random.default_rng(7)
+def _whisper_tokens() -> tuple[list[str], list[str]]:
+    """Those of text, and the special ones."""
     text = [*LETTERS, *(f"Ġ{letter}{other}" for letter in LETTERS[:10] for other in LETTERS[:4]), "Ġ"]
     special = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|translate|>", "<|transcribe|>"]
     special += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
-    special += [f"<|{index * 0.02:.2f}|>" for index in range(51)]
+    return text, special + [f"<|{index * 0.02:.2f}|>" for index in range(51)]
+
+
+def _tokenizer(folder: Path, vocabulary: list[str], special: list[str]) -> None:
+    import tokenizers
+
+    model = tokenizers.models.BPE(vocab={token: index for index, token in enumerate(vocabulary)}, merges=[])
+    made = tokenizers.Tokenizer(model)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.add_special_tokens(special)
+    made.save(str(folder / "tokenizer.json"))
+
+
+def whisper(folder: Path) -> Path:
+    """A Whisper model for CTranslate2, with a tokenizer of single letters and a few words."""
+    import ctranslate2
+
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = np.random.default_rng(7)
+    text, special = _whisper_tokens()
     vocabulary = [*text, *special]
     size, heads, inner = 32, 2, 64
 
@@ -72,19 +88,54 @@ def whisper(folder: Path) -> Path:
     spec.register_vocabulary(vocabulary)
     spec.validate()
     spec.save(str(folder))
-    model = tokenizers.models.BPE(vocab={token: index for index, token in enumerate(vocabulary)}, merges=[])
-    made = tokenizers.Tokenizer(model)
-    made.decoder = tokenizers.decoders.ByteLevel()
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.add_special_tokens(special)
-    made.save(str(folder / "tokenizer.json"))
+    _tokenizer(folder, vocabulary, special)
     (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": MELS}), encoding="utf-8")
     return folder
 
 
+def _constant(name: str, values: Any) -> Any:
+    import onnx
+
+    return onnx.numpy_helper.from_array(np.asarray(values), name)
+
+
+def _value(name: str, shape: list[Any], kind: int = 1) -> Any:
+    """``kind``: as ONNX numbers them; 1: floats."""
+    from onnx import helper
+
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _save(
+    folder: Path, name: str, nodes: list[Any], given: list[Any], found: list[Any], held: list[Any], about: Any
+) -> None:
+    import onnx
+    from onnx import helper
+
+    graph = helper.make_graph(nodes, name, given, found, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    for key, text in about.items():
+        model.metadata_props.add(key=key, value=str(text))
+    onnx.save(model, str(folder / f"{name}.onnx"))
+
+
+def _encoder_nodes() -> list[Any]:
+    from onnx.helper import make_node as node
+
+    return [
+        node("ReduceMean", ["x"], ["mean"], axes=[1], keepdims=1),
+        node("MatMul", ["mean", "w"], ["now"]),
+        node("Transpose", ["h"], ["before"], perm=[1, 0, 2]),
+        node("Mul", ["before", "half"], ["faded"]),
+        node("Add", ["now", "faded"], ["sum"]),
+        node("Tanh", ["sum"], ["encoder_out"]),
+        node("Transpose", ["encoder_out"], ["new_h"], perm=[1, 0, 2]),
+        node("Identity", ["c"], ["new_c"]),
+    ]
+
+
 def sherpa(folder: Path) -> Path:
     """A streaming LSTM transducer for sherpa-onnx whose state and output follow the features."""
-    import onnx
     from onnx import TensorProto, helper
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,18 +143,7 @@ def sherpa(folder: Path) -> Path:
     size, frames, shift = 16, 9, 4
     tokens = ["<blk>", "<sos/eos>", "<unk>", *LETTERS[:12], *(f"▁{letter}" for letter in LETTERS[:12])]
 
-    def constant(name: str, values: Any) -> Any:
-        return onnx.numpy_helper.from_array(np.asarray(values), name)
-
-    def value(name: str, shape: list[Any], kind: int = TensorProto.FLOAT) -> Any:
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    def save(name: str, nodes: list[Any], given: list[Any], found: list[Any], held: list[Any], about: Any) -> None:
-        graph = helper.make_graph(nodes, name, given, found, held)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        for key, text in about.items():
-            model.metadata_props.add(key=key, value=str(text))
-        onnx.save(model, str(folder / f"{name}.onnx"))
+    constant, value, save = _constant, _value, functools.partial(_save, folder)
 
     def weights(*shape: int, scale: float = 1.0) -> Any:
         return (chance.standard_normal(shape) * scale).astype(np.float32)
@@ -111,16 +151,7 @@ def sherpa(folder: Path) -> Path:
     node = helper.make_node
     save(
         "encoder",
-        [
-            node("ReduceMean", ["x"], ["mean"], axes=[1], keepdims=1),
-            node("MatMul", ["mean", "w"], ["now"]),
-            node("Transpose", ["h"], ["before"], perm=[1, 0, 2]),
-            node("Mul", ["before", "half"], ["faded"]),
-            node("Add", ["now", "faded"], ["sum"]),
-            node("Tanh", ["sum"], ["encoder_out"]),
-            node("Transpose", ["encoder_out"], ["new_h"], perm=[1, 0, 2]),
-            node("Identity", ["c"], ["new_c"]),
-        ],
+        _encoder_nodes(),
         [value("x", ["N", frames, MELS]), value("h", [1, "N", size]), value("c", [1, "N", size])],
         [value("encoder_out", ["N", 1, size]), value("new_h", [1, "N", size]), value("new_c", [1, "N", size])],
         [constant("w", weights(MELS, size, scale=0.2)), constant("half", np.float32(0.5))],
