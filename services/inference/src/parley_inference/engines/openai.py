@@ -8,7 +8,7 @@ answers afresh and the client is told ``restarted``.
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,6 @@ MAX_WAIT_S = 5.0
 """A server that asks for more is left to the retry ladder."""
 MAX_ERROR_BODY = 65_536
 """Bytes."""
-END_S = 0.05
-"""Seconds that the end of a whole answer may take after its last event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +247,7 @@ class OpenAIGenerator:
         request = self._client.build_request("POST", "chat/completions", json=body)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + settings.first_byte_s
-        response = await self._send(request, deadline)
+        response = await openai_server.send(self._client, request, deadline, prefix=PREFIX, where=self._where())
         chunks = response.aiter_bytes()
         whole = False
         try:
@@ -263,31 +261,10 @@ class OpenAIGenerator:
                 deadline = loop.time() + settings.chunk_s
             whole = True
         finally:
-            await _leave(response, chunks, whole)
-
-    async def _send(self, request: httpx.Request, deadline: float) -> httpx.Response:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._client.send(request, stream=True)
-        except (TimeoutError, httpx.ConnectTimeout) as error:
-            raise EngineError(f"{self._where()} did not answer in time (PARLEY_OPENAI_FIRST_BYTE_S)") from error
-        except httpx.HTTPError as error:
-            raise EngineError(
-                f"{self._where()} cannot be reached ({type(error).__name__}): check the server and "
-                "PARLEY_OPENAI_BASE_URL"
-            ) from error
+            await openai_server.leave(response, chunks, whole=whole)
 
     async def _chunk(self, chunks: AsyncIterator[bytes], deadline: float) -> bytes:
-        """The next bytes; empty at the end of the answer."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await anext(chunks, b"")
-        except TimeoutError as error:
-            raise EngineError(
-                f"{self._where()} sent nothing for too long (PARLEY_OPENAI_FIRST_BYTE_S, PARLEY_OPENAI_CHUNK_S)"
-            ) from error
-        except httpx.HTTPError as error:
-            raise EngineError(f"{self._where()} cut the answer off ({type(error).__name__})") from error
+        return await openai_server.chunk(chunks, deadline, prefix=PREFIX, where=self._where(), what="the answer")
 
     async def _refusal(
         self, status: int, headers: httpx.Headers, chunks: AsyncIterator[bytes], body: dict[str, Any], deadline: float
@@ -336,17 +313,3 @@ def _choice(sampling: Sampling) -> str | dict[str, Any] | None:
     if sampling.tool_choice.startswith("="):
         return {"type": "function", "function": {"name": sampling.tool_choice[1:]}}
     return sampling.tool_choice
-
-
-async def _leave(response: httpx.Response, chunks: AsyncIterator[bytes], whole: bool) -> None:
-    """Close the answer. After a whole one its very end is read, so that the connection can be used again."""
-    if whole:
-        with suppress(TimeoutError, httpx.HTTPError):
-            async with asyncio.timeout(END_S):
-                while await anext(chunks, b""):
-                    pass
-    await response.aclose()
-    # Reading what was buffered before ends httpx's nested generators now, rather than whenever they are collected.
-    with suppress(httpx.HTTPError, httpx.StreamError):
-        while await anext(chunks, b""):
-            pass

@@ -199,7 +199,7 @@ class OpenAISynthesizer:
         request = self._client.build_request("POST", "audio/speech", json=self._body(utterance))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + settings.first_byte_s
-        response = await self._send(request, deadline)
+        response = await openai_server.send(self._client, request, deadline, prefix=PREFIX, where=self._where())
         chunks = response.aiter_bytes()
         try:
             if response.status_code != 200:
@@ -216,37 +216,15 @@ class OpenAISynthesizer:
             if size < SAMPLE:
                 raise EngineError(f"{self._where()} sent no audio")
         finally:
-            await response.aclose()
-            # Reading what was buffered before ends httpx's nested generators now, not whenever they are collected.
-            with suppress(httpx.HTTPError, httpx.StreamError):
-                while await anext(chunks, b""):
-                    pass
+            await openai_server.leave(response, chunks, whole=False)
 
     def _check_type(self, kind: str) -> None:
         """Text that claims to be audio is noise to whoever hears it."""
         if kind and not kind.lower().startswith(AUDIO_TYPES):
             raise EngineError(f"{self._where()} sent {kind[:60]!r} where PCM was asked for; does it know pcm?")
 
-    async def _send(self, request: httpx.Request, deadline: float) -> httpx.Response:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._client.send(request, stream=True)
-        except (TimeoutError, httpx.ConnectTimeout) as error:
-            raise EngineError(f"{self._where()} did not answer in time (PARLEY_SPEECH_FIRST_BYTE_S)") from error
-        except httpx.HTTPError as error:
-            raise EngineError(f"{self._where()} cannot be reached ({type(error).__name__})") from error
-
     async def _chunk(self, chunks: AsyncIterator[bytes], deadline: float) -> bytes:
-        """The next bytes; empty at the end of the audio."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await anext(chunks, b"")
-        except TimeoutError as error:
-            raise EngineError(
-                f"{self._where()} sent nothing for too long (PARLEY_SPEECH_FIRST_BYTE_S, PARLEY_SPEECH_CHUNK_S)"
-            ) from error
-        except httpx.HTTPError as error:
-            raise EngineError(f"{self._where()} cut a sentence off ({type(error).__name__})") from error
+        return await openai_server.chunk(chunks, deadline, prefix=PREFIX, where=self._where(), what="a sentence")
 
     async def _refusal(
         self, response: httpx.Response, chunks: AsyncIterator[bytes], deadline: float
