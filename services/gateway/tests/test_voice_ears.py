@@ -12,6 +12,7 @@ from parley_gateway.identity import Identity
 from parley_gateway.voice.config import EarSettings
 from parley_gateway.voice.ear import Ear
 from parley_gateway.voice.events import HearingEvent, Listening
+from parley_gateway.voice.lane import Lane
 from parley_protocol.audio import Ended, Failed, Heard, Hearing, Mark
 from parley_protocol.events import Fault
 from parley_protocol.faults import FaultCode, ProtocolError
@@ -295,3 +296,13 @@ async def test_opus_packets_are_told_apart(house: Any) -> None:
         await asr.until(lambda: b"".join(part.data for part in asr.parts) == b"\x00\x03abc\x00\x02de")
         with pytest.raises(ProtocolError, match="packet"):
             ear.feed(b"")
+
+
+def test_a_lease_is_let_go_of_once_however_often_it_is_asked_for():
+    lane = Lane()
+    for _ in range(1000):
+        lane.let_go("a-1", 2)
+    lane.let_go("a-1", 3)
+    dismissed, taken = lane.take(0.0)
+    assert [(part.stream, part.epoch, part.mark) for part in dismissed] == [("a-1", 2, "drop"), ("a-1", 3, "drop")]
+    assert taken == []

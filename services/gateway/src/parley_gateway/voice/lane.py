@@ -31,8 +31,10 @@ class Lane:
         return not self.busy and not self.ears and not self.dismissed
 
     def let_go(self, stream: str, epoch: int) -> None:
-        """The worker is to let go of a lease."""
-        self.dismissed.append(AudioPart(stream, epoch, 0, b"", Mark.DROP))
+        """The worker is to let go of a lease; said once, however often it is asked for while nothing can be sent."""
+        part = AudioPart(stream, epoch, 0, b"", Mark.DROP)
+        if part not in self.dismissed:
+            self.dismissed.append(part)
 
     def take(self, now: float) -> tuple[list[AudioPart], list[tuple[Ear, list[AudioPart]]]]:
         """What the next message holds: leases to let go of, and the streams' parts. Streams that have more to send stay
