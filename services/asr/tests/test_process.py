@@ -1,11 +1,8 @@
 """The service as processes of its own, on a real RabbitMQ."""
 
 import asyncio
-import json
-import os
 import platform
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +19,7 @@ from parley_protocol.routes import topology
 from parley_runtime.amqp import AmqpBroker
 from parley_runtime.errors import Unroutable
 from parley_testkit.rabbit import RabbitNode, free_port
+from parley_testkit.service import running, says
 
 pytestmark = pytest.mark.rabbit
 
@@ -33,36 +31,6 @@ EMBEDDED = "moonshine" if platform.machine() == "x86_64" else "pocketsphinx"
 def vhost(rabbit: RabbitNode) -> str:
     """Address of a virtual host of our own."""
     return rabbit.add_vhost("asr")
-
-
-@asynccontextmanager
-async def _running(vhost: str, folder: Path, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "parley_asr",
-        env={"PATH": os.environ["PATH"], "AMQP_URL": vhost, **environ},
-        cwd=folder,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.communicate()
-
-
-async def _until(child: asyncio.subprocess.Process, event: str) -> dict[str, object]:
-    """The first log line with ``event``."""
-    assert child.stderr is not None
-    async with asyncio.timeout(60):
-        while True:
-            line = await child.stderr.readline()
-            assert line, "the process ended early"
-            fields: dict[str, object] = json.loads(line)
-            if fields["event"] == event:
-                return fields
 
 
 @asynccontextmanager
@@ -79,12 +47,15 @@ async def _ear(vhost: str, name: str) -> AsyncIterator[Ear]:
 async def test_speech_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
     port = free_port()
     said = pcm(synthesised("what is a gateway"))
-    async with _running(vhost, tmp_path, PARLEY_HEALTH_PORT=str(port)) as child, _ear(vhost, "ear-1") as ear:
-        chosen = await _until(child, "engine chosen")
+    async with (
+        running("parley_asr", folder=tmp_path, AMQP_URL=vhost, PARLEY_HEALTH_PORT=str(port)) as child,
+        _ear(vhost, "ear-1") as ear,
+    ):
+        chosen = await says(child, "engine chosen")
         assert (chosen["engine"], chosen["stage"]) == (EMBEDDED, "listen")
         assert isinstance(chosen["seats"], int)
         assert chosen["seats"] >= 1
-        await _until(child, "started")
+        await says(child, "started")
         worker = await ear.lease("long")
         await ear.say(worker, said, stream="long", mark=Mark.COMMIT)
         last = await ear.wait(Heard, "long", limit_s=30)
@@ -99,23 +70,23 @@ async def test_speech_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
         child.send_signal(signal.SIGTERM)
         await ear.wait(Moving, "long")
         await ear.send(worker, AudioPart("long", 1, 2 * len(said), b"", Mark.DROP))
-        await _until(child, "stopped")
+        await says(child, "stopped")
         assert await asyncio.wait_for(child.wait(), 30) == 0
 
 
 async def test_a_worker_killed_in_mid_sentence(vhost: str, tmp_path: Path) -> None:
     hearing = Hearing(by_silence=True)
     said = pcm(np.concatenate([speak(["one", "two"], silence_s=1.0), speak(["three", "four"], silence_s=1.0)]))
-    environ = {"PARLEY_ASR_ENGINE": "scripted", "PARLEY_ASR_VAD": "energy", "PARLEY_ASR_SEATS": "4"}
-    async with _ear(vhost, "ear-2") as ear, _running(vhost, tmp_path, **environ) as one:
-        await _until(one, "started")
+    environ = {"AMQP_URL": vhost, "PARLEY_ASR_ENGINE": "scripted", "PARLEY_ASR_VAD": "energy", "PARLEY_ASR_SEATS": "4"}
+    async with _ear(vhost, "ear-2") as ear, running("parley_asr", folder=tmp_path, **environ) as one:
+        await says(one, "started")
         worker = await ear.lease(hearing=hearing)
         await ear.say(worker, said[:60_000])
         await ear.wait(Heard)
         one.kill()
         await one.wait()
-        async with _running(vhost, tmp_path, **environ) as two:
-            await _until(two, "started")
+        async with running("parley_asr", folder=tmp_path, **environ) as two:
+            await says(two, "started")
             async with asyncio.timeout(30):  # until the queue of the process that was killed is gone
                 while True:
                     try:

@@ -1,12 +1,7 @@
 """The service as a process of its own, on a real RabbitMQ and a real store."""
 
 import asyncio
-import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -19,6 +14,7 @@ from parley_runtime.amqp import AmqpBroker
 from parley_runtime.store import open_store
 from parley_testkit.house import KEY, prompt
 from parley_testkit.rabbit import RabbitNode, free_port
+from parley_testkit.service import running, says
 from parley_testkit.turns import FakeGateway, JobTap
 
 pytestmark = pytest.mark.rabbit
@@ -32,45 +28,16 @@ def vhost(rabbit: RabbitNode) -> str:
     return rabbit.add_vhost("inference")
 
 
-@asynccontextmanager
-async def _running(**environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "parley_inference",
-        env={"PATH": os.environ["PATH"], **environ},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.communicate()
-
-
-async def _until(child: asyncio.subprocess.Process, event: str) -> dict[str, object]:
-    """The first log line with ``event``."""
-    assert child.stderr is not None
-    async with asyncio.timeout(30):
-        while True:
-            line = await child.stderr.readline()
-            assert line, "the process ended early"
-            fields: dict[str, object] = json.loads(line)
-            if fields["event"] == event:
-                return fields
-
-
 async def test_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
     store_url = f"sqlite+aiosqlite:///{tmp_path}/parley.db"
     port = free_port()
     environ = {"AMQP_URL": vhost, "PARLEY_STORE": store_url, "PARLEY_HEALTH_PORT": str(port)}
     broker = AmqpBroker(vhost, name="test", topology=topology(), heartbeat_s=5)
     store = await open_store(store_url)
-    async with _running(**environ) as child:
-        chosen = await _until(child, "engine chosen")
+    async with running("parley_inference", **environ) as child:
+        chosen = await says(child, "engine chosen")
         assert chosen["engine"] == "extractive"
-        await _until(child, "started")
+        await says(child, "started")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             assert (await client.get("/readyz")).json()["ready"] is True
             await store.claim_first(KEY, submission="sub-1", digest="d1", question="What is a fence?")
@@ -86,7 +53,7 @@ async def test_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
             assert 'parley_jobs_total{outcome="done",stage="generate"} 1.0' in (await client.get("/metrics")).text
             assert (await client.get("/statusz")).json()["engines"][0]["name"] == "extractive"
         child.send_signal(signal.SIGTERM)
-        await _until(child, "stopped")
+        await says(child, "stopped")
         assert await asyncio.wait_for(child.wait(), 30) == 0
     await gateway.close()
     await broker.close()
@@ -95,7 +62,9 @@ async def test_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
 
 async def test_a_refused_password_ends_the_process_with_78(vhost: str, tmp_path: Path) -> None:
     url = vhost.replace("guest:guest", "guest:wrong")
-    async with _running(AMQP_URL=url, PARLEY_STORE=f"sqlite+aiosqlite:///{tmp_path}/parley.db") as child:
+    async with running(
+        "parley_inference", AMQP_URL=url, PARLEY_STORE=f"sqlite+aiosqlite:///{tmp_path}/parley.db"
+    ) as child:
         _, written = await asyncio.wait_for(child.communicate(), 30)
     assert child.returncode == 78
     assert b"AMQP_URL" in written
