@@ -11,7 +11,8 @@ from parley_asr.silero import SileroModel
 from parley_asr.vad import EnergyModel, VadModel
 from parley_protocol.control import EngineInfo
 from parley_protocol.routes import Stage
-from parley_runtime.errors import ConfigError, ParleyError
+from parley_runtime.choosing import first_usable
+from parley_runtime.errors import ConfigError
 from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -37,20 +38,16 @@ async def choose(settings: AsrSettings) -> Chosen:
         ParleyError: the engine that was named cannot be used; the message says why.
         ConfigError: ``auto`` found none.
     """
-    passed_over: list[str] = []
-    names = [name for name, entry in ENGINES.items() if entry.auto] if settings.engine == AUTO else [settings.engine]
-    for name in names:
-        try:
-            opened = await asyncio.to_thread(ENGINES[name].open, settings.engines)
-        except ParleyError as error:
-            if settings.engine != AUTO:
-                raise
-            passed_over.append(f"{name}: {error}")
-            continue
-        named = "PARLEY_ASR_ENGINE names it" if settings.engine != AUTO else opened.why
-        why = "; ".join([named, *(f"not {reason}" for reason in passed_over)])
-        return await _measured(settings, opened, why)
-    raise ConfigError("no engine can be used: " + "; ".join(passed_over))
+    named = settings.engine != AUTO
+    found = await first_usable(
+        [settings.engine] if named else [name for name, entry in ENGINES.items() if entry.auto],
+        lambda name: asyncio.to_thread(ENGINES[name].open, settings.engines),
+        because=lambda opened: opened.why,
+        setting="PARLEY_ASR_ENGINE" if named else "",
+    )
+    if isinstance(found, str):
+        raise ConfigError(f"no engine can be used: {found}")
+    return await _measured(settings, found.opened, found.why)
 
 
 async def _measured(settings: AsrSettings, opened: Opened, why: str) -> Chosen:

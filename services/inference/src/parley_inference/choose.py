@@ -8,7 +8,8 @@ from parley_inference.engine import Generator
 from parley_inference.registry import ENGINES
 from parley_protocol.control import EngineInfo
 from parley_protocol.routes import Stage
-from parley_runtime.errors import ConfigError, EngineRejected, ParleyError
+from parley_runtime.choosing import first_usable
+from parley_runtime.errors import ConfigError, EngineRejected
 from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -47,24 +48,21 @@ async def choose(settings: InferenceSettings) -> Chosen:
         ParleyError: the engine that was named cannot be used; the message says why.
         ConfigError: ``auto`` found none.
     """
-    passed_over: list[str] = []
     wanted, setting = settings.named
-    names = [name for name, entry in ENGINES.items() if entry.auto] if wanted == AUTO else [wanted]
-    for name in names:
-        try:
-            opened = await ENGINES[name].open(settings.engines)
-        except ParleyError as error:
-            if wanted != AUTO:
-                raise
-            passed_over.append(f"{name}: {error}")
-            continue
-        named = f"{setting} names it" if wanted != AUTO else opened.why
-        why = "; ".join([named, *(f"not {reason}" for reason in passed_over)])
-        info = EngineInfo(Stage.GENERATE.value, name, why, opened.engine.model)
-        seats = settings.seats or ENGINES[name].seats
-        log.info("engine chosen", stage=info.stage, engine=name, model=info.model, why=why, seats=seats)
-        return Chosen(opened.engine, info, seats, await _beside(settings, name))
-    raise ConfigError("no engine can be used: " + "; ".join(passed_over))
+    named = wanted != AUTO
+    found = await first_usable(
+        [wanted] if named else [name for name, entry in ENGINES.items() if entry.auto],
+        lambda name: ENGINES[name].open(settings.engines),
+        because=lambda opened: opened.why,
+        setting=setting if named else "",
+    )
+    if isinstance(found, str):
+        raise ConfigError(f"no engine can be used: {found}")
+    engine = found.opened.engine
+    info = EngineInfo(Stage.GENERATE.value, found.name, found.why, engine.model)
+    seats = settings.seats or ENGINES[found.name].seats
+    log.info("engine chosen", stage=info.stage, engine=info.name, model=info.model, why=info.why, seats=seats)
+    return Chosen(engine, info, seats, await _beside(settings, found.name))
 
 
 async def _beside(settings: InferenceSettings, chosen: str) -> dict[str, Generator]:

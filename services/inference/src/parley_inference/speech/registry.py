@@ -11,8 +11,8 @@ from parley_inference.speech.synthesizer import Synthesizer
 from parley_inference.speech.tone import ToneSettings
 from parley_protocol.control import EngineInfo
 from parley_protocol.routes import Stage
+from parley_runtime.choosing import first_usable
 from parley_runtime.config import setting
-from parley_runtime.errors import ParleyError
 from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -134,21 +134,17 @@ async def choose_voice(settings: SpeechSettings) -> Voice | None:
     if wanted == OFF:
         log.info("engine chosen", stage=stage, engine=OFF, why="PARLEY_SPEECH_ENGINE names it")
         return None
-    passed_over: list[str] = []
-    names = [name for name, entry in SYNTHESIZERS.items() if entry.auto] if wanted == AUTO else [wanted]
-    for name in names:
-        try:
-            opened = await SYNTHESIZERS[name].open(settings.synthesizers)
-        except ParleyError as error:
-            if wanted != AUTO:
-                raise
-            passed_over.append(f"{name}: {error}")
-            continue
-        named = "PARLEY_SPEECH_ENGINE names it" if wanted != AUTO else opened.why
-        why = "; ".join([named, *(f"not {reason}" for reason in passed_over)])
-        info = EngineInfo(stage, name, why, opened.synthesizer.model)
-        seats = settings.seats or SYNTHESIZERS[name].seats
-        log.info("engine chosen", stage=stage, engine=name, model=info.model, why=why, seats=seats)
-        return Voice(opened.synthesizer, info, seats)
-    log.warning("nobody speaks in this process", stage=stage, why="; ".join(passed_over))
-    return None
+    named = wanted != AUTO
+    found = await first_usable(
+        [wanted] if named else [name for name, entry in SYNTHESIZERS.items() if entry.auto],
+        lambda name: SYNTHESIZERS[name].open(settings.synthesizers),
+        because=lambda opened: opened.why,
+        setting="PARLEY_SPEECH_ENGINE" if named else "",
+    )
+    if isinstance(found, str):
+        log.warning("nobody speaks in this process", stage=stage, why=found)
+        return None
+    info = EngineInfo(stage, found.name, found.why, found.opened.synthesizer.model)
+    seats = settings.seats or SYNTHESIZERS[found.name].seats
+    log.info("engine chosen", stage=stage, engine=info.name, model=info.model, why=info.why, seats=seats)
+    return Voice(found.opened.synthesizer, info, seats)
