@@ -14,7 +14,7 @@ from parley_client.commands.listen import listen
 from parley_client.connection import Chat, ClientOptions, connect
 from parley_client.errors import TurnLost, TurnRefused
 from parley_client.turn import Turn
-from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame, StatusFrame
+from parley_protocol.client import RetrievalFrame, StatusFrame
 from parley_protocol.events import Source
 
 HELP = "/kb NAME  another knowledge base    /sources  passages of the last answer    /quit  leave    Ctrl-C  cancel"
@@ -144,13 +144,5 @@ class _Terminal:
                 self._staged = True
             case RetrievalFrame():
                 self._sources = event.sources
-            case AnswerDelta():
-                common.out.print(common.clean(event.text), end="", markup=False)
-            case Restarted():
-                common.out.print("\n[dim]… the answer starts anew:[/dim]")
-            case Done():
-                common.out.print()
-                common.show_sources(event.sources, event.text)
-                common.out.print(f"[dim]{common.escape(common.ending(event))}[/dim]")
             case _:
-                pass
+                common.show_answer(event)

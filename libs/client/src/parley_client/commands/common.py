@@ -11,7 +11,7 @@ from rich.markup import escape as escape_markup
 
 from parley_client.api import DEFAULT_URL
 from parley_client.errors import ApiError, ClientError, Disconnected, TurnRefused
-from parley_protocol.client import Done
+from parley_protocol.client import AnswerDelta, Done, Restarted
 from parley_protocol.events import Source
 from parley_protocol.faults import CloseCode
 
@@ -94,6 +94,21 @@ def show_sources(sources: Sequence[Source], text: str, *, console: Console = out
     for number, source in cited or list(enumerate(sources, 1)):
         where = f"{source.document}:{source.start}-{source.end}"
         console.print(f"[dim]\\[{number}] {escape(source.title or source.document)}  ({escape(where)})[/dim]")
+
+
+def show_answer(event: object) -> None:
+    """The part of a terminal's conversation that one event of a turn is, if any."""
+    match event:
+        case AnswerDelta():
+            out.print(clean(event.text), end="", markup=False)
+        case Restarted():
+            out.print("\n[dim]… the answer starts anew:[/dim]")
+        case Done():
+            out.print()
+            show_sources(event.sources, event.text)
+            out.print(f"[dim]{escape(ending(event))}[/dim]")
+        case _:
+            pass
 
 
 def ending(done: Done) -> str:

@@ -1,7 +1,6 @@
 """`parley chat --audio FILE`: a recorded question, said as fast as it was spoken."""
 
 import asyncio
-import contextlib
 import sys
 import wave
 from collections.abc import Iterator
@@ -14,12 +13,9 @@ from parley_client.errors import ClientError
 from parley_client.speech import Speech
 from parley_client.turn import Turn
 from parley_protocol.client import (
-    AnswerDelta,
     AnswerFlush,
     AnswerSpoken,
     AudioFormat,
-    Done,
-    Restarted,
     TranscriptFinal,
     TranscriptPartial,
     Voice,
@@ -115,8 +111,10 @@ async def listen(path: Path, out: Path | None, *, kb: str, session: str | None, 
         finally:
             saying.cancel()
         if out is not None:
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(answered.over.wait(), SPOKEN_S)
+            except TimeoutError:
+                common.err.print(f"[yellow]the answer was not spoken to its end within {SPOKEN_S:g} s[/yellow]")
             answered.write(out)
             common.out.print(f"[dim]spoken answer: {common.escape(str(out))}[/dim]")
 
@@ -146,13 +144,5 @@ async def _show(turn: Turn) -> None:
                 if live:
                     sys.stdout.write("\r\x1b[K")
                 common.out.print(f"› {common.clean(event.text)}", markup=False)
-            case AnswerDelta():
-                common.out.print(common.clean(event.text), end="", markup=False)
-            case Restarted():
-                common.out.print("\n[dim]… the answer starts anew:[/dim]")
-            case Done():
-                common.out.print()
-                common.show_sources(event.sources, event.text)
-                common.out.print(f"[dim]{common.escape(common.ending(event))}[/dim]")
             case _:
-                pass
+                common.show_answer(event)
