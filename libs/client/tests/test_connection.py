@@ -9,7 +9,7 @@ import websockets
 from websockets.asyncio.server import ServerConnection
 
 from parley_client import ClientOptions, Disconnected, TurnRefused, connect
-from parley_client.connection import socket_url
+from parley_client.ending import socket_url
 from parley_client.errors import ClientClosed, ClientError, TurnLost
 from parley_protocol import codec
 from parley_protocol.client import (

@@ -15,16 +15,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from parley_gateway.app import Gateway, compose
-from parley_gateway.config import (
-    AccessSettings,
+from parley_gateway.config import AccessSettings, GatewaySettings, LimitSettings, ServerSettings, TurnSettings
+from parley_gateway.dialects.settings import (
     AsrSettings,
     ContactSettings,
-    GatewaySettings,
-    LimitSettings,
     RealtimeSettings,
     ReviewSettings,
-    ServerSettings,
-    TurnSettings,
     TutorSettings,
 )
 from parley_gateway.voice.config import EarSettings

@@ -9,7 +9,8 @@ import jwt
 import pytest
 
 from parley_gateway.app import Gateway
-from parley_gateway.config import AccessSettings, LimitSettings, ReviewSettings, TurnSettings
+from parley_gateway.config import AccessSettings, LimitSettings, TurnSettings
+from parley_gateway.dialects.settings import ReviewSettings
 from parley_protocol import codec
 from parley_protocol.reviews import ClauseResult, ReadReview, ReviewStatus, Risk, Verdict
 from parley_protocol.routes import Stage

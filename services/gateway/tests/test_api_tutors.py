@@ -15,7 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from parley_client.tokens import make_token
 from parley_gateway.app import Gateway
-from parley_gateway.config import AccessSettings, TutorSettings
+from parley_gateway.config import AccessSettings
+from parley_gateway.dialects.settings import TutorSettings
 
 from .api_fakes import error_of, http
 from .conftest import LIMIT_S, House

@@ -14,9 +14,10 @@ from websockets.exceptions import ConnectionClosed
 
 from parley_client.tokens import make_token
 from parley_gateway import contact
-from parley_gateway.config import AccessSettings, ContactSettings, LimitSettings
+from parley_gateway.config import AccessSettings, LimitSettings
 from parley_gateway.dialects import contact as dialect
 from parley_gateway.dialects import contact_frames
+from parley_gateway.dialects.settings import ContactSettings
 from parley_protocol import codec
 from parley_protocol.contact import ContactMessage
 from parley_protocol.events import TurnStatus

@@ -8,8 +8,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from parley_gateway.config import AccessSettings, LimitSettings, ReviewSettings
+from parley_gateway.config import AccessSettings, LimitSettings
 from parley_gateway.dialects import review_frames as frames
+from parley_gateway.dialects.settings import ReviewSettings
 from parley_protocol.control import Audience, ReviewMoved
 from parley_protocol.reviews import ClauseResult, Finding, ReviewStatus, Risk, RuleCited, Verdict
 from parley_runtime.errors import Unavailable

@@ -8,7 +8,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from parley_gateway.config import AccessSettings, AsrSettings, LimitSettings, TurnSettings
+from parley_gateway.config import AccessSettings, LimitSettings, TurnSettings
+from parley_gateway.dialects.settings import AsrSettings
 from parley_protocol.control import Stop
 from parley_protocol.events import Delta, Fault, Snapshot, Status, Terminal, TurnStatus
 from parley_protocol.work import Record

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 from openai import omit
 
-from parley_gateway.config import RealtimeSettings
 from parley_gateway.dialects.realtime.audio import a_law, mu_law
 from parley_gateway.dialects.realtime.conversation import heard_of
+from parley_gateway.dialects.settings import RealtimeSettings
 from parley_gateway.voice.config import EarSettings
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_protocol.audio import Hearing

@@ -7,7 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedOK
 
-from parley_gateway.config import AccessSettings, RealtimeSettings
+from parley_gateway.config import AccessSettings
 from parley_gateway.dialects.realtime.config import Session
 from parley_gateway.dialects.realtime.conversation import Conversation
 from parley_gateway.dialects.realtime.events import event_of
@@ -16,6 +16,7 @@ from parley_gateway.dialects.realtime.items import Message, Part
 from parley_gateway.dialects.realtime.machine import Bounds, Machine
 from parley_gateway.dialects.realtime.plans import plan_of
 from parley_gateway.dialects.realtime.response import Outcome, Responding
+from parley_gateway.dialects.settings import RealtimeSettings
 from parley_protocol.events import Delta, Fault, Marks, Snapshot, Source, Status, Terminal, TurnStatus
 
 from .conftest import counted

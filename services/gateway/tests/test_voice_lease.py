@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley_gateway.voice.lease import Ask, Boundary, Effect, Lease, LetGo, Over, Phase, Tell, Timing
+from parley_gateway.voice.lease import Lease
+from parley_gateway.voice.leasing import Ask, Boundary, Effect, LetGo, Over, Phase, Tell, Timing
 from parley_gateway.voice.ring import Ring, RingFull
 from parley_protocol.audio import (
     AudioPart,

@@ -14,8 +14,9 @@
 A dropped connection is not seen: the client comes back with jittered back-off, resumes, and the same iteration goes on.
 """
 
-from parley_client.connection import Chat, ClientOptions, Observer, connect
+from parley_client.connection import Chat, connect
 from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost, TurnRefused
+from parley_client.options import ClientOptions, Observer
 from parley_client.speech import Speech
 from parley_client.turn import Turn
 from parley_protocol.client import (

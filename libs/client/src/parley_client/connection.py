@@ -4,18 +4,19 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import websockets
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import CloseCode
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from parley_client.backoff import Backoff
+from parley_client.ending import named_wait_s, raise_if_final, reason_of, socket_url
 from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost
+from parley_client.options import GRACE_S, ClientOptions
 from parley_client.resume import GapFound, Memory
 from parley_client.speech import Speech, gone, is_audio, read_audio
 from parley_client.turn import Turn
@@ -40,72 +41,8 @@ from parley_protocol.client import (
     Welcome,
 )
 from parley_protocol.faults import ProtocolError
-from parley_protocol.speech import AnswerAudio
 
 _NOTHING = "nothing answers at {}; start Parley with ./task up, or name another address"
-
-Notice = Callable[[str], None]
-Sound = AnswerFlush | AnswerSpoken | SpeechStartedFrame | SpeechStoppedFrame
-
-
-class Observer(Protocol):
-    """Hears everything on the wire, for logging and tests. Methods are called on the event loop, must be quick and must
-    not raise. ``socket`` counts the connections of one client from 1. Frames are whole messages as sent or read, before
-    anything has judged them; they may hold texts and tokens.
-    """
-
-    def opened(self, socket: int) -> None:
-        """The handshake is done; nothing has been sent."""
-
-    def sent(self, socket: int, data: str | bytes) -> None:
-        """Handed to the socket; whether it arrives is not known."""
-
-    def received(self, socket: int, data: str | bytes) -> None:
-        """The next message of the server."""
-
-    def closed(self, socket: int, code: int, *, own: bool) -> None:
-        """The connection is gone: the code that the server gave, 1006 where it gave none; ``own``: this client began
-        the closing.
-        """
-
-
-LONGEST_WAIT_S = 60.0
-"""What a refused connection waits at most, whoever between here and the gateway says more."""
-
-GRACE_S = 60.0
-"""How long past its deadline a turn's end is awaited: time for reconnects, and for a broker or store to come back."""
-
-_USELESS_AGAIN = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
-"""Close codes of RFC 6455 that the same frames would bring about again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOptions:
-    """How the client behaves. Times in seconds, sizes in bytes."""
-
-    token: str | None = None
-    session: str | None = None
-    """Continue a session of before; None begins a new one."""
-    position: str | None = None
-    binary: bool = True
-    """MessagePack frames instead of JSON."""
-    connect_s: float = 10.0
-    """Limit for one attempt to connect, up to ``welcome``."""
-    give_up_s: float = 60.0
-    """How long to try to come back before every turn fails; 0 tries for ever."""
-    wait_first: bool = True
-    """False: the first attempt to connect is the only one, so that a command says at once that nothing runs."""
-    max_frame: int = 8 * 1024 * 1024
-    on_audio: Callable[[AnswerAudio, bytes], None] | None = None
-    """Called with the audio of spoken answers, in order: play it after what came before."""
-    on_sound: Callable[[Sound], None] | None = None
-    """Called with what is told about sound: when the user is heard to speak, what audio to forget, when it was all."""
-    turn_s: float = 900.0
-    """Longest wait for the end of a turn, its time in the queue of its session included; 0 waits for ever. A turn with
-    a deadline is waited for until :data:`GRACE_S` after it, where that is sooner."""
-    on_notice: Notice | None = None
-    """Called with a sentence when the connection drops, returns, or the server is degraded."""
-    observer: Observer | None = None
 
 
 class Chat:
@@ -285,8 +222,8 @@ class Chat:
             try:
                 await self._one_connection(backoff)
             except (OSError, TimeoutError, WebSocketException, GapFound, ProtocolError) as error:
-                _raise_if_final(error, self._options.max_frame)
-                if (named := _named_wait_s(error)) is not None:
+                raise_if_final(error, self._options.max_frame)
+                if (named := named_wait_s(error)) is not None:
                     self._wait_s = named
                 if self._welcome.done():
                     lost_at, tell = loop.time(), True
@@ -294,7 +231,7 @@ class Chat:
                 elif not self._options.wait_first and self.session is None:
                     raise Disconnected(_NOTHING.format(self._url)) from error
                 if tell:
-                    self._notice(f"connection lost ({_reason(error)}); coming back")
+                    self._notice(f"connection lost ({reason_of(error)}); coming back")
                     tell = False
             self._socket = None
             give_up = self._options.give_up_s
@@ -391,49 +328,6 @@ class Chat:
         self._memory.fail_all(error)
         if not self._welcome.done():
             self._welcome.cancel()
-
-
-def socket_url(url: str) -> str:
-    """``http://host`` and ``ws://host`` alike become the address of the socket."""
-    address = url.rstrip("/")
-    for web, ws in (("http://", "ws://"), ("https://", "wss://")):
-        if address.startswith(web):
-            address = ws + address.removeprefix(web)
-    if not address.startswith(("ws://", "wss://")):
-        raise ClientError(f"{url!r} is not an address; use for instance http://127.0.0.1:8000")
-    return address if address.endswith("/v1/connect") else f"{address}/v1/connect"
-
-
-def _raise_if_final(error: Exception, max_frame: int) -> None:
-    if isinstance(error, ConnectionClosed) and error.sent is not None and not error.rcvd_then_sent:
-        if error.sent.code == CloseCode.MESSAGE_TOO_BIG:
-            text = f"the server sent more than {max_frame} bytes at once; raise ClientOptions.max_frame"
-            raise Disconnected(text, code=error.sent.code) from error
-    elif isinstance(error, ConnectionClosed) and error.rcvd is not None and _is_final(error.rcvd.code):
-        reason = error.rcvd.reason or f"code {error.rcvd.code}, no reason given"
-        raise Disconnected(f"the server closed the connection: {reason}", code=error.rcvd.code) from error
-    if isinstance(error, InvalidStatus) and error.response.status_code in (400, 401, 403, 404):
-        body = bytes(error.response.body or b"").decode(errors="replace").strip()[:300]
-        status = error.response.status_code
-        raise Disconnected(f"the server refused the connection with HTTP {status}: {body}", code=status) from error
-
-
-def _named_wait_s(error: Exception) -> float | None:
-    """How long a server without room for another socket said to wait, seconds; a minute at most."""
-    if isinstance(error, InvalidStatus) and error.response.status_code in (429, 503):
-        named = error.response.headers.get("Retry-After", "")
-        if named.isdecimal():
-            return min(float(named), LONGEST_WAIT_S)
-    return None
-
-
-def _is_final(code: int) -> bool:
-    """Whether coming back would end in the same way."""
-    return 4100 <= code <= 4199 or code in _USELESS_AGAIN
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from parley_gateway.calls import Calls
-from parley_gateway.config import ContactSettings
+from parley_gateway.dialects.settings import ContactSettings
 from parley_gateway.listeners import Listener, Listeners
 from parley_protocol import codec
 from parley_protocol.contact import CHAT, OWNER, ContactMessage, ContactNews, ContactNotice, Reached

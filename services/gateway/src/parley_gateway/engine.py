@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from parley_gateway.config import TutorSettings
+from parley_gateway.dialects.settings import TutorSettings
 from parley_runtime.errors import Overloaded, Unavailable
 
 MOST = 65_536

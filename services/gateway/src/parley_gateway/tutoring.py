@@ -14,7 +14,7 @@ from collections import defaultdict
 from hashlib import sha256
 from typing import Protocol
 
-from parley_gateway.config import TutorSettings
+from parley_gateway.dialects.settings import TutorSettings
 from parley_protocol.control import Audience
 from parley_protocol.tutors import SessionsEnded
 from parley_runtime.control import ControlPlane

@@ -9,7 +9,8 @@ import msgspec
 import typer
 
 from parley_client.commands import common
-from parley_client.connection import ClientOptions, connect
+from parley_client.connection import connect
+from parley_client.options import ClientOptions
 from parley_client.turn import Turn
 from parley_protocol.client import AnswerDelta, Done, Restarted
 

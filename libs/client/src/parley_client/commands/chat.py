@@ -11,8 +11,9 @@ import typer
 
 from parley_client.commands import common
 from parley_client.commands.listen import listen
-from parley_client.connection import Chat, ClientOptions, connect
+from parley_client.connection import Chat, connect
 from parley_client.errors import TurnLost, TurnRefused
+from parley_client.options import ClientOptions
 from parley_client.turn import Turn
 from parley_protocol.client import RetrievalFrame, StatusFrame
 from parley_protocol.events import Source

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parley_client.commands import common
-from parley_client.connection import ClientOptions, Sound, connect
+from parley_client.connection import connect
 from parley_client.errors import ClientError
+from parley_client.options import ClientOptions, Sound
 from parley_client.speech import Speech
 from parley_client.turn import Turn
 from parley_protocol.client import (

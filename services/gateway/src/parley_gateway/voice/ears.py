@@ -15,7 +15,8 @@ from parley_gateway.voice.config import EarSettings
 from parley_gateway.voice.ear import Ear
 from parley_gateway.voice.events import HearingEvent, Hears, Listening
 from parley_gateway.voice.lane import Lane
-from parley_gateway.voice.lease import Ask, Effect, Lease, LetGo, Over, Tell, Timing, holds
+from parley_gateway.voice.lease import Lease, holds
+from parley_gateway.voice.leasing import Ask, Effect, LetGo, Over, Tell, Timing
 from parley_gateway.voice.meter import Meter, check_hearing
 from parley_protocol import codec
 from parley_protocol.audio import AudioBatch, AudioPart, Hearing, Hearings, Leased, Listen

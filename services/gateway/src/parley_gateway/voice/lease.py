@@ -7,10 +7,9 @@ utterance counts once, whoever is the first to tell it.
 
 from __future__ import annotations
 
-import enum
 from collections import deque
-from dataclasses import dataclass, field
 
+from parley_gateway.voice.leasing import Ask, Asked, Boundary, Effect, LetGo, Over, Phase, Run, Tell, Timing
 from parley_gateway.voice.ring import Ring
 from parley_gateway.voice.told import Teller
 from parley_protocol.audio import (
@@ -36,98 +35,6 @@ FAILURES = 3
 """Workers in a row that may fail to hear a stream, without an utterance told in between."""
 LOSSES = 20
 """Workers in a row that may be lost in the same way: whatever they are lost by, it is no accident any more."""
-
-
-class Phase(enum.StrEnum):
-    """``ASKING``: nobody listens. ``MOVING``: somebody does, and another one is asked."""
-
-    ASKING = "asking"
-    LEASED = "leased"
-    MOVING = "moving"
-    OVER = "over"
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds; see the settings of the same names."""
-
-    progress_s: float = 1.0
-    lease_s: float = 2.0
-    failover_s: float = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Boundary:
-    """``mark``: the first mark that has not been answered. ``utterance``: the next one to be told."""
-
-    at: int = 0
-    mark: int = 0
-    utterance: int = 0
-
-
-# --- effects ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Publish the lease under ``epoch``; ``cause`` is empty for the first one, ``replayed`` bytes go once more."""
-
-    epoch: int
-    boundary: Boundary
-    cause: str = ""
-    replayed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Tell whoever opened the ear."""
-
-    event: SpeechStarted | SpeechStopped | Partial | Heard | Ended | Failed | Leased
-
-
-@dataclass(frozen=True, slots=True)
-class LetGo:
-    """Tell a worker to let go of a lease."""
-
-    worker: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """The stream has ended: forget it."""
-
-
-Effect = Ask | Tell | LetGo | Over
-
-
-@dataclass(slots=True)
-class Asked:
-    """A lease that nobody has taken yet, under each of ``epochs``: the first that is taken counts. ``lost``: the last
-    publish came to nothing, for this reason.
-    """
-
-    epochs: list[int]
-    boundary: Boundary
-    since: float
-    asked_at: float
-    lost: FaultCode | None = None
-
-
-@dataclass(slots=True)
-class Run:
-    """One worker under one epoch: what has been sent to it, what it has taken and told."""
-
-    epoch: int
-    worker: str
-    sent: int
-    mark: int
-    utterance: int
-    taken: int = 0
-    unanswered: deque[tuple[int, float]] = field(default_factory=deque)
-    """(end of a part, when it was sent)."""
-    sent_at: float = 0.0
-    probe: bool = False
 
 
 class Lease:
