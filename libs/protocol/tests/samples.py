@@ -93,7 +93,7 @@ STREAM_EVENTS = (
     audio.Progress(6400, 3200, 1),
     audio.SpeechStarted(1, 240),
     audio.SpeechStopped(1, 1840),
-    audio.Partial(1, "what is a", 4, True),
+    audio.Partial(1, "what is a", 4, True, 1280),
     audio.Heard(1, "what is a turn", 64_000, (audio.Word("what", 240, 480, 0.75),), 240, 1840, True, 12.5, 0.25, True),
     audio.Moving("age"),
     audio.Failed(FAULT),
@@ -270,13 +270,16 @@ def _batch(terminal: events.Terminal) -> events.Batch:
 
 
 _UNASKED = {"engine": "", "user": ""}
+UNTIMED_EVENTS = tuple(
+    msgspec.structs.replace(event, ms=0) if isinstance(event, audio.Partial) else event for event in STREAM_EVENTS
+)
 FORMER_EVENTS = tuple(
     audio.Progress(6400, 3200)
     if isinstance(event, audio.Progress)
     else msgspec.structs.replace(event, marked=False)
     if isinstance(event, audio.Heard)
     else event
-    for event in STREAM_EVENTS
+    for event in UNTIMED_EVENTS
 )
 FORMER: tuple[tuple[str, Any], ...] = (
     ("knowledge", work.ListDead(**_LIST, before="")),
@@ -303,6 +306,7 @@ FORMER: tuple[tuple[str, Any], ...] = (
     ("gateway", events.Batch((events.TurnEvents(KEY, 2, (*ITEMS[:5], _UNENDED, ITEMS[6]), "inference-1"),))),
     ("server", _DONE),
     ("server", _DONE),
+    ("gateway", audio.Hearings((audio.StreamEvents("a-1", 2, "asr-1", UNTIMED_EVENTS),))),
 )
 """What the lines of ``golden/v1-read.txt`` mean, in their order: each without the fields that came after it."""
 

@@ -210,6 +210,27 @@ class TestLease:
         assert again == []
         assert lease.on_events(2, "w2", (Partial(0, "what is a"),), 1.3) == [Tell(Partial(0, "what is a"))]
 
+    def test_what_a_second_worker_hears_on_its_way_to_what_was_told_is_no_news(self) -> None:
+        lease = leased()
+        lease.on_events(1, "w1", (Partial(0, "what happens when a", ms=900),), 0.3)
+        lease.sending_failed(1, "returned", 1.0)
+        lease.on_events(2, "w2", (Leased("e"),), 1.1)
+        early = (
+            Partial(0, "watt", ms=300),
+            Partial(0, "what is", ms=600, paused=True),
+            Partial(0, "whatever", ms=900),
+        )
+        assert lease.on_events(2, "w2", early, 1.2) == []
+        later = Partial(0, "what happens", ms=960)
+        assert lease.on_events(2, "w2", (later,), 1.3) == [Tell(later)]
+
+    def test_partials_of_the_next_utterance_are_news(self) -> None:
+        lease = leased()
+        lease.on_events(1, "w1", (Partial(0, "one", ms=900), Heard(0, "one", 400)), 0.3)
+        lease.sending_failed(1, "returned", 1.0)
+        lease.on_events(2, "w2", (Leased("e"),), 1.1)
+        assert lease.on_events(2, "w2", (Partial(1, "two", ms=700),), 1.2) == [Tell(Partial(1, "two", ms=700))]
+
     def test_an_end_that_was_heard_needs_no_other_worker(self) -> None:
         lease = leased()
         lease.say(Mark.END)

@@ -198,7 +198,7 @@ class Listener:
                 self._events.append(SpeechStarted(self._number, speech))
             elif self._hearing.partials:
                 text = since.utterance.text
-                self._events.append(Partial(self._number, text, len(text)))
+                self._events.append(Partial(self._number, text, len(text), ms=self.audio_ms))
         elif sign is Sign.PAUSE:
             self._pause(since, now)
         else:
@@ -221,7 +221,7 @@ class Listener:
         since.floor = now + 1
         if self._hearing.partials:
             text = since.utterance.text
-            self._events.append(Partial(self._number, text, len(text), paused=True))
+            self._events.append(Partial(self._number, text, len(text), paused=True, ms=self.audio_ms))
 
     def _stop(self, since: _Since, now: int) -> None:
         self._events.append(SpeechStopped(self._number, since.utterance.end_ms))
@@ -315,7 +315,7 @@ class Listener:
         now = utterance.pump()
         if now is not None and self._hearing.partials and now.text != utterance.shown:
             utterance.shown = now.text
-            self._events.append(Partial(self._number, now.text, now.stable))
+            self._events.append(Partial(self._number, now.text, now.stable, ms=self.audio_ms))
 
     # ---- positions
 
