@@ -54,6 +54,10 @@ class Failover:
         return max(self.gaps)
 
     @property
+    def latest_s(self) -> float:
+        return max(self.laters)
+
+    @property
     def p50_s(self) -> float:
         return quantile(self.gaps, 0.5)
 

@@ -145,7 +145,7 @@ def failovers(found: Sequence[Failover]) -> str:
             f"{row.same} of {row.kills}",
             f"{row.p50_s:.2f} / {row.worst_s:.2f}",
             f"{row.usual_s:.2f}",
-            f"{quantile(row.laters, 0.5):.2f} / {max(row.laters):.2f}",
+            f"{quantile(row.laters, 0.5):.2f} / {row.latest_s:.2f}",
             f"{sorted(row.finals)[len(row.finals) // 2]:.2f} / {max(row.finals):.2f}",
             f"{row.usual_final_s:.2f}",
         ]
