@@ -234,7 +234,8 @@ class Listening:
         if hearing.engine not in ("", self._engine.name):
             raise intake.Unsupported(f"No recogniser {hearing.engine[:40]!r} listens here.")
         if not self._engine.abilities.hears(hearing.language):
-            raise intake.Unsupported(f"The language {hearing.language[:20]!r} cannot be heard by {self._engine.name}.")
+            heard = ", ".join(self._engine.abilities.languages)
+            raise intake.Unsupported(f"The language {hearing.language[:20]!r} is not heard here: speak {heard}.")
         base = Base(listen.tenant, listen.kb) if listen.kb else None
         hint = Hint(hearing.language, hearing.prompt, base)
         parts = Parts(

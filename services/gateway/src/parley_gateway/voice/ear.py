@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parley_gateway.voice.events import HearingEvent, Hears, Listening
+from parley_gateway.voice.files import samples_alone
 from parley_gateway.voice.lease import Lease
 from parley_gateway.voice.meter import MAX_PACKET, OPUS, Meter
 from parley_gateway.voice.ring import RingFull
@@ -48,12 +49,14 @@ class Ear:
 
         Raises:
             ProtocolError: ``rate_limited`` (it comes too far ahead of time), ``overloaded`` (more of it would have to
-                be kept than may be) or ``invalid`` (it is longer than a stream may be, or nothing may follow). The
-                stream is over then, and nothing more is told.
+                be kept than may be) or ``invalid`` (it is longer than a stream may be, or a file that is no audio as it
+                is, or nothing may follow). The stream is over then, and nothing more is told.
         """
         if self.ended:
             raise ProtocolError(FaultCode.INVALID, "this stream of audio has ended; begin another")
         try:
+            if not self.meter.total:
+                data = samples_alone(data, self.listen.hearing)
             if self.listen.hearing.encoding == OPUS:
                 data = _packet(data)
             self.meter.add(len(data), self._ears.now())
