@@ -60,7 +60,7 @@ class Ear:
             if self.listen.hearing.encoding == OPUS:
                 data = _packet(data)
             self.meter.add(len(data), self._ears.now())
-            self.lease.ring.append(data)
+            self.lease.stream.ring.append(data)
         except RingFull:
             self.drop()
             text = "what was said cannot be heard as fast as it comes, and the stream was ended; try again later"
@@ -90,11 +90,11 @@ class Ear:
         """Nobody wants to know any more: nothing is told from the return on. Idempotent."""
         self.ended = True
         self._hears = _NOBODY
-        self._ears.apply(self, self.lease.drop())
+        self._ears.apply(self, self.lease.close())
 
     def _say(self, mark: Mark) -> None:
         if not self.ended:
-            self.lease.say(mark)
+            self.lease.stream.say(mark)
             self._ears.ready(self, at_once=True)
 
     def tell(self, event: HearingEvent) -> None:

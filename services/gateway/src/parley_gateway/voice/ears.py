@@ -18,8 +18,11 @@ from parley_gateway.voice.lane import Lane
 from parley_gateway.voice.lease import Lease, holds
 from parley_gateway.voice.leasing import Ask, Effect, LetGo, Over, Tell, Timing
 from parley_gateway.voice.meter import Meter, check_hearing
+from parley_gateway.voice.run import Run
+from parley_gateway.voice.stream import Stream
 from parley_protocol import codec
-from parley_protocol.audio import AudioBatch, AudioPart, Hearing, Hearings, Leased, Listen
+from parley_protocol.audio import AudioBatch, AudioPart, Failed, Hearing, Hearings, Leased, Listen
+from parley_protocol.events import Fault
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import SessionId
 from parley_protocol.routes import AUDIO, WORK, Stage
@@ -88,12 +91,12 @@ class Ears:
             kb=kb,
             sent_at=self._clock.wall(),
         )
-        lease = Lease(stream, self._settings.ring, self._timing)
+        lease = Lease(Stream(stream, self._settings.ring), self._timing)
         ear = Ear(self, lease, listen, Meter(hearing, self._settings, now), hears, owner)
         self._streams[stream] = ear
         self._owners[owner] += 1
         self._promise()
-        self.apply(ear, lease.begin(now))
+        self.apply(ear, lease.ask(now))
         return ear
 
     def _admit(self, owner: object) -> None:
@@ -144,7 +147,7 @@ class Ears:
         effects = ear.lease.tick(now)
         if not ear.ended and ear.meter.idle_s(now) > self._settings.idle_s:
             text = f"no audio came for {self._settings.idle_s:g} s, and the stream was ended; begin another"
-            effects += ear.lease.fail(FaultCode.EXPIRED, text)
+            effects += ear.lease.close(Failed(Fault(FaultCode.EXPIRED.value, text)))
         self.apply(ear, effects)
         self.ready(ear)
 
@@ -164,7 +167,7 @@ class Ears:
                 case Tell():
                     self._tell(ear, effect.event)
                 case LetGo():
-                    self._let_go(effect.worker, ear.lease.stream, effect.epoch)
+                    self._let_go(effect.worker, ear.lease.stream.name, effect.epoch)
                 case Over():
                     self._forget(ear)
 
@@ -172,11 +175,11 @@ class Ears:
         try:
             ear.tell(Listening(event.engine) if isinstance(event, Leased) else event)
         except Exception:
-            log.exception("what was heard could not be told", stream=ear.lease.stream)
+            log.exception("what was heard could not be told", stream=ear.lease.stream.name)
 
     def _forget(self, ear: Ear) -> None:
         ear.ended = True
-        if self._streams.pop(ear.lease.stream, None) is not None:
+        if self._streams.pop(ear.lease.stream.name, None) is not None:
             ear.span.end()
             self._owners[ear.owner] -= 1
             if not self._owners[ear.owner]:
@@ -186,7 +189,9 @@ class Ears:
         if ask.cause:
             counter(names.LEASES_AGAIN).labels(ask.cause).inc()
             counter(names.AUDIO_REPLAYED).inc(ask.replayed)
-            log.info("stream moves", stream=ear.lease.stream, cause=ask.cause, epoch=ask.epoch, replayed=ask.replayed)
+            log.info(
+                "stream moves", stream=ear.lease.stream.name, cause=ask.cause, epoch=ask.epoch, replayed=ask.replayed
+            )
         listen = msgspec.structs.replace(
             ear.listen,
             epoch=ask.epoch,
@@ -213,7 +218,7 @@ class Ears:
     def ready(self, ear: Ear, *, at_once: bool = False) -> None:
         """The stream may have something to send."""
         run = ear.lease.run
-        if run is None or not ear.lease.waiting:
+        if run is None or not run.sending.waiting:
             return
         lane = self._lane(run.worker)
         lane.ears[ear] = None
@@ -245,9 +250,9 @@ class Ears:
         self._spawn(self._send(worker, lane, dismissed, taken))
 
     async def _send(
-        self, worker: str, lane: Lane, dismissed: list[AudioPart], taken: list[tuple[Ear, list[AudioPart]]]
+        self, worker: str, lane: Lane, dismissed: list[AudioPart], taken: list[tuple[Ear, Run, list[AudioPart]]]
     ) -> None:
-        parts = (*dismissed, *(part for _, each in taken for part in each))
+        parts = (*dismissed, *(part for _, _, each in taken for part in each))
         body = codec.pack(AudioBatch(self._gateway, parts))
         cause = ""
         try:
@@ -258,15 +263,15 @@ class Ears:
             cause = "unconfirmed"
         except ParleyError:
             lane.not_before = self.now() + FULL_S
-            for ear, each in taken:
-                ear.lease.unsent(each[0].epoch, each)
+            for ear, run, each in taken:
+                run.sending.put_back(each)
                 lane.ears[ear] = None
             lane.dismissed = [*dismissed, *lane.dismissed]
         finally:
             lane.busy = False
         if cause:
-            for ear, each in taken:
-                self.apply(ear, ear.lease.sending_failed(each[0].epoch, cause, self.now()))
+            for ear, run, _ in taken:
+                self.apply(ear, ear.lease.lose(run.epoch, cause, self.now()))
         if lane.urgent:
             self._flush(worker)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parley_gateway.voice.ear import Ear
+from parley_gateway.voice.run import Run
 from parley_protocol.audio import AudioPart, Mark
 
 MESSAGE = 262_144
@@ -36,7 +37,7 @@ class Lane:
         if part not in self.dismissed:
             self.dismissed.append(part)
 
-    def take(self, now: float) -> tuple[list[AudioPart], list[tuple[Ear, list[AudioPart]]]]:
+    def take(self, now: float) -> tuple[list[AudioPart], list[tuple[Ear, Run, list[AudioPart]]]]:
         """What the next message holds: leases to let go of, and the streams' parts. Streams that have more to send stay
         in line, behind the others.
         """
@@ -47,11 +48,14 @@ class Lane:
             if room <= 0:
                 break
             del self.ears[ear]
-            parts = ear.lease.take(min(room, SHARE), now)
+            run = ear.lease.run
+            if run is None:
+                continue
+            parts = run.sending.take(min(room, SHARE), now)
             if parts:
                 room -= sum(len(part.data) for part in parts)
-                taken.append((ear, parts))
-            if ear.lease.waiting and ear.lease.open_window:
+                taken.append((ear, run, parts))
+            if run.sending.waiting and run.sending.has_room:
                 self.ears[ear] = None
                 self.urgent = True
         return dismissed, taken
