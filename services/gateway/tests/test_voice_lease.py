@@ -222,7 +222,7 @@ class TestLease:
     def test_what_a_second_worker_hears_on_its_way_to_what_was_told_is_no_news(self) -> None:
         lease = leased()
         lease.on_events(1, "w1", (Partial(0, "what happens when a", ms=900),), 0.3)
-        lease.sending_failed(1, "returned", 1.0)
+        lease.lose(1, "returned", 1.0)
         lease.on_events(2, "w2", (Leased("e"),), 1.1)
         early = (
             Partial(0, "watt", ms=300),
@@ -236,7 +236,7 @@ class TestLease:
     def test_partials_of_the_next_utterance_are_news(self) -> None:
         lease = leased()
         lease.on_events(1, "w1", (Partial(0, "one", ms=900), Heard(0, "one", 400)), 0.3)
-        lease.sending_failed(1, "returned", 1.0)
+        lease.lose(1, "returned", 1.0)
         lease.on_events(2, "w2", (Leased("e"),), 1.1)
         assert lease.on_events(2, "w2", (Partial(1, "two", ms=700),), 1.2) == [Tell(Partial(1, "two", ms=700))]
 
