@@ -89,6 +89,8 @@ class SherpaRecognition:
         self._batcher = batcher
         self._stream = recogniser.create_stream()
         self._text = ""
+        self._closed = False
+        batcher.enter()
 
     def feed(self, samples: Samples) -> None:
         """See ``engine.Recognition``."""
@@ -110,6 +112,9 @@ class SherpaRecognition:
 
     def close(self) -> None:
         """See ``engine.Recognition``."""
+        if not self._closed:
+            self._closed = True
+            self._batcher.leave()
 
 
 def words(tokens: Sequence[str], times: Sequence[float]) -> tuple[Said, ...]:
