@@ -14,9 +14,9 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """One thread that calls ``run`` with up to ``most`` items, the first of which has waited for ``wait_s`` at most, and
-    for nobody once everybody who is present has asked. ``run`` returns as many results, in order; what it raises is
-    raised for each of them.
+    """One thread that calls ``run`` with up to ``most`` items, the first of which has waited for ``wait_s`` at most,
+    and for nobody once everybody who is present has asked. ``run`` returns as many results, in order; what it raises
+    is raised for each of them.
     """
 
     def __init__(self, run: Callable[[Sequence[T]], Sequence[R]], *, most: int, wait_s: float, name: str) -> None:
