@@ -80,7 +80,7 @@ class Listening:
         self._options = options
         self._streams: dict[str, Stream] = {}
         self._early: list[Delivery] = []
-        self._pool = Pool(options.threads)
+        self._pool = Pool(options.threads, at_least=engine.abilities.batch)
         self._bases = Bases(store, engine, options.vocabulary_s)
         self._outgoing = Outgoing(outgoing_link, process_id, self._gateway_gone)
         self._links: list[Link] = []

@@ -139,7 +139,7 @@ class SherpaTranscriber(InProcess):
     def __init__(self, settings: SherpaSettings) -> None:
         self._recogniser = load(settings)
         self.model = Path(settings.model).name
-        self.abilities = Abilities(batching=settings.batch > 1)
+        self.abilities = Abilities(batch=settings.batch)
         self.batcher = Batcher(self._decode, most=settings.batch, wait_s=settings.wait_ms / 1000, name=NAME)
 
     def open(self, _: Hint) -> SherpaRecognition:
