@@ -1,8 +1,8 @@
 """The listening stage on the in-memory broker: leases in, what is heard out, and every way in which a lease ends."""
 
 import asyncio
-import os
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
