@@ -57,9 +57,9 @@ async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) 
     async def streams() -> None:
         levels = {1: 1, 4: 1} if quick else {1: 3, 40: 1, 100: 1}
         found.levels += await load.ramp(folder / "tones", amqp, SCRIPTED, tone, levels, say)
-        levels = {1: 1} if quick else {1: 2, 2: 1, 4: 1, 6: 1, 8: 1}
+        levels = {1: 1} if quick else {1: 2, 2: 1, 4: 1, 8: 1, 10: 1, 12: 1}
         found.levels += await load.ramp(folder / "moonshine", amqp, MOONSHINE, speech, levels, say)
-        levels = {1: 1} if quick else {1: 2, 2: 1, 3: 1}
+        levels = {1: 1} if quick else {1: 2, 2: 1, 3: 1, 4: 1}
         found.levels += await load.ramp(folder / "speech", amqp, SPHINX, speech, levels, say)
 
     async def kills() -> None:
