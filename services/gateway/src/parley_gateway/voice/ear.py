@@ -68,7 +68,7 @@ class Ear:
         except ProtocolError:
             self.drop()
             raise
-        self._ears.ready(self)
+        self._ears.lanes.ready(self)
 
     def commit(self) -> None:
         """The utterance ends here: one ``Heard`` answers, whose text may be empty."""
@@ -95,7 +95,7 @@ class Ear:
     def _say(self, mark: Mark) -> None:
         if not self.ended:
             self.lease.stream.say(mark)
-            self._ears.ready(self, at_once=True)
+            self._ears.lanes.ready(self, at_once=True)
 
     def tell(self, event: HearingEvent) -> None:
         """Pass an event on."""
