@@ -152,6 +152,24 @@ async def test_a_lease_that_has_to_move_goes_on_elsewhere(house: Any) -> None:
         assert told.texts == ["going on elsewhere"]
 
 
+async def test_audio_that_waits_as_its_lease_moves_goes_to_the_new_worker_alone(house: Any) -> None:
+    gateway = await house.gateway(ears=EarSettings(flush_s=0.1))
+    async with workers(house, "asr-1", "asr-2", seats=1) as both:
+        ear, told = open_ear(gateway)
+        await told.until(lambda: bool(told.told))
+        first = holder(both)
+        second = both[1 - both.index(first)]
+        first.move()
+        await second.until(lambda: bool(second.held))
+        ear.feed(speech("on the way"))  # the gateway has not heard of the second yet
+        await first.until(lambda: not first.held)
+        ear.end()
+        await told.over()
+        assert told.texts == ["on the way"]
+        assert {part.epoch for part in first.parts} == {1}
+        assert [listen.epoch for listen in second.listens] == [2]
+
+
 async def test_a_broker_that_restarts_in_mid_sentence_costs_only_time(house: Any) -> None:
     gateway = await house.gateway(ears=FAST)
     async with workers(house, "asr-1") as [_]:

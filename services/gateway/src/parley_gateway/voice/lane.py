@@ -54,7 +54,8 @@ class Lane:
             self.dismissed.append(part)
 
     def take(self, now: float) -> Load:
-        """What the next message holds. Streams that have more to send stay in line, behind the others.
+        """What the next message holds. Streams that have more to send stay in line, behind the others; those whose
+        lease has gone to another worker since are not in this one's any more.
         """
         dismissed, self.dismissed = self.dismissed, []
         self.urgent = False
@@ -65,7 +66,7 @@ class Lane:
                 break
             del self.ears[ear]
             run = ear.lease.run
-            if run is None:
+            if run is None or run.worker != self.worker:
                 continue
             parts = run.sending.take(min(room, SHARE), now)
             if parts:
