@@ -261,6 +261,21 @@ async def test_a_flood_ends_the_stream_and_nothing_else(house: Any) -> None:
         assert gateway.hub.ears.streams == 0
 
 
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "pcm_mulaw", "opus"])
+@pytest.mark.parametrize("channels", [1, 2])
+async def test_the_longest_utterance_has_room_in_whatever_format(house: Any, encoding: str, channels: int) -> None:
+    """With five seconds of silence before it, and one that is on its way."""
+    settings = EarSettings(flush_s=0.005)
+    gateway = await house.gateway(ears=settings)
+    async with workers(house, "asr-1") as [asr]:
+        ear, told = open_ear(gateway, Hearing(encoding=encoding, rate=48_000, channels=channels))
+        await told.until(lambda: bool(told.told))
+        longest_s = asr.listens[0].hearing.endpointing.longest_ms / 1000
+        assert longest_s >= 15
+        assert (5 + longest_s + 1) * ear.meter.bytes_s <= settings.ring
+        ear.drop()
+
+
 @pytest.mark.parametrize(
     ("hearing", "code"),
     [

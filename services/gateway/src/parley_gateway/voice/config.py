@@ -42,8 +42,9 @@ class EarSettings:
     )
     ring: int = setting(
         "PARLEY_AUDIO_RING",
-        4 * 1024 * 1024,
-        "Audio of one stream kept for another worker: what has not been heard to the end of its utterance",
+        8 * 1024 * 1024,
+        "Audio of one stream kept for another worker: what has not been heard to the end of its utterance; utterances "
+        "in formats with many bytes a second are cut so that they have room in it",
         unit="bytes",
         minimum=65_536,
     )

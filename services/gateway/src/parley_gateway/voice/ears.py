@@ -13,7 +13,7 @@ from parley_gateway.voice.events import HearingEvent, Hears, Listening
 from parley_gateway.voice.lanes import Lanes
 from parley_gateway.voice.lease import Lease, holds
 from parley_gateway.voice.leasing import Ask, Effect, LetGo, Over, Tell, Timing
-from parley_gateway.voice.meter import Meter, check_hearing
+from parley_gateway.voice.meter import Meter, check_hearing, fitting
 from parley_gateway.voice.offering import Offering
 from parley_gateway.voice.roster import Roster
 from parley_gateway.voice.stream import Stream
@@ -70,6 +70,7 @@ class Ears:
                 ``overloaded`` or ``rate_limited`` (streams of this gateway, of this user).
         """
         check_hearing(hearing)
+        hearing = fitting(hearing, self._settings.ring)
         owner = (identity.tenant, identity.user) if identity.known else None
         if any(link.state is not LinkState.UP for link in self._links):
             raise ProtocolError(FaultCode.UNAVAILABLE, "the message broker cannot be reached at present; try again")
