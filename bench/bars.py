@@ -69,7 +69,8 @@ def _dialects(rows: Any) -> list[Bar]:
 def _voice(found: Any) -> list[Bar]:
     made = []
     for row in found.failovers:
-        made.append(_at_most(f"listener killed ({row.engine}): new words, worst", row.worst_s, FAILOVER_S, "s"))
+        what = f"listener killed ({row.engine}): words later than undisturbed, worst"
+        made.append(_at_most(what, row.latest_s, FAILOVER_S, "s"))
         wrong = row.kills - row.same
         made.append(_at_most(f"listener killed ({row.engine}): transcripts changed", wrong, 0, ""))
     alone = [row for row in found.levels if row.system == "Parley" and row.streams == 1]

@@ -1,7 +1,9 @@
 """A process that listens is killed with SIGKILL in mid-sentence, beside another one that can take over.
 
-The same sentence is said undisturbed first. *Gap*: from the kill to the end of the longest time without a new word
-that follows, since what was under way may still arrive; that time in the undisturbed run stands beside it.
+The same sentence is said undisturbed first. A *new word* is one more than any hypothesis before has had. *Gap*: the
+longest wait for one that ends after the kill, so the wait in which the kill falls counts from the new word before it;
+people pause and engines take words together, so the longest wait of the undisturbed run stands beside it. *Later*: how
+much later than in the undisturbed run a word was known, of those that came after the kill.
 """
 
 import asyncio
@@ -28,10 +30,9 @@ class Failover:
     """Seconds, one of each for a kill. ``same``: transcripts that equal the undisturbed one's, word for word."""
 
     engine: str
-    undisturbed: str
-    usual_s: float
-    usual_final_s: float
+    undisturbed: Said
     gaps: list[float] = field(default_factory=list)
+    laters: list[float] = field(default_factory=list)
     finals: list[float] = field(default_factory=list)
     same: int = 0
 
@@ -40,27 +41,51 @@ class Failover:
         return len(self.gaps)
 
     @property
+    def usual_s(self) -> float:
+        """The longest wait for a new word in the undisturbed run."""
+        return gap(self.undisturbed, 0.0)
+
+    @property
+    def usual_final_s(self) -> float:
+        return self.undisturbed.final - self.undisturbed.stopped
+
+    @property
     def worst_s(self) -> float:
         return max(self.gaps)
+
+    @property
+    def latest_s(self) -> float:
+        return max(self.laters)
 
     @property
     def p50_s(self) -> float:
         return quantile(self.gaps, 0.5)
 
 
-def longest(said: Said, since: float) -> float:
-    """Seconds from ``since`` to the end of the longest silence that began then or later, by its updates."""
-    at = [since, *(when for when, _ in said.updates if when > since)]
-    if len(at) < 2:
-        return said.final - since
-    ends = max(range(1, len(at)), key=lambda index: at[index] - at[index - 1])
-    return at[ends] - since
+def news(said: Said) -> list[tuple[float, int]]:
+    """(when, how many words were known then), for each time at which there were more than before."""
+    found = [(said.began, 0)]
+    for when, text in said.updates:
+        if (count := len(text.split())) > found[-1][1]:
+            found.append((when, count))
+    return found
 
 
-def usual(said: Said) -> float:
-    """The longest time between two updates."""
-    at = [when for when, _ in said.updates]
-    return max((b - a for a, b in itertools.pairwise(at)), default=0.0)
+def gap(said: Said, since: float) -> float:
+    """Seconds of the longest wait for a new word that ended after ``since``; the last word ends the last one."""
+    at = [when for when, _ in news(said)]
+    at.append(max(said.final, at[-1]))
+    return max((b - a for a, b in itertools.pairwise(at) if b > since), default=0.0)
+
+
+def later(said: Said, than: Said, since: float) -> float:
+    """Seconds by which a word known after ``since`` came later than in the other run, at most."""
+    worst, undisturbed = 0.0, news(than)
+    for when, count in news(said):
+        if when > since:
+            usual = next((at for at, known in undisturbed if known >= count), than.final) - than.began
+            worst = max(worst, when - said.began - usual)
+    return worst
 
 
 async def _holder(running: House) -> Member:
@@ -80,9 +105,10 @@ async def _killed(running: House, speaker: Speaker, clip: Clip, found: Failover)
     killed = await running.kill(member)
     await talking
     await speaker.over(said)
-    found.gaps.append(longest(said, killed))
+    found.gaps.append(gap(said, killed))
+    found.laters.append(later(said, found.undisturbed, killed))
     found.finals.append(said.final - said.stopped)
-    found.same += said.text == found.undisturbed
+    found.same += said.text == found.undisturbed.text
     await running.again(member)
 
 
@@ -93,8 +119,7 @@ async def measure(
     async with parley(folder, amqp, env, asrs=2) as system:
         assert system.house is not None
         speaker = await Speaker.open(system.port, native=True)
-        first = await speaker.say(clip)
-        found = Failover(env["PARLEY_ASR_ENGINE"], first.text, usual(first), first.final - first.stopped)
+        found = Failover(env["PARLEY_ASR_ENGINE"], await speaker.say(clip))
         for number in range(kills):
             say(f"voice: kill {number + 1} of {kills} of {found.engine} in mid-sentence")
             await _killed(system.house, speaker, clip, found)

@@ -22,6 +22,7 @@ FINAL_MS = 300.0
 """What the last word may take after the stop (p95) with one stream."""
 SCRIPTED = {"PARLEY_ASR_ENGINE": "scripted", "PARLEY_ASR_VAD": "energy", "PARLEY_ASR_SEATS": "1000"}
 SPHINX = {"PARLEY_ASR_ENGINE": "pocketsphinx", "PARLEY_ASR_SEATS": "16", "PARLEY_POCKETSPHINX_DECODERS": "16"}
+MOONSHINE = {"PARLEY_ASR_ENGINE": "moonshine", "PARLEY_ASR_SEATS": "16"}
 LISTEN_WAIT = 'parley_job_wait_seconds_{}{{stage="listen"}}'
 
 

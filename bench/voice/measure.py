@@ -9,7 +9,7 @@ from bench.voice.accuracy import Accuracy
 from bench.voice.answering import Soon
 from bench.voice.batching import Batching
 from bench.voice.failover import Failover
-from bench.voice.load import SCRIPTED, SPHINX, Level
+from bench.voice.load import MOONSHINE, SCRIPTED, SPHINX, Level
 from bench.voice.sound import SENTENCES, Clip, noisy, synthesised, tones
 from parley_asr.engine import RATE
 
@@ -57,15 +57,18 @@ async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) 
     async def streams() -> None:
         levels = {1: 1, 4: 1} if quick else {1: 3, 40: 1, 100: 1}
         found.levels += await load.ramp(folder / "tones", amqp, SCRIPTED, tone, levels, say)
-        levels = {1: 1} if quick else {1: 2, 2: 1, 3: 1}
+        levels = {1: 1} if quick else {1: 2, 2: 1, 4: 1, 8: 1, 10: 1, 12: 1}
+        found.levels += await load.ramp(folder / "moonshine", amqp, MOONSHINE, speech, levels, say)
+        levels = {1: 1} if quick else {1: 2, 2: 1, 3: 1, 4: 1}
         found.levels += await load.ramp(folder / "speech", amqp, SPHINX, speech, levels, say)
 
     async def kills() -> None:
         count, long = (1 if quick else 5), tones(WORDS)
         found.failovers.append(await failover.measure(folder / "kill-tones", amqp, SCRIPTED, long, count, say))
         if not quick:
-            clip = speech[0]
-            found.failovers.append(await failover.measure(folder / "kill-speech", amqp, SPHINX, clip, 3, say))
+            for name, env, times in (("moonshine", MOONSHINE, 5), ("speech", SPHINX, 3)):
+                one = await failover.measure(folder / f"kill-{name}", amqp, env, speech[0], times, say)
+                found.failovers.append(one)
 
     async def answers() -> None:
         found.answers += await answering.measure(folder / "answers", amqp, 2 if quick else 10, say)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from bench.stack import quantile
 from bench.tables import table
 from bench.voice.accuracy import Accuracy
 from bench.voice.answering import Soon
@@ -144,6 +145,7 @@ def failovers(found: Sequence[Failover]) -> str:
             f"{row.same} of {row.kills}",
             f"{row.p50_s:.2f} / {row.worst_s:.2f}",
             f"{row.usual_s:.2f}",
+            f"{quantile(row.laters, 0.5):.2f} / {row.latest_s:.2f}",
             f"{sorted(row.finals)[len(row.finals) // 2]:.2f} / {max(row.finals):.2f}",
             f"{row.usual_final_s:.2f}",
         ]
@@ -151,8 +153,9 @@ def failovers(found: Sequence[Failover]) -> str:
     ]
     head = ["listener killed with SIGKILL in mid-sentence", "kills", "transcripts as undisturbed"]
     head += [
-        "gap until new words p50 / worst s",
-        "longest gap undisturbed",
+        "longest wait for a new word p50 / worst s",
+        "undisturbed",
+        "words later than undisturbed p50 / worst s",
         "final after stop p50 / worst s",
         "undisturbed",
     ]

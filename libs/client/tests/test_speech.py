@@ -1,15 +1,19 @@
 """Turns that are said: what survives a connection and what does not, frames of audio, recordings."""
 
+import asyncio
 import wave
 from pathlib import Path
 
 import msgspec
 import pytest
+import typer
 import websockets
 from websockets.asyncio.server import ServerConnection, serve
 
 from parley_client import ClientOptions, connect
-from parley_client.commands.listen import Answered, read_wav
+from parley_client.commands import common
+from parley_client.commands.chat import chat
+from parley_client.commands.listen import Answered, listen, read_wav
 from parley_client.errors import ClientError, TurnLost, TurnRefused
 from parley_client.resume import Memory
 from parley_client.turn import Turn
@@ -29,7 +33,7 @@ from parley_protocol.client import (
     Voice,
     Welcome,
 )
-from parley_protocol.events import TurnStatus
+from parley_protocol.events import Fault, TurnStatus
 from parley_protocol.speech import AnswerAudio, encode_audio
 
 pytestmark = pytest.mark.unit
@@ -167,3 +171,61 @@ def test_what_is_taken_back_is_not_written(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "out.wav")) as file:
         assert (file.getframerate(), file.getnframes()) == (8000, 400)
     assert answered.over.is_set()
+
+
+@pytest.mark.parametrize(("status", "code"), [(TurnStatus.COMPLETED, 0), (TurnStatus.FAILED, 1)])
+async def test_a_recordings_command_ends_as_its_turn_does(
+    tmp_path: Path, status: TurnStatus, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And tells that nobody could speak the answer."""
+    for console in (common.out, common.err):
+        monkeypatch.setattr(console, "_file", None)
+    with wave.open(str(tmp_path / "said.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(320))
+
+    async def script(socket: ServerConnection) -> None:
+        turn = ""
+        async for data in socket:
+            match data if isinstance(data, str) or data[:1] in b"\xc4\xc5" else codec.decode_client(data):
+                case Hello():
+                    welcome = Welcome(session="s", resumed=False, gap=False, heartbeat_s=25, limits=LIMITS)
+                    await socket.send(codec.encode_pack(welcome))
+                case AudioStart(turn=turn):
+                    pass
+                case AudioStop():
+                    latency = Latency(accepted_ms=1, first_token_ms=1, total_ms=1)
+                    done = Done(
+                        turn=turn, seq=0, position="p", status=status, text="", usage=None, sources=(), latency=latency
+                    )
+                    fault = Fault("unavailable", "nobody speaks at present", retryable=True)
+                    for frame in (Accepted(turn=turn), done, AnswerSpoken(turn=turn, ms=0, fault=fault)):
+                        await socket.send(codec.encode_pack(frame))
+
+    async with websockets.serve(script, "127.0.0.1", 0) as server, asyncio.timeout(20):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        said, out = tmp_path / "said.wav", tmp_path / "out.wav"
+        ended = await listen(said, out, kb="k", session=None, url=url, token=None)
+    with pytest.raises(typer.Exit) as left:
+        common.leave(ended)
+    assert left.value.exit_code == code
+    assert "nobody speaks at present" in capsys.readouterr().err
+
+
+async def test_where_the_answer_cannot_be_written_is_said_before_anything_is(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "said.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+    out = tmp_path / "nowhere" / "out.wav"
+    with pytest.raises(ClientError, match="there is no folder"):
+        await listen(tmp_path / "said.wav", out, kb="k", session=None, url="http://127.0.0.1:9", token=None)
+
+
+def test_an_answer_is_spoken_to_what_was_spoken_only() -> None:
+    with pytest.raises(typer.BadParameter, match="--audio"):
+        chat(out=Path("out.wav"))
+
+
+def test_an_empty_file_is_no_recording(tmp_path: Path) -> None:
+    (tmp_path / "said.wav").write_bytes(b"")
+    with pytest.raises(ClientError, match="it has no audio"):
+        read_wav(tmp_path / "said.wav")

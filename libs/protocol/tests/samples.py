@@ -48,12 +48,8 @@ MESSAGES = (
     work.ChatMessage("tool", "21 °C", (), "call_1"),
 )
 
-EARLY = work.Early(kb="test", query="and it?", context="水温", limit=5, at=12, sources=(SOURCE,))
-
 JOBS = {
-    "retrieve": work.Retrieve(
-        **JOB, digest="d", context={"a": 1}, messages=MESSAGES, sampling=SAMPLING, early=EARLY, **ASKING
-    ),
+    "retrieve": work.Retrieve(**JOB, digest="d", context={"a": 1}, messages=MESSAGES, sampling=SAMPLING, **ASKING),
     "generate": work.Generate(
         **JOB, prompt=(work.ChatMessage("system", "be brief"),), sampling=SAMPLING, prepared="23.50 ℃", **ASKING
     ),
@@ -74,7 +70,6 @@ KNOWLEDGE = {
     "delete": work.DeleteDocument(**CALL, kb="test", path="a.md"),
     "list": work.ListDocuments(**CALL, kb="test", after="a.md", limit=10),
     "search": work.SearchPassages(**CALL, kb="test", query="水温", limit=3),
-    "search.foreseen": work.SearchPassages(**CALL, kb="test", query="水温", foreseen=work.Foreseen("s-1", MESSAGES)),
     "dead": work.ListDead(**CALL, limit=5, id="x", before="w"),
     "drop": work.DropDead(**CALL, id="x"),
     "readings.put": readings.PutReadings(**CALL, data=b"metric,value", media_type="text/csv", all_or_nothing=True),
@@ -98,7 +93,7 @@ STREAM_EVENTS = (
     audio.Progress(6400, 3200, 1),
     audio.SpeechStarted(1, 240),
     audio.SpeechStopped(1, 1840),
-    audio.Partial(1, "what is a", 4, True),
+    audio.Partial(1, "what is a", 4, True, 1280),
     audio.Heard(1, "what is a turn", 64_000, (audio.Word("what", 240, 480, 0.75),), 240, 1840, True, 12.5, 0.25, True),
     audio.Moving("age"),
     audio.Failed(FAULT),
@@ -263,8 +258,7 @@ _BARE = events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (H
 _TERMINAL = msgspec.structs.replace(_BARE, submission="sub")
 _UNENDED = msgspec.structs.replace(_TERMINAL, sources=(SOURCE,), marks=MARKS)
 _PLAIN = work.Sampling("m", 64, 0.5, 0.9, 7, ("\n",))
-_TIMELY = msgspec.structs.replace(JOBS["retrieve"], early=None)
-_RETRIEVE = msgspec.structs.replace(_TIMELY, messages=MESSAGES[:1], sampling=_PLAIN)
+_RETRIEVE = msgspec.structs.replace(JOBS["retrieve"], messages=MESSAGES[:1], sampling=_PLAIN)
 _GENERATE = msgspec.structs.replace(JOBS["generate"], sampling=_PLAIN)
 _RECORD = msgspec.structs.replace(JOBS["record"], ending=None)
 _DONE = msgspec.structs.replace(SERVER["turn.done"], ending=None)
@@ -276,13 +270,16 @@ def _batch(terminal: events.Terminal) -> events.Batch:
 
 
 _UNASKED = {"engine": "", "user": ""}
+UNTIMED_EVENTS = tuple(
+    msgspec.structs.replace(event, ms=0) if isinstance(event, audio.Partial) else event for event in STREAM_EVENTS
+)
 FORMER_EVENTS = tuple(
     audio.Progress(6400, 3200)
     if isinstance(event, audio.Progress)
     else msgspec.structs.replace(event, marked=False)
     if isinstance(event, audio.Heard)
     else event
-    for event in STREAM_EVENTS
+    for event in UNTIMED_EVENTS
 )
 FORMER: tuple[tuple[str, Any], ...] = (
     ("knowledge", work.ListDead(**_LIST, before="")),
@@ -309,7 +306,7 @@ FORMER: tuple[tuple[str, Any], ...] = (
     ("gateway", events.Batch((events.TurnEvents(KEY, 2, (*ITEMS[:5], _UNENDED, ITEMS[6]), "inference-1"),))),
     ("server", _DONE),
     ("server", _DONE),
-    ("job", _TIMELY),
+    ("gateway", audio.Hearings((audio.StreamEvents("a-1", 2, "asr-1", UNTIMED_EVENTS),))),
 )
 """What the lines of ``golden/v1-read.txt`` mean, in their order: each without the fields that came after it."""
 

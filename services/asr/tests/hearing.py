@@ -9,7 +9,8 @@ import numpy as np
 
 from parley_asr.engine import Samples
 from parley_asr.engines.scripted import ScriptedRecognition
-from parley_asr.listener import Event, Listener, Parts
+from parley_asr.listener import Listener, Parts
+from parley_asr.scribe import Event
 from parley_asr.vad import EnergyVad
 from parley_protocol import codec
 from parley_protocol.audio import (

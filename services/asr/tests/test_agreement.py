@@ -78,3 +78,33 @@ def test_what_a_batch_raises_is_raised_for_each() -> None:
     with pytest.raises(EngineError, match="broken"):
         batcher.ask(1)
     batcher.close()
+
+
+def test_nobody_waits_for_company_once_all_who_are_present_have_asked() -> None:
+    sizes: list[int] = []
+
+    def run(items: object) -> list[int]:
+        assert isinstance(items, list)
+        sizes.append(len(items))
+        return list(items)
+
+    batcher: Batcher[int, int] = Batcher(run, most=16, wait_s=600.0, name="test")
+    found: list[int] = []
+
+    def ask(*numbers: int) -> None:
+        threads = [
+            threading.Thread(target=lambda one=one: found.append(batcher.ask(one)), daemon=True) for one in numbers
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+
+    batcher.enter()
+    ask(1)
+    batcher.enter()
+    ask(2, 3)
+    batcher.leave()
+    ask(4)
+    assert (sorted(found), sizes) == ([1, 2, 3, 4], [1, 2, 1])
+    batcher.close()

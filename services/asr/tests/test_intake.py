@@ -119,7 +119,7 @@ def test_opus_is_heard_and_begins_anew_at_any_boundary() -> None:
 
 @pytest.mark.parametrize("garbage", [b"\0\0" * 10, b"\x00\x01\xff", b"\x00\x05" + b"\xff" * 5])
 def test_opus_garbage_is_refused_for_good(garbage: bytes) -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(Invalid, match="packet") as caught:
         hear(Listener(OPUS, 0, 0, SCRIPT), garbage * 50)
     assert not caught.value.retryable
 

@@ -32,6 +32,10 @@ def test_push_to_talk_hears_what_was_said_before_the_commit() -> None:
     assert isinstance(events[0], SpeechStarted)
     partials = [event.text for event in events if isinstance(event, Partial)]
     assert partials == ["one", "one two", "one two three"]
+    times = [event.ms for event in events if isinstance(event, Partial)]
+    assert times == sorted(times)
+    assert last.words[0].end_ms <= times[0]
+    assert times[-1] <= 300 + 3 * 240 + 32
 
 
 def test_a_commit_of_silence_is_answered_by_an_empty_last_word() -> None:
@@ -90,7 +94,7 @@ def test_long_silence_moves_the_boundary_and_keeps_memory_flat() -> None:
     for _ in range(60):
         assert hear(listener, pcm(silence(1.0))) == []
         keeps.add(listener.keep)
-        held = max(held, len(listener._raw))
+        held = max(held, listener.cutter.kept)
     assert len(keeps) >= 12
     assert listener.taken - listener.keep < 6 * 32_000
     assert held < 3 * 32_000

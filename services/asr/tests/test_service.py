@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from parley_asr.choose import Chosen
 from parley_asr.config import AsrSettings
 from parley_asr.engine import Abilities, Base, Hint
 from parley_asr.engines.scripted import ScriptedRecognition, ScriptedSettings, ScriptedTranscriber, speak
+from parley_asr.pool import Pool
 from parley_asr.service import Listening
 from parley_asr.vad import EnergyModel
 from parley_protocol.audio import (
@@ -419,3 +421,10 @@ async def test_a_lost_broker_ends_nothing_that_cannot_go_on(house: House) -> Non
         worker = await house.ear.lease("s2")
         await house.ear.say(worker, ONE_TWO, stream="s2", mark=Mark.END)
         await house.ear.wait(Ended, "s2")
+
+
+async def test_as_many_streams_are_at_work_as_a_model_decodes_in_one_call() -> None:
+    for threads, at_least, found in ((0, 640, 640), (3, 640, 3), (0, 1, 2 * (os.cpu_count() or 1))):
+        pool = Pool(threads, at_least=at_least)
+        assert pool.threads == found
+        await pool.aclose()

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 from openai import omit
 
+from parley_gateway.dialects.realtime.aloud import Aloud, Given, heard_of
 from parley_gateway.dialects.realtime.audio import a_law, mu_law
-from parley_gateway.dialects.realtime.conversation import heard_of
+from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.settings import RealtimeSettings
 from parley_gateway.voice.config import EarSettings
 from parley_gateway.voice.mouth_settings import MouthSettings
@@ -359,6 +360,67 @@ async def test_who_speaks_silences_the_answer_and_says_how_much_was_heard(house)
         assert (row.text, row.heard) == ("One two three. And ", len("One two"))
 
 
+async def test_what_was_written_and_not_yet_said_was_not_heard(house):
+    """The text is far ahead of the audio: half of the audio is not half of the text."""
+    vad = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 200}}
+    async with listening(house, audio={"input": vad}, realtime=RealtimeSettings(lead_s=0.5)) as (client, _):
+        await append(client, speech("tell me", WIDE) + silence(300, WIDE))
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "One two three. " + "And so on without an end. " * 20))
+        while len(audio_of(client)) < 48 * 500:
+            await client.next()
+        await append(client, speech("stop", WIDE))
+        item = (await client.until("response.done")).response.output[0]
+        await client.send(type="conversation.item.truncate", item_id=item.id, content_index=0, audio_end_ms=400)
+        await client.until("conversation.item.truncated")
+        await client.send(type="conversation.item.retrieve", item_id=item.id)
+        kept = (await client.until("conversation.item.retrieved")).item
+        assert kept.content[0].transcript == "One two"  # 50 ms for each character
+
+
+@pytest.mark.parametrize("cancels", ["before", "after"])
+async def test_an_answer_may_be_truncated_while_it_is_being_said(house, cancels):
+    """As a client does the moment it hears of speech, or of its user's button: the response has not ended by then."""
+    async with listening(house) as (client, _):
+        await client.say("Say it.")
+        await client.respond()
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "One two three. And "))
+        id = (await client.until(AUDIO + "delta")).item_id
+        while len(audio_of(client)) < 48 * 400:
+            await client.next()
+        if cancels == "before":
+            await client.send(type="response.cancel")
+        await client.send(type="conversation.item.truncate", item_id=id, content_index=0, audio_end_ms=400)
+        if cancels == "after":
+            await client.send(type="response.cancel")
+        response = (await client.until("response.done")).response
+        assert response.status == "cancelled"
+        assert response.output[0].content[0].transcript == "One two"
+        cut = next(event for event in client.events if event.type == "conversation.item.truncated")
+        assert (cut.item_id, cut.audio_end_ms) == (id, 400)
+        whole = next(event for event in client.events if event.type == SCRIPT + "done")
+        assert whole.transcript == "One two three. And "  # what the deltas were
+        await client.say("And now?")
+        await client.respond()
+        messages = (await house.worker.jobs.get()).messages
+        assert messages[1].content == "One two"
+        (row,) = await house.store.rows([job.key])
+        assert row.heard == len("One two")
+
+
+async def test_what_cannot_be_truncated_while_it_is_being_said(house):
+    async with listening(house) as (client, _):
+        await client.say("Say it.")
+        await client.respond()
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "One two three. And "))
+        id = (await client.until(AUDIO + "delta")).item_id
+        for index, ms, param in ((1, 0, "content_index"), (0, 60_000, "audio_end_ms")):
+            await client.send(type="conversation.item.truncate", item_id=id, content_index=index, audio_end_ms=ms)
+            assert (await client.until("error")).error.param == param
+
+
 async def test_a_cancel_while_only_audio_is_under_way_ends_it(house):
     slow = RealtimeSettings(lead_s=0.1)
     async with listening(house, realtime=slow) as (client, _):
@@ -443,15 +505,26 @@ def test_telephone_codes_are_the_standards(law):
 
 
 @pytest.mark.parametrize(
-    ("text", "ms", "heard"),
+    ("text", "points", "heard"),
     [
-        ("one two three", 1000, "one two three"),
-        ("one two three", 900, "one two"),
-        ("one two three", 500, "one"),
+        ("one two three", 13, "one two three"),
+        ("one two three", 11, "one two"),
+        ("one two three", 6, "one"),
         ("one two three", 0, ""),
-        ("一二三四五六七八九十", 500, "一二三四五"),
+        ("一二三四五六七八九十", 5, "一二三四五"),
         ("", 0, ""),
     ],
 )
-def test_what_of_a_text_was_heard(text, ms, heard):
-    assert heard_of(text, ms, 1000) == heard
+def test_what_of_a_text_was_heard(text, points, heard):
+    assert heard_of(text, points) == heard
+
+
+def test_how_far_an_item_has_been_heard_goes_sentence_by_sentence():
+    aloud = Aloud("resp", origin=100)
+    assert (aloud.ms, aloud.heard(0)) == (0, 0)  # before any audio nothing has been heard
+    for piece in (Given(4, 3000, 3200, 104), Given(4, 3200, 4000, 120), Given(5, 4000, 5000, 180)):
+        aloud.give(piece)
+    assert aloud.ms == 2000
+    assert [aloud.heard(ms) for ms in (0, 500, 1000, 1500, 2000)] == [0, 10, 20, 50, 80]
+    with pytest.raises(Unfit, match="2000ms is already shorter than 2001ms"):
+        aloud.check(2001)

@@ -16,6 +16,7 @@ from openai.types.realtime import RealtimeClientEvent
 from pydantic import TypeAdapter
 
 from parley_gateway.dialects.realtime import effects, server
+from parley_gateway.dialects.realtime.aloud import Given
 from parley_gateway.dialects.realtime.config import Session
 from parley_gateway.dialects.realtime.events import KINDS, event_of, id_of, parsed
 from parley_gateway.dialects.realtime.faults import Unfit
@@ -214,7 +215,7 @@ class World:
             case "idle":
                 self.carry(self.machine.idle())
             case "sound" if self.voices:
-                self.carry(self.machine.audio(self.voices[0], "AAAA", 100))
+                self.carry(self.machine.audio(self.voices[0], "AAAA", Given(0, 0, 100, 3)))
             case "spoken" | "unspoken" if self.voices:
                 response = self.voices[0]
                 self.hush(response)

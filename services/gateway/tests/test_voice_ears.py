@@ -152,6 +152,24 @@ async def test_a_lease_that_has_to_move_goes_on_elsewhere(house: Any) -> None:
         assert told.texts == ["going on elsewhere"]
 
 
+async def test_audio_that_waits_as_its_lease_moves_goes_to_the_new_worker_alone(house: Any) -> None:
+    gateway = await house.gateway(ears=EarSettings(flush_s=0.1))
+    async with workers(house, "asr-1", "asr-2", seats=1) as both:
+        ear, told = open_ear(gateway)
+        await told.until(lambda: bool(told.told))
+        first = holder(both)
+        second = both[1 - both.index(first)]
+        first.move()
+        await second.until(lambda: bool(second.held))
+        ear.feed(speech("on the way"))  # the gateway has not heard of the second yet
+        await first.until(lambda: not first.held)
+        ear.end()
+        await told.over()
+        assert told.texts == ["on the way"]
+        assert {part.epoch for part in first.parts} == {1}
+        assert [listen.epoch for listen in second.listens] == [2]
+
+
 async def test_a_broker_that_restarts_in_mid_sentence_costs_only_time(house: Any) -> None:
     gateway = await house.gateway(ears=FAST)
     async with workers(house, "asr-1") as [_]:
@@ -243,6 +261,21 @@ async def test_a_flood_ends_the_stream_and_nothing_else(house: Any) -> None:
         assert gateway.hub.ears.streams == 0
 
 
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "pcm_mulaw", "opus"])
+@pytest.mark.parametrize("channels", [1, 2])
+async def test_the_longest_utterance_has_room_in_whatever_format(house: Any, encoding: str, channels: int) -> None:
+    """With five seconds of silence before it, and one that is on its way."""
+    settings = EarSettings(flush_s=0.005)
+    gateway = await house.gateway(ears=settings)
+    async with workers(house, "asr-1") as [asr]:
+        ear, told = open_ear(gateway, Hearing(encoding=encoding, rate=48_000, channels=channels))
+        await told.until(lambda: bool(told.told))
+        longest_s = asr.listens[0].hearing.endpointing.longest_ms / 1000
+        assert longest_s >= 15
+        assert (5 + longest_s + 1) * ear.meter.bytes_s <= settings.ring
+        ear.drop()
+
+
 @pytest.mark.parametrize(
     ("hearing", "code"),
     [
@@ -299,10 +332,10 @@ async def test_opus_packets_are_told_apart(house: Any) -> None:
 
 
 def test_a_lease_is_let_go_of_once_however_often_it_is_asked_for():
-    lane = Lane()
+    lane = Lane("asr-1")
     for _ in range(1000):
         lane.let_go("a-1", 2)
     lane.let_go("a-1", 3)
-    dismissed, taken = lane.take(0.0)
-    assert [(part.stream, part.epoch, part.mark) for part in dismissed] == [("a-1", 2, "drop"), ("a-1", 3, "drop")]
-    assert taken == []
+    load = lane.take(0.0)
+    assert [(part.stream, part.epoch, part.mark) for part in load.parts] == [("a-1", 2, "drop"), ("a-1", 3, "drop")]
+    assert load.taken == []

@@ -1,15 +1,15 @@
 """The lease of one stream: losses, repetitions, late words of former workers, kills; no word lost, none told twice."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley_gateway.voice.lease import Lease
-from parley_gateway.voice.leasing import Ask, Boundary, Effect, LetGo, Over, Phase, Tell, Timing
+from parley_gateway.voice.leasing import Ask, Boundary, Effect, LetGo, Over, Tell, Timing
 from parley_gateway.voice.ring import Ring, RingFull
+from parley_gateway.voice.stream import Stream
 from parley_protocol.audio import (
     AudioPart,
     Ended,
@@ -61,13 +61,19 @@ class TestRing:
         assert (found.at, found.mark, ring.marked(2), ring.next) == (2, Mark.CLEAR, None, 2)
 
 
-def leased(**ring: Any) -> Lease:
+def leased() -> Lease:
     """A lease that worker ``w1`` has, with 400 bytes said."""
-    lease = Lease("a-1", ring.get("limit", 100_000), TIMING)
-    assert lease.begin(0.0) == [Ask(1, Boundary())]
-    lease.ring.append(b"x" * 400)
+    lease = Lease(Stream("a-1", 100_000), TIMING)
+    assert lease.ask(0.0) == [Ask(1, Boundary())]
+    lease.stream.ring.append(b"x" * 400)
     assert lease.on_events(1, "w1", (Leased("e"),), 0.1) == [Tell(Leased("e"))]
     return lease
+
+
+def take(lease: Lease, limit: int, now: float) -> list[AudioPart]:
+    """What goes to whoever has it."""
+    assert lease.run is not None
+    return lease.run.sending.take(limit, now)
 
 
 def asks(effects: list[Effect]) -> list[tuple[int, str]]:
@@ -77,29 +83,31 @@ def asks(effects: list[Effect]) -> list[tuple[int, str]]:
 class TestLease:
     def test_sends_everything_once_and_in_order(self) -> None:
         lease = leased()
-        assert lease.take(1000, 0.2) == [AudioPart("a-1", 1, 0, b"x" * 400)]
-        lease.ring.append(b"y" * 10)
-        lease.say(Mark.COMMIT)
-        lease.ring.append(b"z")
-        lease.say(Mark.END)
-        assert lease.take(1000, 0.3) == [
+        assert take(lease, 1000, 0.2) == [AudioPart("a-1", 1, 0, b"x" * 400)]
+        lease.stream.ring.append(b"y" * 10)
+        lease.stream.say(Mark.COMMIT)
+        lease.stream.ring.append(b"z")
+        lease.stream.say(Mark.END)
+        assert take(lease, 1000, 0.3) == [
             AudioPart("a-1", 1, 400, b"y" * 10, Mark.COMMIT),
             AudioPart("a-1", 1, 410, b"z", Mark.END),
         ]
-        assert not lease.waiting
+        assert lease.run is not None
+        assert not lease.run.sending.waiting
 
     def test_what_was_not_sent_is_sent_again(self) -> None:
         lease = leased()
-        lease.say(Mark.COMMIT)
-        parts = lease.take(1000, 0.2)
-        lease.unsent(1, parts)
-        assert lease.take(1000, 0.3) == parts
+        lease.stream.say(Mark.COMMIT)
+        parts = take(lease, 1000, 0.2)
+        assert lease.run is not None
+        lease.run.sending.put_back(parts)
+        assert take(lease, 1000, 0.3) == parts
 
     @pytest.mark.parametrize(
         ("cause", "lose"),
         [
-            ("returned", lambda lease: lease.sending_failed(1, "returned", 1.0)),
-            ("silent", lambda lease: [lease.take(1000, 0.2), lease.tick(1.3)][1]),
+            ("returned", lambda lease: lease.lose(1, "returned", 1.0)),
+            ("silent", lambda lease: [take(lease, 1000, 0.2), lease.tick(1.3)][1]),
             ("redelivered", lambda lease: lease.on_events(1, "w2", (Leased("e"),), 1.0)),
             ("redelivered", lambda lease: lease.on_events(1, "w1", (Leased("e"),), 1.0)),
             ("moving", lambda lease: lease.on_events(1, "w1", (Moving("age"),), 1.0)),
@@ -114,17 +122,17 @@ class TestLease:
         effects = lose(lease)
         assert asks(effects) == [(2, cause)]
         lease.on_events(2, "w3", (Leased("e"),), 1.5)
-        assert lease.take(1000, 1.5) == [AudioPart("a-1", 2, 0, b"x" * 400)]
+        assert take(lease, 1000, 1.5) == [AudioPart("a-1", 2, 0, b"x" * 400)]
 
     def test_progress_in_time_keeps_the_worker(self) -> None:
         lease = leased()
-        lease.take(1000, 0.2)
+        take(lease, 1000, 0.2)
         assert lease.on_events(1, "w1", (Progress(400, 0),), 1.1) == []
         assert lease.tick(5.0) == []
 
     def test_time_in_which_nothing_could_come_is_forgiven(self) -> None:
         lease = leased()
-        lease.take(1000, 0.2)
+        take(lease, 1000, 0.2)
         lease.away = True
         assert lease.tick(30.0) == []
         lease.away = False
@@ -134,17 +142,18 @@ class TestLease:
 
     def test_who_owes_an_answer_is_asked_for_a_sign_of_life(self) -> None:
         lease = leased()
-        lease.say(Mark.COMMIT)
-        lease.take(1000, 0.2)
+        lease.stream.say(Mark.COMMIT)
+        take(lease, 1000, 0.2)
         lease.on_events(1, "w1", (Progress(400, 0),), 0.3)
-        assert not lease.waiting
+        assert lease.run is not None
+        assert not lease.run.sending.waiting
         lease.tick(0.8)
-        assert lease.take(1000, 0.8) == [AudioPart("a-1", 1, 400, b"")]
+        assert take(lease, 1000, 0.8) == [AudioPart("a-1", 1, 400, b"")]
         assert asks(lease.tick(1.9)) == [(2, "silent")]
 
     def test_nobody_is_idle_for_a_first_stream(self) -> None:
-        lease = Lease("a-1", 1000, TIMING)
-        lease.begin(0.0)
+        lease = Lease(Stream("a-1", 1000), TIMING)
+        lease.ask(0.0)
         assert lease.tick(1.0) == []
         assert asks(lease.tick(1.1)) == [(2, "untaken")]  # whoever took it may be past saying so
         assert lease.tick(2.0) == []
@@ -155,16 +164,16 @@ class TestLease:
 
     @pytest.mark.parametrize("epoch", [1, 2])
     def test_whoever_takes_it_first_has_it(self, epoch: int) -> None:
-        lease = Lease("a-1", 1000, TIMING)
-        lease.begin(0.0)
+        lease = Lease(Stream("a-1", 1000), TIMING)
+        lease.ask(0.0)
         lease.tick(1.1)
         assert lease.on_events(epoch, "w1", (Leased("e"),), 1.2) == [Tell(Leased("e"))]
         assert lease.on_events(3 - epoch, "w2", (Leased("e"),), 1.3) == [LetGo("w2", 3 - epoch)]
-        assert lease.phase is Phase.LEASED
+        assert (lease.run is not None, lease.asked) == (True, None)
 
     def test_a_refused_first_lease_is_told_at_once(self) -> None:
-        lease = Lease("a-1", 1000, TIMING)
-        lease.begin(0.0)
+        lease = Lease(Stream("a-1", 1000), TIMING)
+        lease.ask(0.0)
         told = lease.asking_failed(1, FaultCode.OVERLOADED)[0]
         assert isinstance(told, Tell)
         assert isinstance(told.event, Failed)
@@ -172,7 +181,7 @@ class TestLease:
 
     def test_a_lease_that_was_not_published_is_asked_for_again(self) -> None:
         lease = leased()
-        lease.sending_failed(1, "returned", 1.0)
+        lease.lose(1, "returned", 1.0)
         assert lease.asking_failed(2, FaultCode.UNAVAILABLE) == []
         assert lease.tick(1.1) == [Ask(2, Boundary())]
         assert lease.asking_failed(2, FaultCode.UNAVAILABLE, unknown=True) == []
@@ -180,42 +189,63 @@ class TestLease:
 
     def test_while_it_moves_the_old_worker_is_heard(self) -> None:
         lease = leased()
-        lease.take(1000, 0.2)
+        take(lease, 1000, 0.2)
         lease.on_events(1, "w1", (Moving("age"),), 0.3)
-        assert lease.phase is Phase.MOVING
+        assert (lease.run is not None, lease.asked is not None) == (True, True)
         told = lease.on_events(1, "w1", (Progress(400, 300, 0), Heard(0, "hello", 300)), 0.4)
         assert told[-1] == Tell(Heard(0, "hello", 300))
         effects = lease.on_events(2, "w2", (Leased("e"),), 0.5)
         assert effects == [LetGo("w1", 1)]
         # The new one begins where it was asked to, and what it hears once more is told to nobody.
-        assert lease.take(1000, 0.6) == [AudioPart("a-1", 2, 0, b"x" * 400)]
+        assert take(lease, 1000, 0.6) == [AudioPart("a-1", 2, 0, b"x" * 400)]
         assert lease.on_events(2, "w2", (Heard(0, "hello", 300),), 0.7) == []
         assert lease.on_events(2, "w2", (Heard(1, "you", 400),), 0.8)[-1] == Tell(Heard(1, "you", 400))
 
     @pytest.mark.parametrize("event", [Leased("e"), Progress(100, 0)])
     def test_who_has_it_no_more_is_told_so(self, event: StreamEvent) -> None:
         lease = leased()
-        lease.sending_failed(1, "returned", 1.0)
+        lease.lose(1, "returned", 1.0)
         lease.on_events(2, "w2", (Leased("e"),), 1.1)
         assert lease.on_events(1, "w1", (event,), 1.2) == [LetGo("w1", 1)]
         assert lease.on_events(1, "w1", (Heard(0, "late", 400),), 1.2) == []
-        assert lease.phase is Phase.LEASED
+        assert (lease.run is not None, lease.asked) == (True, None)
 
     def test_partials_go_forward_for_the_client(self) -> None:
         lease = leased()
         lease.on_events(1, "w1", (SpeechStarted(0, 10), Partial(0, "what is")), 0.3)
-        lease.sending_failed(1, "returned", 1.0)
+        lease.lose(1, "returned", 1.0)
         lease.on_events(2, "w2", (Leased("e"),), 1.1)
         again = lease.on_events(2, "w2", (SpeechStarted(0, 10), Partial(0, "what"), Partial(0, "what is")), 1.2)
         assert again == []
         assert lease.on_events(2, "w2", (Partial(0, "what is a"),), 1.3) == [Tell(Partial(0, "what is a"))]
 
+    def test_what_a_second_worker_hears_on_its_way_to_what_was_told_is_no_news(self) -> None:
+        lease = leased()
+        lease.on_events(1, "w1", (Partial(0, "what happens when a", ms=900),), 0.3)
+        lease.lose(1, "returned", 1.0)
+        lease.on_events(2, "w2", (Leased("e"),), 1.1)
+        early = (
+            Partial(0, "watt", ms=300),
+            Partial(0, "what is", ms=600, paused=True),
+            Partial(0, "whatever", ms=900),
+        )
+        assert lease.on_events(2, "w2", early, 1.2) == []
+        later = Partial(0, "what happens", ms=960)
+        assert lease.on_events(2, "w2", (later,), 1.3) == [Tell(later)]
+
+    def test_partials_of_the_next_utterance_are_news(self) -> None:
+        lease = leased()
+        lease.on_events(1, "w1", (Partial(0, "one", ms=900), Heard(0, "one", 400)), 0.3)
+        lease.lose(1, "returned", 1.0)
+        lease.on_events(2, "w2", (Leased("e"),), 1.1)
+        assert lease.on_events(2, "w2", (Partial(1, "two", ms=700),), 1.2) == [Tell(Partial(1, "two", ms=700))]
+
     def test_an_end_that_was_heard_needs_no_other_worker(self) -> None:
         lease = leased()
-        lease.say(Mark.END)
-        lease.take(1000, 0.2)
+        lease.stream.say(Mark.END)
+        take(lease, 1000, 0.2)
         lease.on_events(1, "w1", (Heard(0, "all of it", 400, marked=True),), 0.3)
-        assert lease.sending_failed(1, "returned", 0.4) == [LetGo("w1", 1), Tell(Ended(0)), Over()]
+        assert lease.lose(1, "returned", 0.4) == [LetGo("w1", 1), Tell(Ended(0)), Over()]
 
     def test_a_stream_that_no_worker_can_hear_fails(self) -> None:
         lease = leased()
@@ -270,7 +300,7 @@ class World:
     def __init__(self, hearing: Hearing) -> None:
         self.hearing = hearing
         self.now = 0.0
-        self.lease = Lease("a-1", 1_000_000, TIMING)
+        self.lease = Lease(Stream("a-1", 1_000_000), TIMING)
         self.queue: list[tuple[int, Boundary]] = []
         """Leases that nobody has taken."""
         self.workers: dict[tuple[str, int], Recogniser] = {}
@@ -281,7 +311,7 @@ class World:
         self.told: list[StreamEvent] = []
         self.names = 0
         self.script = said(hearing)
-        self.apply(self.lease.begin(0.0))
+        self.apply(self.lease.ask(0.0))
 
     def apply(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -299,9 +329,9 @@ class World:
         if self.script:
             item = self.script.pop(0)
             if isinstance(item, Mark):
-                self.lease.say(item)
+                self.lease.stream.say(item)
             else:
-                self.lease.ring.append(item)
+                self.lease.stream.ring.append(item)
 
     def lease_out(self) -> None:
         if self.queue:
@@ -317,7 +347,7 @@ class World:
         run = self.lease.run
         if run is not None:
             worker = run.worker
-            self.sent += [(worker, part) for part in self.lease.take(1500, self.now)]
+            self.sent += [(worker, part) for part in run.sending.take(1500, self.now)]
 
     def arrive(self) -> None:
         """The oldest part reaches its worker, if that is alive."""
@@ -366,14 +396,13 @@ class World:
     def returned(self) -> None:
         run = self.lease.run
         if run is not None:
-            self.apply(self.lease.sending_failed(run.epoch, "returned", self.now))
+            self.apply(self.lease.lose(run.epoch, "returned", self.now))
 
     def unsent(self) -> None:
         """The last parts were refused by the broker, one by one."""
         run = self.lease.run
         if run is not None:
-            parts = self.lease.take(1500, self.now)
-            self.lease.unsent(run.epoch, parts)
+            run.sending.put_back(run.sending.take(1500, self.now))
 
     def move(self) -> None:
         run = self.lease.run
@@ -384,7 +413,7 @@ class World:
         """The lease was not published, or nobody knows; it may be there all the same."""
         asked = self.lease.asked
         if asked is not None:
-            self.apply(self.lease.asking_failed(asked.epochs[-1], FaultCode.UNAVAILABLE, unknown=True))
+            self.apply(self.lease.asking_failed(asked.epoch, FaultCode.UNAVAILABLE, unknown=True))
 
     def flow(self) -> None:
         """All goes well for a moment."""

@@ -9,11 +9,13 @@ import msgspec
 import pytest
 from websockets.asyncio.client import connect
 
+from parley_gateway.voice.heard import HeardDesk
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_protocol import codec
 from parley_protocol.client import AnswerSpoken, Hello, TurnStart, Voice
 from parley_protocol.events import Delta, Snapshot
 from parley_protocol.events import Marks as M
+from parley_protocol.ids import TurnKey
 from parley_protocol.speech import decode_audio
 from parley_runtime.errors import StoreAway
 from parley_runtime.settings import CommonSettings
@@ -303,6 +305,28 @@ async def test_a_store_that_is_away_holds_the_next_turn_up_only_so_long(house, v
         monkeypatch.setattr(gateway.hub.mouths.heard._store, "keep_heard", away)
         await client.start("two", interrupt=True)
         await client.until("turn.accepted", "two")
+
+
+async def test_the_last_word_on_what_was_heard_counts_though_the_first_is_tried_again():
+    """The clock says how much, then the client does; the store takes the clock's word at the second try only."""
+    written, asked = [], asyncio.Event()
+
+    class Store:
+        async def keep_heard(self, key, characters):
+            if not asked.is_set():
+                asked.set()
+                raise StoreAway("it is away")
+            written.append(characters)
+            return True
+
+    desk = HeardDesk(Store(), wait_s=5.0)
+    key = TurnKey("default", "session", "turn")
+    desk.keep(key, 9)
+    await asked.wait()
+    desk.keep(key, 4)
+    await desk.settling("session")
+    assert written == [4]
+    assert desk.settling("session") is None
 
 
 async def test_sentences_are_parts_of_the_turns_trace(house, voice, tmp_path):

@@ -19,6 +19,7 @@ from parley_runtime.settings import CommonSettings
 from parley_runtime.telemetry import metrics, tracing
 from parley_testkit.hearing import silence, speech
 from parley_testkit.listener import ScriptedListener
+from parley_testkit.speaker import Speaker
 
 pytestmark = pytest.mark.unit
 MEASURED = ("parley_audio_lease_seconds", "parley_speech_text_seconds", "parley_speech_answer_seconds")
@@ -410,3 +411,33 @@ async def test_a_gateway_that_drains_lets_what_is_said_be_heard(house: Any) -> N
 )
 def test_pieces_are_joined_as_their_script_asks(pieces: tuple[str, ...], text: str) -> None:
     assert join(*pieces) == text
+
+
+@pytest.mark.parametrize("spoke", [False, True])
+async def test_an_answer_is_not_spoken_to_a_socket_that_went_before_its_question_was_heard(
+    house: Any, spoke: bool
+) -> None:
+    gateway = await house.gateway(ears=FAST)
+    listener = await asr(house)
+    voice = await Speaker.open(house.broker)
+    house.stack.push_async_callback(voice.control.aclose)
+    async with house.client(gateway) as client:
+        if spoke:  # its mouth is there, and closed with the socket
+            await client.start("t0", speak={})
+            await house.worker.answer(await house.worker.jobs.get(), "Hi.")
+            await client.until("answer.spoken")
+        listener.silent = True
+        await say(client, "t1", "what is a turn", speak={})
+        await client.send(type="ping")
+        await client.until("pong")
+    while gateway.hub.connections:
+        gateway.hub.left.clear()
+        await gateway.hub.left.wait()
+    listener.silent = False  # another lease is asked for, and heard
+    said = len(voice.jobs)
+    await house.worker.answer(await house.worker.jobs.get(), "To nobody.")
+    async with house.client(gateway) as client:
+        await client.start("t2", speak={})
+        await house.worker.answer(await house.worker.jobs.get(), "To somebody.")
+        await client.until("answer.spoken")
+    assert [job.text for job in voice.jobs[said:]] == ["To somebody."]

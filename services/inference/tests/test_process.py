@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -28,19 +29,28 @@ def vhost(rabbit: RabbitNode) -> str:
     return rabbit.add_vhost("inference")
 
 
-async def test_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
+@pytest.fixture
+async def broker(vhost: str) -> AsyncIterator[AmqpBroker]:
+    broker = AmqpBroker(vhost, name="test", topology=topology(), heartbeat_s=5)
+    yield broker
+    await broker.close()
+
+
+async def test_from_start_to_sigterm(vhost: str, broker: AmqpBroker, tmp_path: Path) -> None:
     store_url = f"sqlite+aiosqlite:///{tmp_path}/parley.db"
     port = free_port()
     environ = {"AMQP_URL": vhost, "PARLEY_STORE": store_url, "PARLEY_HEALTH_PORT": str(port)}
-    broker = AmqpBroker(vhost, name="test", topology=topology(), heartbeat_s=5)
     store = await open_store(store_url)
-    async with running("parley_inference", **environ) as child:
+    try:
+        await store.claim_first(KEY, submission="sub-1", digest="d1", question="What is a fence?")
+    finally:
+        await store.aclose()
+    async with running("parley_inference", **environ, PARLEY_LOG_LEVEL="debug") as child:
         chosen = await says(child, "engine chosen")
         assert chosen["engine"] == "extractive"
         await says(child, "started")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             assert (await client.get("/readyz")).json()["ready"] is True
-            await store.claim_first(KEY, submission="sub-1", digest="d1", question="What is a fence?")
             gateway = await FakeGateway.open(broker, "gw")
             tap = await JobTap.open(broker, "record")
             source = Source("p1", "g.md", "Fencing", 1.0, PASSAGE, 0, len(PASSAGE))
@@ -50,14 +60,14 @@ async def test_from_start_to_sigterm(vhost: str, tmp_path: Path) -> None:
             assert isinstance(record, Record)
             assert record.text == f"{PASSAGE} [1]"
             await gateway.until(lambda: gateway.text(KEY) == record.text)
+            served = await says(child, "job served")  # counted after it was published and acked: we hear of it before
+            assert served["outcome"] == "done"
             assert 'parley_jobs_total{outcome="done",stage="generate"} 1.0' in (await client.get("/metrics")).text
             assert (await client.get("/statusz")).json()["engines"][0]["name"] == "extractive"
+            await gateway.close()
         child.send_signal(signal.SIGTERM)
         await says(child, "stopped")
         assert await asyncio.wait_for(child.wait(), 30) == 0
-    await gateway.close()
-    await broker.close()
-    await store.aclose()
 
 
 async def test_a_refused_password_ends_the_process_with_78(vhost: str, tmp_path: Path) -> None:

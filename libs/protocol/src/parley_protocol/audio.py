@@ -156,6 +156,9 @@ class Partial(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     paused: bool = False
     """Silence has begun that may end the utterance, which would then be heard as ``text``. A later one without it:
     speech has resumed."""
+    ms: int = 0
+    """Audio of the stream that it was made of, milliseconds: it goes forward, and tells whoever has been told of as
+    much already, by a worker before, that this is no news. 0: not known."""
 
 
 class Word(msgspec.Struct, frozen=True, array_like=True):

@@ -14,8 +14,9 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """One thread that calls ``run`` with up to ``most`` items, the first of which has waited for ``wait_s`` at most.
-    ``run`` returns as many results, in order; what it raises is raised for each of them.
+    """One thread that calls ``run`` with up to ``most`` items, the first of which has waited for ``wait_s`` at most,
+    and for nobody once everybody who is present has asked. ``run`` returns as many results, in order; what it raises
+    is raised for each of them.
     """
 
     def __init__(self, run: Callable[[Sequence[T]], Sequence[R]], *, most: int, wait_s: float, name: str) -> None:
@@ -24,10 +25,22 @@ class Batcher(Generic[T, R]):
         self._wait_s = wait_s
         self._asked: queue.SimpleQueue[tuple[T, Future[R]] | None] = queue.SimpleQueue()
         self._closed = False
+        self._present = 0
+        self._counting = threading.Lock()
         self.largest = 0
         """Items of the largest batch so far."""
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
+
+    def enter(self) -> None:
+        """One more will ask now and then."""
+        with self._counting:
+            self._present += 1
+
+    def leave(self) -> None:
+        """One of them will not any more."""
+        with self._counting:
+            self._present -= 1
 
     def ask(self, item: T) -> R:
         """The result for ``item``. Blocks. Raises what ``run`` raised, or EngineError once closed."""
@@ -50,8 +63,9 @@ class Batcher(Generic[T, R]):
             until = time.monotonic() + self._wait_s
             ending = False
             while len(batch) < self._most and not ending:
+                left_s = until - time.monotonic() if len(batch) < self._present else 0.0
                 try:
-                    more = self._asked.get(timeout=max(0.0, until - time.monotonic()))
+                    more = self._asked.get(timeout=max(0.0, left_s))
                 except queue.Empty:
                     break
                 if more is None:

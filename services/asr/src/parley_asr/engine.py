@@ -85,14 +85,14 @@ class Recognition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an engine can do. ``languages``: primary subtags; empty: any. ``vocabularies``: it makes something of the
-    words of knowledge bases.
+    """What an engine can do. ``languages``: primary subtags; empty: any. ``batch``: streams that it decodes in one call
+    of its model, at most. ``vocabularies``: it makes something of the words of knowledge bases.
     """
 
     languages: tuple[str, ...] = ()
     partials: bool = True
     words: bool = True
-    batching: bool = False
+    batch: int = 1
     vocabularies: bool = False
 
     def hears(self, language: str) -> bool:

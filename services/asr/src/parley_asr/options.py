@@ -14,7 +14,7 @@ class ListenOptions:
         0,
         "Streams whose audio is worked on at the same moment",
         unit="streams",
-        zero="twice as many as there are cores",
+        zero="twice as many as there are cores, and no fewer than the engine decodes in one call",
         minimum=0,
         maximum=256,
     )

@@ -16,6 +16,7 @@ LONGEST = 0.12
 HEAD = 2
 _FRAME_MS = (10, 20, 40, 60, 10, 20, 40, 60, 10, 20, 40, 60, 10, 20, 10, 20)
 """By the first half byte's upper configurations of SILK and hybrid packets."""
+WHOLE = "send each packet whole, as its encoder gives it, without a container such as Ogg or WebM"
 
 
 def load() -> Any:
@@ -30,15 +31,15 @@ def load() -> Any:
 def samples_of(packet: bytes) -> int:
     """Samples at 48 kHz in a packet, by its first bytes (RFC 6716, 3.1). Raises Invalid for one that is none."""
     if not packet:
-        raise Invalid("An Opus packet is empty.")
+        raise Invalid(f"An Opus packet is empty: {WHOLE}.")
     config, code = packet[0] >> 3, packet[0] & 3
     size = 48 * _FRAME_MS[config] if config < 16 else 120 << (config & 3)
     if code == 3 and len(packet) < 2:
-        raise Invalid("An Opus packet is cut off.")
+        raise Invalid(f"An Opus packet is cut off: {WHOLE}.")
     count = (1, 2, 2, packet[1] & 63 if code == 3 else 0)[code]
     total = size * count
     if not 0 < total <= DECODED * LONGEST:
-        raise Invalid("An Opus packet is longer than packets may be, or is none.")
+        raise Invalid(f"This is no Opus packet: {WHOLE}.")
     return total
 
 
@@ -101,7 +102,7 @@ class Opus:
         try:
             frames = self._codec.decode(self._av.Packet(packet))
         except self._av.error.FFmpegError as error:
-            raise Invalid("An Opus packet cannot be decoded.") from error
+            raise Invalid(f"An Opus packet cannot be decoded: {WHOLE}.") from error
         parts = [_mono(frame) for frame in frames]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 

@@ -24,8 +24,11 @@ class Worked(Protocol):
 class Pool:
     """Threads, and a queue in which each of the :class:`Worked` stands once at most."""
 
-    def __init__(self, threads: int = 0) -> None:
-        self.threads = threads or 2 * (os.cpu_count() or 1)
+    def __init__(self, threads: int = 0, *, at_least: int = 1) -> None:
+        """``threads`` 0: twice as many as there are cores, and ``at_least`` so many: what a model decodes in one call
+        has to be asked for at once.
+        """
+        self.threads = threads or max(at_least, 2 * (os.cpu_count() or 1))
         self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="asr")
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Worked] = deque()

@@ -80,7 +80,7 @@ class Listening:
         self._options = options
         self._streams: dict[str, Stream] = {}
         self._early: list[Delivery] = []
-        self._pool = Pool(options.threads)
+        self._pool = Pool(options.threads, at_least=engine.abilities.batch)
         self._bases = Bases(store, engine, options.vocabulary_s)
         self._outgoing = Outgoing(outgoing_link, process_id, self._gateway_gone)
         self._links: list[Link] = []
@@ -234,7 +234,8 @@ class Listening:
         if hearing.engine not in ("", self._engine.name):
             raise intake.Unsupported(f"No recogniser {hearing.engine[:40]!r} listens here.")
         if not self._engine.abilities.hears(hearing.language):
-            raise intake.Unsupported(f"The language {hearing.language[:20]!r} cannot be heard by {self._engine.name}.")
+            heard = ", ".join(self._engine.abilities.languages)
+            raise intake.Unsupported(f"The language {hearing.language[:20]!r} is not heard here: speak {heard}.")
         base = Base(listen.tenant, listen.kb) if listen.kb else None
         hint = Hint(hearing.language, hearing.prompt, base)
         parts = Parts(

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from parley_asr.intake import bytes_per_s
-from parley_asr.listener import Event, Listener
+from parley_asr.listener import Listener
 from parley_asr.options import ListenOptions
+from parley_asr.scribe import Event
 from parley_asr.spent import Spent
 from parley_asr.trace import StreamTrace
 from parley_protocol.audio import AudioPart, Ended, Heard, Listen, Mark, StreamEvent

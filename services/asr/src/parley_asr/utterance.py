@@ -34,30 +34,16 @@ class Utterance:
         self._waiting: list[Samples] = []
         self.words: list[Word] = []
         self.shown = ""
-        self.start_ms = -1
-        self.end_ms = 0
-
-    @property
-    def begun(self) -> bool:
-        """Whether anybody has spoken."""
-        return self.start_ms >= 0
-
-    @property
-    def hearing(self) -> bool:
-        """Whether a segment is open."""
-        return self._segment is not None
 
     @property
     def text(self) -> str:
         """Of the finished segments."""
         return joined(self._texts)
 
-    def begin(self, at_ms: int, speech_ms: int) -> None:
-        """A segment whose audio begins at ``at_ms``, and in which somebody speaks from ``speech_ms`` on."""
+    def begin(self, at_ms: int) -> None:
+        """A segment whose audio begins at ``at_ms``."""
         self._segment = self._open()
         self._segment_ms = at_ms
-        if self.start_ms < 0:
-            self.start_ms = speech_ms
 
     def add(self, frame: Samples) -> None:
         """A frame of the open segment."""

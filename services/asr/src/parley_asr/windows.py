@@ -40,6 +40,8 @@ class WindowRecognition:
         self._before = ""
         self._words: list[Said] = []
         self._offset_s = 0.0
+        self._closed = False
+        batcher.enter()
 
     def feed(self, samples: Samples) -> None:
         """See ``engine.Recognition``. Works at multiples of the step and at the window's end, wherever ``samples``
@@ -73,6 +75,9 @@ class WindowRecognition:
     def close(self) -> None:
         """See ``engine.Recognition``."""
         self._heard.clear()
+        if not self._closed:
+            self._closed = True
+            self._batcher.leave()
 
     def _window_over(self) -> None:
         outcome = self._hear(words=True)

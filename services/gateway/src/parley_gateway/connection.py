@@ -69,6 +69,7 @@ class Connection:
         "closing",
         "hub",
         "identity",
+        "left",
         "mouth",
         "opened_at",
         "outbox",
@@ -90,6 +91,8 @@ class Connection:
         """Made when the first answer is to be spoken."""
         self.opened_at = now
         self.closing = 0
+        self.left = False
+        """The socket is gone."""
         self._text = text
         self._token = token
         self._bucket = Bucket(limits.message_rate, limits.message_burst, now)
@@ -170,6 +173,7 @@ class Connection:
 
     def gone(self) -> None:
         """The socket is gone. Turns run on: a disconnect is not a cancel."""
+        self.left = True
         self.outbox.drop()
         if self.mouth is not None:
             self.mouth.close()
@@ -277,6 +281,8 @@ class Connection:
 
     def speak(self, turn: str, voice: Voice) -> None:
         """Have the answer of a turn of this session spoken to this socket too. Raises ProtocolError ``invalid``."""
+        if self.left:  # what was said before it went is asked, and nobody hears the answer
+            return
         assert self.session is not None
         if self.mouth is None:
             outbox = self.outbox

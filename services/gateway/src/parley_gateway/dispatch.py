@@ -1,7 +1,6 @@
 """Carries out what the pure session asks: publishes, control messages, row reads, frames."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from parley_gateway import report
@@ -19,6 +18,7 @@ from parley_protocol.ids import SessionId
 from parley_runtime.control import ControlPlane
 from parley_runtime.ports import Clock, Link
 from parley_runtime.store.ports import TurnStore
+from parley_runtime.tasks import Tasks
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.work.lastword import Delivered
 
@@ -49,11 +49,11 @@ class Dispatch:
         self._registry = registry
         self._admission = admission
         self._ticker = Ticker(clock, self._on_due)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("turns")
         self._publishing = Publishing(
             gateway, settings, clock, publisher, control, self.apply, self.promise, admission, delivered
         )
-        self.watcher = Watcher(gateway, clock, store, control, self.apply, self.promise, self._spawn)
+        self.watcher = Watcher(gateway, clock, store, control, self.apply, self.promise, self._tasks.spawn)
         self._how = self._table()
 
     def before_publish(self, wait: Callable[[SessionId], Awaitable[object] | None]) -> None:
@@ -65,7 +65,7 @@ class Dispatch:
         for effect in effects:
             self._how[type(effect)](effect)
 
-    def _table(self) -> dict[type[fx.Effect], Callable[[Any], None]]:
+    def _table(self) -> dict[type[fx.Effect], Callable[[Any], object]]:
         return {
             fx.Touch: self._touch,
             fx.Tell: _tell,
@@ -74,8 +74,8 @@ class Dispatch:
             fx.SendStop: self._stop,
             fx.SendLeave: self._leave,
             fx.SendPrefix: lambda effect: self._control.post(effect.to, effect.prefix),
-            fx.Publish: lambda effect: self._spawn(self._publishing.publish(effect.entry)),
-            fx.PublishRecord: lambda effect: self._spawn(self._publishing.record(effect.entry, effect.status)),
+            fx.Publish: lambda effect: self._tasks.spawn(self._publishing.publish(effect.entry)),
+            fx.PublishRecord: lambda effect: self._tasks.spawn(self._publishing.record(effect.entry, effect.status)),
             fx.Opened: self._opened,
             fx.Ended: self._ended,
         }
@@ -118,21 +118,7 @@ class Dispatch:
     async def close(self) -> None:
         """Stop timers; let what is being published get its confirm for at most :data:`SETTLE_S`; stop tasks."""
         self._ticker.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=SETTLE_S)
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("turn task failed", exc_info=error)
+        await self._tasks.close(SETTLE_S)
 
     def _on_due(self, entry: Entry, now: float) -> None:
         self.apply(flow.on_tick(entry, now))

@@ -38,7 +38,7 @@ class Watcher:
         control: ControlPlane,
         apply: Callable[[Iterable[fx.Effect]], None],
         promise: Callable[[Entry], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self.gateway = gateway
         self._clock = clock

@@ -13,8 +13,7 @@ from parley_protocol.work import Retrieve
 from parley_rag.config import RagSettings
 from parley_rag.data.desk import DataDesk
 from parley_rag.documents import Limits
-from parley_rag.finding import Options
-from parley_rag.handler import RetrieveHandler
+from parley_rag.handler import Options, RetrieveHandler
 from parley_rag.knowledge import KnowledgeDesk, KnowledgeService
 from parley_rag.notifier import Notifier
 from parley_rag.parker import Parker
@@ -97,7 +96,7 @@ async def assemble(
         )
         stack.push_async_callback(control.aclose)
         data = DataDesk(store.readings, settings.data, process.clock.wall)
-        handler = RetrieveHandler(store, retriever, _options(settings), data, follower)
+        handler = RetrieveHandler(store, retriever, _options(settings), data)
         stage = StageSpec(Stage.RETRIEVE, Retrieve, settings.seats, handler, first=True)
         worker = await stack.enter_async_context(
             open_worker(
@@ -113,7 +112,7 @@ async def assemble(
         process.checks.add("worker", worker.check)
         process.add_figures(lambda: Figures(worker.seats, worker.busy, latencies=worker.latencies))
         reader = _reader(settings)
-        desk = KnowledgeDesk(store, retriever, follower, reader, data, handler.finder)
+        desk = KnowledgeDesk(store, retriever, follower, reader, data)
         knowledge = KnowledgeService(desk, worker.link, declared)
         recorder = Recorder(broker, store, worker.sink, settings.intake)
         reviews = open_reviews(

@@ -13,6 +13,7 @@ from parley_client.connection import connect
 from parley_client.options import ClientOptions
 from parley_client.turn import Turn
 from parley_protocol.client import AnswerDelta, Done, Restarted
+from parley_protocol.events import TurnStatus
 
 
 def ask(
@@ -38,15 +39,16 @@ def ask(
     """
     text = sys.stdin.read() if question == "-" else question
     options = ClientOptions(token=token, session=session, give_up_s=10.0, wait_first=False, on_notice=_notice)
-    status = common.run(_ask(url, options, text, kb, deadline, as_json=as_json))
-    raise typer.Exit({"completed": 0, "cancelled": common.INTERRUPTED}.get(status, 1))
+    common.leave(common.run(_ask(url, options, text, kb, deadline, as_json=as_json)))
 
 
 def _notice(text: str) -> None:
     common.err.print(f"[yellow]{common.escape(text)}[/yellow]")
 
 
-async def _ask(url: str, options: ClientOptions, text: str, kb: str, deadline: float | None, *, as_json: bool) -> str:
+async def _ask(
+    url: str, options: ClientOptions, text: str, kb: str, deadline: float | None, *, as_json: bool
+) -> TurnStatus:
     async with connect(url, options) as chat:
         with _Interrupts() as interrupts:
             turn = interrupts.turn = await chat.ask(text, kb=kb, deadline_s=deadline)
@@ -60,7 +62,7 @@ async def _ask(url: str, options: ClientOptions, text: str, kb: str, deadline: f
                         pass
         done = await turn.done()
         _finish(done, chat.session or "", as_json=as_json)
-        return done.status.value
+        return done.status
 
 
 class _Interrupts:

@@ -35,10 +35,13 @@ def chat(
 
     Ctrl-C cancels the answer under way, and leaves when there is none or when it is pressed again. A dropped
     connection is resumed by itself.
+
+    With --audio the exit status is 0 for a completed answer and 1 for any other end.
     """
     if audio is not None:
-        common.run(listen(audio, out, kb=kb, session=session, url=url, token=token))
-        return
+        common.leave(common.run(listen(audio, out, kb=kb, session=session, url=url, token=token)))
+    if out is not None:
+        raise typer.BadParameter("what is typed is answered in text: --out goes with --audio")
     options = ClientOptions(token=token, session=session, wait_first=False, on_notice=_notice)
     common.run(_Terminal(kb).talk(url, options))
 

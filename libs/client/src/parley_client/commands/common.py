@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Coroutine, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.markup import escape as escape_markup
 from parley_client.api import DEFAULT_URL
 from parley_client.errors import ApiError, ClientError, Disconnected, TurnRefused
 from parley_protocol.client import AnswerDelta, Done, Restarted
-from parley_protocol.events import Source
+from parley_protocol.events import Source, TurnStatus
 from parley_protocol.faults import CloseCode
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ending",
     "err",
     "escape",
+    "leave",
     "nothing",
     "out",
     "run",
@@ -64,6 +65,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(1)
+
+
+def leave(status: TurnStatus) -> NoReturn:
+    """End the command as its turn ended: 0 for a completed one, 130 for a cancelled one, 1 for any other."""
+    raise typer.Exit({TurnStatus.COMPLETED: 0, TurnStatus.CANCELLED: INTERRUPTED}.get(status, 1))
 
 
 def _token_hint(error: ClientError) -> str:

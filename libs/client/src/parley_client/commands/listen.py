@@ -21,6 +21,7 @@ from parley_protocol.client import (
     TranscriptPartial,
     Voice,
 )
+from parley_protocol.events import TurnStatus
 from parley_protocol.speech import AnswerAudio
 
 PIECE_S = 0.02
@@ -52,7 +53,7 @@ def read_wav(path: Path) -> Recording:
             format_ = AudioFormat(rate=file.getframerate(), channels=file.getnchannels())
             return Recording(format_, file.readframes(file.getnframes()))
     except (OSError, EOFError, wave.Error) as error:
-        raise ClientError(f"{path} cannot be read as a WAV file: {error}") from error
+        raise ClientError(f"{path} cannot be read as a WAV file: {str(error) or 'it has no audio'}") from error
 
 
 class Answered:
@@ -61,6 +62,8 @@ class Answered:
     def __init__(self) -> None:
         self.rate = 24_000
         self.over = asyncio.Event()
+        self.fault = ""
+        """Why not all of it was spoken."""
         self._pcm = bytearray()
 
     def on_audio(self, header: AnswerAudio, pcm: bytes) -> None:
@@ -76,6 +79,7 @@ class Answered:
                 if sound.ended:
                     self.over.set()
             case AnswerSpoken():
+                self.fault = sound.fault.message if sound.fault is not None else ""
                 self.over.set()
             case _:
                 pass
@@ -92,9 +96,13 @@ class Answered:
             raise ClientError(f"{path} cannot be written: {error}") from error
 
 
-async def listen(path: Path, out: Path | None, *, kb: str, session: str | None, url: str, token: str | None) -> None:
+async def listen(
+    path: Path, out: Path | None, *, kb: str, session: str | None, url: str, token: str | None
+) -> TurnStatus:
     """Say the recording, show what was heard and the answer; with ``out`` have it spoken into that file."""
     recording, answered = read_wav(path), Answered()
+    if out is not None and not out.parent.is_dir():
+        raise ClientError(f"{out} cannot be written: there is no folder {out.parent}")
     options = ClientOptions(
         token=token,
         session=session,
@@ -116,8 +124,11 @@ async def listen(path: Path, out: Path | None, *, kb: str, session: str | None, 
                 await asyncio.wait_for(answered.over.wait(), SPOKEN_S)
             except TimeoutError:
                 common.err.print(f"[yellow]the answer was not spoken to its end within {SPOKEN_S:g} s[/yellow]")
+            if answered.fault:
+                common.err.print(f"[yellow]not all of the answer was spoken: {common.escape(answered.fault)}[/yellow]")
             answered.write(out)
             common.out.print(f"[dim]spoken answer: {common.escape(str(out))}[/dim]")
+        return (await speech.turn.done()).status
 
 
 def _notice(text: str) -> None:

@@ -89,6 +89,8 @@ class SherpaRecognition:
         self._batcher = batcher
         self._stream = recogniser.create_stream()
         self._text = ""
+        self._closed = False
+        batcher.enter()
 
     def feed(self, samples: Samples) -> None:
         """See ``engine.Recognition``."""
@@ -110,6 +112,9 @@ class SherpaRecognition:
 
     def close(self) -> None:
         """See ``engine.Recognition``."""
+        if not self._closed:
+            self._closed = True
+            self._batcher.leave()
 
 
 def words(tokens: Sequence[str], times: Sequence[float]) -> tuple[Said, ...]:
@@ -134,7 +139,7 @@ class SherpaTranscriber(InProcess):
     def __init__(self, settings: SherpaSettings) -> None:
         self._recogniser = load(settings)
         self.model = Path(settings.model).name
-        self.abilities = Abilities(batching=settings.batch > 1)
+        self.abilities = Abilities(batch=settings.batch)
         self.batcher = Batcher(self._decode, most=settings.batch, wait_s=settings.wait_ms / 1000, name=NAME)
 
     def open(self, _: Hint) -> SherpaRecognition:

@@ -188,9 +188,7 @@ class WhisperTranscriber(InProcess):
     def __init__(self, settings: WhisperSettings) -> None:
         loaded = Model(settings)
         self.model = settings.model.rstrip("/").rsplit("/", 1)[-1]
-        self.abilities = Abilities(
-            languages=loaded.languages, partials=bool(settings.partial_ms), batching=settings.batch > 1
-        )
+        self.abilities = Abilities(languages=loaded.languages, partials=bool(settings.partial_ms), batch=settings.batch)
         self.batcher = Batcher(loaded.hear, most=settings.batch, wait_s=settings.wait_ms / 1000, name=NAME)
         self._step = settings.partial_ms * RATE // 1000
 

@@ -16,13 +16,16 @@ MAX_VOICE = 64
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Audio of an answer: ``at_samples`` into it, PCM, 16 bits, little-endian, mono."""
+    """Audio of an answer: ``at_samples`` into it, PCM, 16 bits, little-endian, mono. When it has been heard, ``said``
+    code points of the answer's text have.
+    """
 
     turn: TurnId
     sentence: int
     at_samples: int
     rate: int
     pcm: bytes
+    said: int = 0
 
 
 @dataclass(frozen=True, slots=True)

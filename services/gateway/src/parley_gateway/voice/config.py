@@ -42,8 +42,9 @@ class EarSettings:
     )
     ring: int = setting(
         "PARLEY_AUDIO_RING",
-        4 * 1024 * 1024,
-        "Audio of one stream kept for another worker: what has not been heard to the end of its utterance",
+        8 * 1024 * 1024,
+        "Audio of one stream kept for another worker: what has not been heard to the end of its utterance; utterances "
+        "in formats with many bytes a second are cut so that they have room in it",
         unit="bytes",
         minimum=65_536,
     )
@@ -80,25 +81,6 @@ class EarSettings:
         "A stream without any audio for so long ends, as it holds a worker's seat",
         unit="seconds",
         minimum=1,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlySettings:
-    """Looking for passages while a question is still being spoken."""
-
-    on: bool = setting(
-        "PARLEY_EARLY_RETRIEVAL",
-        True,
-        "Passages are looked for at a pause in speech already, for the case that the question ends there",
-    )
-    wait_s: float = setting(
-        "PARLEY_EARLY_RETRIEVAL_S",
-        2.0,
-        "Time for such a search, in its queue and at work. A question that has been heard never waits for it",
-        unit="seconds",
-        minimum=0.05,
-        maximum=30,
     )
 
 

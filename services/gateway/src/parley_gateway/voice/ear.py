@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parley_gateway.voice.events import HearingEvent, Hears, Listening
+from parley_gateway.voice.files import samples_alone
 from parley_gateway.voice.lease import Lease
 from parley_gateway.voice.meter import MAX_PACKET, OPUS, Meter
 from parley_gateway.voice.ring import RingFull
@@ -48,16 +49,18 @@ class Ear:
 
         Raises:
             ProtocolError: ``rate_limited`` (it comes too far ahead of time), ``overloaded`` (more of it would have to
-                be kept than may be) or ``invalid`` (it is longer than a stream may be, or nothing may follow). The
-                stream is over then, and nothing more is told.
+                be kept than may be) or ``invalid`` (it is longer than a stream may be, or a file that is no audio as it
+                is, or nothing may follow). The stream is over then, and nothing more is told.
         """
         if self.ended:
             raise ProtocolError(FaultCode.INVALID, "this stream of audio has ended; begin another")
         try:
+            if not self.meter.total:
+                data = samples_alone(data, self.listen.hearing)
             if self.listen.hearing.encoding == OPUS:
                 data = _packet(data)
             self.meter.add(len(data), self._ears.now())
-            self.lease.ring.append(data)
+            self.lease.stream.ring.append(data)
         except RingFull:
             self.drop()
             text = "what was said cannot be heard as fast as it comes, and the stream was ended; try again later"
@@ -65,7 +68,7 @@ class Ear:
         except ProtocolError:
             self.drop()
             raise
-        self._ears.ready(self)
+        self._ears.lanes.ready(self)
 
     def commit(self) -> None:
         """The utterance ends here: one ``Heard`` answers, whose text may be empty."""
@@ -87,12 +90,12 @@ class Ear:
         """Nobody wants to know any more: nothing is told from the return on. Idempotent."""
         self.ended = True
         self._hears = _NOBODY
-        self._ears.apply(self, self.lease.drop())
+        self._ears.apply(self, self.lease.close())
 
     def _say(self, mark: Mark) -> None:
         if not self.ended:
-            self.lease.say(mark)
-            self._ears.ready(self, at_once=True)
+            self.lease.stream.say(mark)
+            self._ears.lanes.ready(self, at_once=True)
 
     def tell(self, event: HearingEvent) -> None:
         """Pass an event on."""

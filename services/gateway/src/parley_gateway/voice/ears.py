@@ -4,59 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter
-from collections.abc import Coroutine, Iterable
-from typing import Any
-
-import msgspec
+from collections.abc import Iterable
 
 from parley_gateway.identity import Identity
 from parley_gateway.voice.config import EarSettings
 from parley_gateway.voice.ear import Ear
 from parley_gateway.voice.events import HearingEvent, Hears, Listening
-from parley_gateway.voice.lane import Lane
+from parley_gateway.voice.lanes import Lanes
 from parley_gateway.voice.lease import Lease, holds
 from parley_gateway.voice.leasing import Ask, Effect, LetGo, Over, Tell, Timing
-from parley_gateway.voice.meter import Meter, check_hearing
-from parley_protocol import codec
-from parley_protocol.audio import AudioBatch, AudioPart, Hearing, Hearings, Leased, Listen
+from parley_gateway.voice.meter import Meter, check_hearing, fitting
+from parley_gateway.voice.offering import Offering
+from parley_gateway.voice.roster import Roster
+from parley_gateway.voice.stream import Stream
+from parley_protocol.audio import Failed, Hearing, Hearings, Leased, Listen
+from parley_protocol.events import Fault
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import SessionId
-from parley_protocol.routes import AUDIO, WORK, Stage
-from parley_runtime.errors import OutcomeUnknown, ParleyError, Refused, Unroutable
-from parley_runtime.ports import Clock, Link, LinkState, Message
-from parley_runtime.telemetry import names, tracing
+from parley_runtime.ports import Clock, Link, LinkState
+from parley_runtime.tasks import Tasks
+from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
-from parley_runtime.telemetry.metrics import counter, gauge
+from parley_runtime.telemetry.metrics import gauge
 
 log = get_logger(__name__)
 
-FULL_S = 0.1
-"""How long a worker whose queue is full is left alone."""
 LATE_S = 0.5
 """A timer that is so late says that this process stood still: what did not come meanwhile is held against nobody."""
 
 
 class Ears:
-    """``hub.ears``."""
+    """``hub.ears``: carries out what leases decide, and tells them what becomes of it."""
 
     def __init__(self, gateway: str, settings: EarSettings, clock: Clock, link: Link, heard_by: Link) -> None:
         """``link`` carries leases and audio; ``heard_by`` is the one that the workers' words come by."""
         self._gateway = gateway
         self._settings = settings
         self._clock = clock
-        self._link = link
         self._links = (link, heard_by)
         self._timing = Timing(settings.progress_s, settings.lease_s, settings.failover_s)
-        self._streams: dict[str, Ear] = {}
-        self._owners: Counter[object] = Counter()
-        self._lanes: dict[str, Lane] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._roster = Roster(settings)
+        self._tasks = Tasks("audio")
+        self._offering = Offering(settings, link, clock, self._tasks, unpublished=self._unpublished)
+        self.lanes = Lanes(gateway, link, clock, self._tasks, promise=self._promise, lost=self._lost)
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         for each in self._links:
             each.watch(self._on_link)
-        gauge(names.STREAMS).set_function(lambda: len(self._streams))
+        gauge(names.STREAMS).set_function(lambda: len(self._roster))
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -65,7 +60,7 @@ class Ears:
     @property
     def streams(self) -> int:
         """Open ones."""
-        return len(self._streams)
+        return len(self._roster)
 
     def open(self, identity: Identity, session: SessionId, hearing: Hearing, hears: Hears, *, kb: str = "") -> Ear:
         """Ask for a worker to listen. ``hears`` is told of it, and of what is heard; audio may be fed at once.
@@ -75,8 +70,11 @@ class Ears:
                 ``overloaded`` or ``rate_limited`` (streams of this gateway, of this user).
         """
         check_hearing(hearing)
+        hearing = fitting(hearing, self._settings.ring)
         owner = (identity.tenant, identity.user) if identity.known else None
-        self._admit(owner)
+        if any(link.state is not LinkState.UP for link in self._links):
+            raise ProtocolError(FaultCode.UNAVAILABLE, "the message broker cannot be reached at present; try again")
+        self._roster.check(owner)
         stream, now = secrets.token_hex(8), self.now()
         listen = Listen(
             stream=stream,
@@ -88,25 +86,12 @@ class Ears:
             kb=kb,
             sent_at=self._clock.wall(),
         )
-        lease = Lease(stream, self._settings.ring, self._timing)
+        lease = Lease(Stream(stream, self._settings.ring), self._timing)
         ear = Ear(self, lease, listen, Meter(hearing, self._settings, now), hears, owner)
-        self._streams[stream] = ear
-        self._owners[owner] += 1
+        self._roster.add(ear)
         self._promise()
-        self.apply(ear, lease.begin(now))
+        self.apply(ear, lease.ask(now))
         return ear
-
-    def _admit(self, owner: object) -> None:
-        limit = self._settings.identity_streams
-        if any(link.state is not LinkState.UP for link in self._links):
-            raise ProtocolError(FaultCode.UNAVAILABLE, "the message broker cannot be reached at present; try again")
-        if len(self._streams) >= self._settings.streams:
-            counter(names.REFUSED).labels("streams").inc()
-            raise ProtocolError(FaultCode.OVERLOADED, "this gateway hears as many streams as it may; try again later")
-        if owner is not None and limit and self._owners[owner] >= limit:
-            counter(names.REFUSED).labels("identity_streams").inc()
-            text = f"{limit} streams of audio of this user are open; end one first"
-            raise ProtocolError(FaultCode.RATE_LIMITED, text)
 
     # --- what comes -------------------------------------------------------------------------------------------
 
@@ -114,39 +99,44 @@ class Ears:
         """What workers say, from the gateway's event queue."""
         now = self.now()
         for part in message.streams:
-            ear = self._streams.get(part.stream)
+            ear = self._roster.get(part.stream)
             if ear is not None:
                 self.apply(ear, ear.lease.on_events(part.epoch, part.worker, part.events, now))
-                self.ready(ear)
+                self.lanes.ready(ear)
             elif holds(part.events):
-                self._let_go(part.worker, part.stream, part.epoch)
+                self.lanes.let_go(part.worker, part.stream, part.epoch)
 
     def _on_link(self, _: LinkState, __: str) -> None:
         away = any(link.state is not LinkState.UP for link in self._links)
         now = self.now()
-        for ear in self._streams.values():
+        for ear in self._roster:
             ear.lease.away = away
             ear.lease.forgive(now)
+
+    def _lost(self, ear: Ear, epoch: int, cause: str) -> None:
+        self.apply(ear, ear.lease.lose(epoch, cause, self.now()))
+
+    def _unpublished(self, ear: Ear, epoch: int, code: FaultCode, unknown: bool) -> None:
+        self.apply(ear, ear.lease.asking_failed(epoch, code, unknown=unknown))
 
     def _on_timer(self) -> None:
         now = self.now()
         late, self._timer = now - self._due > LATE_S, None
-        for ear in list(self._streams.values()):
+        for ear in self._roster:
             if late:
                 ear.lease.forgive(now)
             self._look(ear, now)
-        for worker in list(self._lanes):
-            self._flush(worker)
-        if self._streams or self._lanes:
+        self.lanes.flush()
+        if self._roster or self.lanes:
             self._promise()
 
     def _look(self, ear: Ear, now: float) -> None:
         effects = ear.lease.tick(now)
         if not ear.ended and ear.meter.idle_s(now) > self._settings.idle_s:
             text = f"no audio came for {self._settings.idle_s:g} s, and the stream was ended; begin another"
-            effects += ear.lease.fail(FaultCode.EXPIRED, text)
+            effects += ear.lease.close(Failed(Fault(FaultCode.EXPIRED.value, text)))
         self.apply(ear, effects)
-        self.ready(ear)
+        self.lanes.ready(ear)
 
     def _promise(self) -> None:
         if self._timer is None:
@@ -160,136 +150,27 @@ class Ears:
         for effect in effects:
             match effect:
                 case Ask():
-                    self._ask(ear, effect)
+                    self._offering.ask(ear, effect)
                 case Tell():
-                    self._tell(ear, effect.event)
+                    _tell(ear, effect.event)
                 case LetGo():
-                    self._let_go(effect.worker, ear.lease.stream, effect.epoch)
+                    self.lanes.let_go(effect.worker, ear.lease.stream.name, effect.epoch)
                 case Over():
-                    self._forget(ear)
-
-    def _tell(self, ear: Ear, event: HearingEvent | Leased) -> None:
-        try:
-            ear.tell(Listening(event.engine) if isinstance(event, Leased) else event)
-        except Exception:
-            log.exception("what was heard could not be told", stream=ear.lease.stream)
-
-    def _forget(self, ear: Ear) -> None:
-        ear.ended = True
-        if self._streams.pop(ear.lease.stream, None) is not None:
-            ear.span.end()
-            self._owners[ear.owner] -= 1
-            if not self._owners[ear.owner]:
-                del self._owners[ear.owner]
-
-    def _ask(self, ear: Ear, ask: Ask) -> None:
-        if ask.cause:
-            counter(names.LEASES_AGAIN).labels(ask.cause).inc()
-            counter(names.AUDIO_REPLAYED).inc(ask.replayed)
-            log.info("stream moves", stream=ear.lease.stream, cause=ask.cause, epoch=ask.epoch, replayed=ask.replayed)
-        listen = msgspec.structs.replace(
-            ear.listen,
-            epoch=ask.epoch,
-            at=ask.boundary.at,
-            utterance=ask.boundary.utterance,
-            sent_at=self._clock.wall(),
-        )
-        self._spawn(self._lease(ear, listen))
-
-    async def _lease(self, ear: Ear, listen: Listen) -> None:
-        headers: dict[str, str | int] = {"parley-kind": "listen", "parley-v": 1}
-        tracing.inject(headers, ear.context)
-        message = Message(codec.pack(listen), headers, expires_s=self._settings.longest_s)
-        try:
-            await self._link.publish(WORK, Stage.LISTEN, message, timeout_s=self._timing.lease_s)
-        except ParleyError as error:
-            log.warning("lease not asked for", stream=listen.stream, cause=type(error).__name__)
-            code = FaultCode.OVERLOADED if isinstance(error, Refused) else FaultCode.UNAVAILABLE
-            unknown = isinstance(error, OutcomeUnknown)
-            self.apply(ear, ear.lease.asking_failed(listen.epoch, code, unknown=unknown))
-
-    # --- sending ----------------------------------------------------------------------------------------------
-
-    def ready(self, ear: Ear, *, at_once: bool = False) -> None:
-        """The stream may have something to send."""
-        run = ear.lease.run
-        if run is None or not ear.lease.waiting:
-            return
-        lane = self._lane(run.worker)
-        lane.ears[ear] = None
-        if at_once:
-            lane.urgent = True
-            self._flush(run.worker)
-
-    def _let_go(self, worker: str, stream: str, epoch: int) -> None:
-        self._lane(worker).let_go(stream, epoch)
-        self._flush(worker)
-
-    def _lane(self, worker: str) -> Lane:
-        lane = self._lanes.get(worker)
-        if lane is None:
-            lane = self._lanes[worker] = Lane()
-            self._promise()
-        return lane
-
-    def _flush(self, worker: str) -> None:
-        lane, now = self._lanes.get(worker), self.now()
-        if lane is None or lane.busy or now < lane.not_before:
-            return
-        dismissed, taken = lane.take(now)
-        if not dismissed and not taken:
-            if lane.idle:
-                del self._lanes[worker]
-            return
-        lane.busy = True
-        self._spawn(self._send(worker, lane, dismissed, taken))
-
-    async def _send(
-        self, worker: str, lane: Lane, dismissed: list[AudioPart], taken: list[tuple[Ear, list[AudioPart]]]
-    ) -> None:
-        parts = (*dismissed, *(part for _, each in taken for part in each))
-        body = codec.pack(AudioBatch(self._gateway, parts))
-        cause = ""
-        try:
-            await self._link.publish(AUDIO, worker, Message(body, durable=False))
-        except Unroutable:
-            cause = "returned"
-        except OutcomeUnknown:
-            cause = "unconfirmed"
-        except ParleyError:
-            lane.not_before = self.now() + FULL_S
-            for ear, each in taken:
-                ear.lease.unsent(each[0].epoch, each)
-                lane.ears[ear] = None
-            lane.dismissed = [*dismissed, *lane.dismissed]
-        finally:
-            lane.busy = False
-        if cause:
-            for ear, each in taken:
-                self.apply(ear, ear.lease.sending_failed(each[0].epoch, cause, self.now()))
-        if lane.urgent:
-            self._flush(worker)
-
-    # --- life -------------------------------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("audio task failed", exc_info=error)
+                    ear.ended = True
+                    if self._roster.remove(ear):
+                        ear.span.end()
 
     async def close(self) -> None:
         """Let go of every lease, so that the workers' seats are free; give that a moment to be sent."""
-        for ear in list(self._streams.values()):
+        for ear in self._roster:
             ear.drop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+        await self._tasks.close(1.0)
         if self._timer is not None:
             self._timer.cancel()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _tell(ear: Ear, event: HearingEvent | Leased) -> None:
+    try:
+        ear.tell(Listening(event.engine) if isinstance(event, Leased) else event)
+    except Exception:
+        log.exception("what was heard could not be told", stream=ear.lease.stream.name)

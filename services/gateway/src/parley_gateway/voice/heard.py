@@ -25,10 +25,13 @@ class HeardDesk:
         self._store = store
         self._wait_s = wait_s
         self._tasks: dict[SessionId, set[asyncio.Task[None]]] = {}
+        self._newest: dict[TurnKey, object] = {}
+        """The last word on a turn: what was said of it before is not written any more."""
 
     def keep(self, key: TurnKey, characters: int) -> None:
-        """Of this turn's answer, so many code points were heard."""
-        task = asyncio.get_running_loop().create_task(self._keep(key, characters))
+        """Of this turn's answer, so many code points were heard. The last word on a turn counts."""
+        word = self._newest[key] = object()
+        task = asyncio.get_running_loop().create_task(self._keep(key, characters, word))
         self._tasks.setdefault(key.session, set()).add(task)
         task.add_done_callback(lambda done: self._done(key.session, done))
 
@@ -52,14 +55,27 @@ class HeardDesk:
         if not tasks:
             self._tasks.pop(session, None)
 
-    async def _keep(self, key: TurnKey, characters: int) -> None:
+    async def _keep(self, key: TurnKey, characters: int, word: object) -> None:
+        try:
+            reason = await self._try(key, characters, word)
+        finally:
+            if self._newest.get(key) is word:
+                del self._newest[key]
+        if not reason:
+            return
+        counter(names.HEARD_LOST).inc()
+        log.warning("what was heard of an answer was not kept", turn=key.turn, reason=reason)
+
+    async def _try(self, key: TurnKey, characters: int, word: object) -> str:
+        """Why it was not kept; empty where it was, or need not be."""
         reason = "its row did not come"
         for pause_s in PAUSES_S:
             await asyncio.sleep(pause_s)
+            if self._newest.get(key) is not word:
+                return ""
             try:
                 if await self._store.keep_heard(key, characters):
-                    return
+                    return ""
             except ParleyError as error:
                 reason = type(error).__name__
-        counter(names.HEARD_LOST).inc()
-        log.warning("what was heard of an answer was not kept", turn=key.turn, reason=reason)
+        return reason

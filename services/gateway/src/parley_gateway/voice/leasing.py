@@ -1,22 +1,11 @@
-"""What a lease is told and asks for, and what it knows of the workers it deals with."""
+"""What leases of streams are counted by, and what they ask for."""
 
 from __future__ import annotations
 
-import enum
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from parley_protocol.audio import Ended, Failed, Heard, Leased, Partial, SpeechStarted, SpeechStopped
-from parley_protocol.faults import FaultCode
-
-
-class Phase(enum.StrEnum):
-    """``ASKING``: nobody listens. ``MOVING``: somebody does, and another one is asked."""
-
-    ASKING = "asking"
-    LEASED = "leased"
-    MOVING = "moving"
-    OVER = "over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +17,13 @@ class Timing:
     failover_s: float = 20.0
 
 
+class Place(NamedTuple):
+    """Between the bytes before ``at`` and those from there on, before the mark of that number."""
+
+    at: int
+    mark: int
+
+
 @dataclass(frozen=True, slots=True)
 class Boundary:
     """``mark``: the first mark that has not been answered. ``utterance``: the next one to be told."""
@@ -35,6 +31,11 @@ class Boundary:
     at: int = 0
     mark: int = 0
     utterance: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Where the audio begins that whoever listens from here on needs."""
+        return Place(self.at, self.mark)
 
 
 # --- effects ----------------------------------------------------------------------------------------------------
@@ -71,32 +72,3 @@ class Over:
 
 
 Effect = Ask | Tell | LetGo | Over
-
-
-@dataclass(slots=True)
-class Asked:
-    """A lease that nobody has taken yet, under each of ``epochs``: the first that is taken counts. ``lost``: the last
-    publish came to nothing, for this reason.
-    """
-
-    epochs: list[int]
-    boundary: Boundary
-    since: float
-    asked_at: float
-    lost: FaultCode | None = None
-
-
-@dataclass(slots=True)
-class Run:
-    """One worker under one epoch: what has been sent to it, what it has taken and told."""
-
-    epoch: int
-    worker: str
-    sent: int
-    mark: int
-    utterance: int
-    taken: int = 0
-    unanswered: deque[tuple[int, float]] = field(default_factory=deque)
-    """(end of a part, when it was sent)."""
-    sent_at: float = 0.0
-    probe: bool = False

@@ -1,5 +1,7 @@
 """What a stream of audio may be: its format, and how much of it may come when. Pure."""
 
+import msgspec
+
 from parley_gateway.voice.config import EarSettings
 from parley_protocol.audio import Hearing
 from parley_protocol.faults import FaultCode, ProtocolError
@@ -11,6 +13,9 @@ OPUS_BYTES_S = 64_000
 """The most that the codec makes of a second."""
 MAX_PACKET = 65_535
 MAX_PROMPT = 2000
+BEFORE_S = 6.0
+"""Silence that a worker may still need before an utterance, and what comes before it has told of its end."""
+SHORTEST_S = 2.0
 
 
 def check_hearing(hearing: Hearing) -> None:
@@ -34,6 +39,16 @@ def check_hearing(hearing: Hearing) -> None:
 def bytes_per_s(hearing: Hearing) -> int:
     """Bytes of a second; of a compressed one, the most."""
     return WIDTHS[hearing.encoding] * hearing.channels * hearing.rate if hearing.encoding != OPUS else OPUS_BYTES_S
+
+
+def fitting(hearing: Hearing, room: int) -> Hearing:
+    """The same, with utterances so short that ``room`` bytes hold one of them: a longer one goes on in the next."""
+    longest_s = max(SHORTEST_S, room / bytes_per_s(hearing) - BEFORE_S)
+    point = hearing.endpointing
+    if point.longest_ms <= longest_s * 1000:
+        return hearing
+    shorter = msgspec.structs.replace(point, longest_ms=int(longest_s * 1000))
+    return msgspec.structs.replace(hearing, endpointing=shorter)
 
 
 class Meter:

@@ -15,6 +15,7 @@ from parley_gateway.core.view import View
 from parley_gateway.voice.answer import Answer, AudioChunk, Speaks, SpokenSoFar, check_voice
 from parley_gateway.voice.heard import HeardDesk
 from parley_gateway.voice.mouth_settings import MouthSettings
+from parley_gateway.voice.playout import SAMPLE
 from parley_gateway.voice.speech import CHUNK, Ask, Speech, Step
 from parley_protocol import codec
 from parley_protocol.audio import Speak, Spoken
@@ -235,7 +236,8 @@ class Mouth:
             histogram(names.FIRST_AUDIO_SECONDS).observe(max(0.0, now - answer.first_text_at))
         rate = answer.speech.playout.rate
         for piece in step.pieces:
-            self._speaks.on_audio(AudioChunk(answer.turn, piece.sentence, piece.at, rate, piece.pcm))
+            said = answer.speech.said_by(piece.at + len(piece.pcm) // SAMPLE)
+            self._speaks.on_audio(AudioChunk(answer.turn, piece.sentence, piece.at, rate, piece.pcm, said))
 
     def _over(self, answer: Answer) -> None:
         """Heard to its end, as far as the clock tells."""

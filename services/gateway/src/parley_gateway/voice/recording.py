@@ -5,6 +5,7 @@ import asyncio
 from parley_gateway.hub import Hub
 from parley_gateway.identity import Identity
 from parley_gateway.voice.events import HearingEvent, Listening
+from parley_gateway.voice.files import read_wav
 from parley_gateway.voice.words import join
 from parley_protocol.audio import Ended, Failed, Heard, Hearing
 from parley_protocol.faults import FaultCode, ProtocolError
@@ -14,9 +15,6 @@ PIECE = 64_000
 """Bytes handed over at a time."""
 WORK_S = 30.0
 """Longest time for a recording to be heard."""
-_ENCODINGS = {(1, 16): "pcm_s16le", (3, 32): "pcm_f32le", (7, 8): "pcm_mulaw"}
-"""By the format tag of a WAV file, and bits of a sample."""
-_EXTENSIBLE = 0xFFFE
 
 
 class NobodyListens(ProtocolError):
@@ -28,42 +26,12 @@ def read_recording(data: bytes, rate: int | None) -> tuple[Hearing, bytes]:
     where that is None). Raises ProtocolError ``invalid`` or ``unsupported``.
     """
     if data[:4] == b"RIFF":
-        return _read_wav(data)
+        return read_wav(data)
     if rate is not None and not 8000 <= rate <= 48_000:
         raise ProtocolError(FaultCode.INVALID, "sample_rate must be 8000 to 48000")
     if len(data) % 2:
         raise ProtocolError(FaultCode.INVALID, "PCM s16le has two bytes for each sample; this has an odd number")
     return Hearing(rate=rate or 16_000, partials=False), data
-
-
-def _read_wav(data: bytes) -> tuple[Hearing, bytes]:
-    if data[8:12] != b"WAVE":
-        raise ProtocolError(FaultCode.INVALID, "a RIFF file that is no WAV file; send WAV, or PCM s16le")
-    at, format_ = 12, b""
-    while at + 8 <= len(data):
-        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        if name == b"fmt ":
-            format_ = data[at + 8 : at + 8 + min(size, 40)]
-        elif name == b"data":
-            if len(format_) < 16:
-                break
-            # Whoever writes to a stream does not know the size beforehand.
-            return _hearing(format_), data[at + 8 : at + 8 + size] if size else data[at + 8 :]
-        at += 8 + size + size % 2
-    raise ProtocolError(FaultCode.INVALID, "the WAV file is cut off before its audio")
-
-
-def _hearing(format_: bytes) -> Hearing:
-    tag, bits = int.from_bytes(format_[:2], "little"), int.from_bytes(format_[14:16], "little")
-    if tag == _EXTENSIBLE and len(format_) >= 26:
-        tag = int.from_bytes(format_[24:26], "little")
-    encoding = _ENCODINGS.get((tag, bits))
-    if encoding is None:
-        raise ProtocolError(
-            FaultCode.UNSUPPORTED, f"WAV of format {tag} with {bits} bits is not taken; send PCM with 16 bits"
-        )
-    rate, channels = int.from_bytes(format_[4:8], "little"), int.from_bytes(format_[2:4], "little")
-    return Hearing(encoding=encoding, rate=rate, channels=channels, partials=False)
 
 
 class _Listener:

@@ -176,7 +176,7 @@ class Speech:
         """Code points of the answer whose audio has been heard."""
         heard = self.playout.heard(now)
         whole = self._nothing_more and not self.playout.unsent and self.fault is None
-        return self.at if whole and heard >= self.playout.sent else self._code_points(heard)
+        return self.at if whole and heard >= self.playout.sent else self.said_by(heard)
 
     def pause(self, now: float) -> int:
         """See :meth:`Playout.pause`."""
@@ -241,7 +241,8 @@ class Speech:
     def _sentence(self, index: int) -> Sentence | None:
         return next((sentence for number, sentence in self._sentences if number == index), None)
 
-    def _code_points(self, samples: int) -> int:
+    def said_by(self, samples: int) -> int:
+        """Code points of the answer whose audio comes before ``samples``, of sentences that are still remembered."""
         place = self.playout.place(samples)
         sentence = self._sentence(place[0]) if place is not None else None
         if place is None or sentence is None:

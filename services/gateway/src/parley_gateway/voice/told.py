@@ -18,6 +18,8 @@ class Teller:
         self._speaking = False
         self._partial = ""
         self._paused = False
+        self._heard_ms = 0
+        """Audio that the last partial told was made of."""
 
     def replays(self) -> None:
         """Another worker hears the utterance from its beginning."""
@@ -35,11 +37,17 @@ class Teller:
 
     def _on_partial(self, event: Partial) -> list[Told]:
         if self._replayed:
-            self._replayed = len(event.text) < len(self._partial) and self._partial.startswith(event.text)
+            self._replayed = self._is_behind(event)
             if self._replayed or (event.text, event.paused) == (self._partial, self._paused):
                 return []
-        self._partial, self._paused = event.text, event.paused
+        self._partial, self._paused, self._heard_ms = event.text, event.paused, event.ms
         return [event]
+
+    def _is_behind(self, event: Partial) -> bool:
+        """Whether more has been told already than this worker has come to."""
+        if event.ms and self._heard_ms:
+            return event.ms <= self._heard_ms
+        return len(event.text) < len(self._partial) and self._partial.startswith(event.text)
 
     def heard(self, event: Heard) -> list[Told]:
         """The last word, behind a start and a stop where there was speech whose news was lost."""

@@ -3,6 +3,7 @@
 import msgspec
 
 from parley_gateway.dialects.realtime import items
+from parley_gateway.dialects.realtime.aloud import Aloud, heard_of
 from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import FunctionCall, FunctionOutput, Item, Message, Reference
 from parley_gateway.dialects.realtime.server import Frame, ItemAdded, ItemDeleted, ItemDone, ItemTruncated, new_id
@@ -110,10 +111,8 @@ class Conversation:
         del self._items[id]
         return [ItemDeleted(item_id=id)]
 
-    def truncate(self, id: str, index: int, heard_ms: int, whole_ms: int) -> list[Frame]:
-        """Of a part that has ``whole_ms`` of audio only this much was heard: the rest of its text is forgotten. Raises
-        Unfit.
-        """
+    def truncate(self, id: str, index: int, heard_ms: int, aloud: Aloud) -> list[Frame]:
+        """Of a part's audio only this much was heard: the rest of its text is forgotten. Raises Unfit."""
         item = self.get(id)
         if not isinstance(item, Message) or item.role != "assistant":
             raise Unfit("only a message of the assistant can be truncated", param="item_id")
@@ -122,10 +121,11 @@ class Conversation:
         part = item.content[index]
         if part.type != "output_audio":
             raise Unfit("this part has no audio: only audio can be truncated", param="content_index")
-        if heard_ms > whole_ms:
-            raise Unfit(f"Audio content of {whole_ms}ms is already shorter than {heard_ms}ms", param="audio_end_ms")
+        aloud.check(heard_ms)
+        whole = item.status == "completed" and heard_ms == aloud.ms > 0
         parts = list(item.content)
-        parts[index] = msgspec.structs.replace(part, transcript=heard_of(part.said, heard_ms, whole_ms))
+        text = part.said if whole else heard_of(part.said, aloud.heard(heard_ms))
+        parts[index] = msgspec.structs.replace(part, transcript=text)
         self.replace(msgspec.structs.replace(item, content=parts))
         return [ItemTruncated(item_id=id, content_index=index, audio_end_ms=heard_ms)]
 
@@ -142,13 +142,3 @@ def _named(item: Item) -> Item:
     if isinstance(item, FunctionCall) and not item.call_id:
         changes["call_id"] = new_id("call")
     return msgspec.structs.replace(item, **changes) if changes else item
-
-
-def heard_of(text: str, heard_ms: int, whole_ms: int) -> str:
-    """What of a text was heard, at an even pace: whole words of it (of Chinese, characters)."""
-    if heard_ms >= whole_ms:
-        return text
-    end = len(text) * heard_ms // whole_ms
-    while end and text[end - 1].isascii() and not text[end - 1].isspace() and not text[end].isspace():
-        end -= 1
-    return text[:end].rstrip()

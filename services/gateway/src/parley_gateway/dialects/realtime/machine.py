@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from parley_gateway.dialects.realtime import events, server
+from parley_gateway.dialects.realtime.aloud import Aloud, Given
 from parley_gateway.dialects.realtime.audio import decoded
 from parley_gateway.dialects.realtime.config import Pcm, ServerVad, Session, TranscriptionChange, changed, shown
 from parley_gateway.dialects.realtime.conversation import Conversation
@@ -12,7 +13,7 @@ from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import Message
 from parley_gateway.dialects.realtime.listening import InputBuffer, Over, hearing_of
 from parley_gateway.dialects.realtime.plans import plan_of
-from parley_gateway.dialects.realtime.response import Outcome, Responding
+from parley_gateway.dialects.realtime.response import Outcome, Reason, Responding
 from parley_gateway.dialects.realtime.responses import Responses
 from parley_protocol.audio import Heard, Partial, SpeechStarted
 from parley_protocol.faults import FaultCode
@@ -46,8 +47,8 @@ class Machine:
         self.input = InputBuffer(self.conversation, _rate(session))
         self._base = 0.0
         """Milliseconds of the session before the stream of audio at hand."""
-        self._spoken: dict[str, tuple[str, int]] = {}
-        """Of spoken items: the response, and milliseconds of audio."""
+        self._spoken: dict[str, Aloud] = {}
+        """Of spoken items: how far they have been given as audio."""
         self._played_ms = 0
         """Of the last one."""
 
@@ -78,7 +79,7 @@ class Machine:
             case events.ResponseCreate():
                 effects = self._respond(event)
             case events.ResponseCancel():
-                effects = self.responses.cancel(event.response_id, "client_cancelled")
+                effects = self._cancel(event.response_id, "client_cancelled")
             case events.OutputClear():
                 effects = self._clear_output()
         return effects
@@ -94,12 +95,15 @@ class Machine:
         """More of its text; ``anew``: what was said of it is void."""
         return said(response.piece(text, anew=anew))
 
-    def audio(self, response: Responding, data: str, ms: int) -> list[Effect]:
-        """More of its audio, base64; ``ms``: all of it so far."""
+    def audio(self, response: Responding, data: str, given: Given) -> list[Effect]:
+        """More of its audio, base64, and how much of it that gives."""
         frames = response.audio(data)
         if frames and response.saying is not None:
-            self._played_ms = ms
-            self._spoken[response.saying.id] = (response.id, ms)
+            self._played_ms = given.end_ms
+            aloud = self._spoken.get(response.saying.id)
+            if aloud is None:
+                aloud = self._spoken[response.saying.id] = Aloud(response.id, response.said_before)
+            aloud.give(given)
             if len(self._spoken) > self._bounds.items:
                 del self._spoken[next(iter(self._spoken))]
         return said(frames)
@@ -169,7 +173,7 @@ class Machine:
             return []
         effects: list[Effect] = [Idle(None), *said(frames)]
         if vad.interrupt_response and self.responses.active is not None:
-            effects += self.responses.cancel(None, "turn_detected")
+            effects += self._cancel(None, "turn_detected")
         return effects
 
     def _over(self, over: Over) -> list[Effect]:
@@ -218,17 +222,32 @@ class Machine:
         return [*self.responses.begin(plan, known=not self.input.waiting), Idle(None)]
 
     def _truncate(self, event: events.ItemTruncate) -> list[Effect]:
-        response, whole = self._spoken.get(event.item_id, ("", 0))
-        frames = self.conversation.truncate(event.item_id, event.content_index, event.audio_end_ms, whole)
+        aloud = self._spoken.get(event.item_id) or Aloud("")
+        active = self.responses.active
+        if active is not None and active.saying is not None and active.saying.id == event.item_id:
+            frames = active.truncate(event.content_index, event.audio_end_ms, aloud)
+            return [*said(frames), *_kept(active)]
+        frames = self.conversation.truncate(event.item_id, event.content_index, event.audio_end_ms, aloud)
         item = self.conversation.get(event.item_id)
         heard = len(item.text) if isinstance(item, Message) else 0
-        return [*said(frames), Kept(response, heard)]
+        return [*said(frames), Kept(aloud.response, aloud.origin + heard)]
+
+    def _cancel(self, id: str | None, reason: Reason) -> list[Effect]:
+        """What the client has said of its hearing counts, and not the clock."""
+        active = self.responses.active
+        kept = [] if active is None else _kept(active)
+        return [*self.responses.cancel(id, reason), *kept]
 
     def _clear_output(self) -> list[Effect]:
         response = self.responses.active
         if response is None or not response.speaking:
             raise Unfit("no audio of a response is under way", param="type")
         return [Hush(response), Say(server.OutputCleared(response_id=response.id)), *self.spoken(response)]
+
+
+def _kept(response: Responding) -> list[Effect]:
+    said = response.saying
+    return [] if said is None or said.heard is None else [Kept(response.id, response.said_before + said.heard)]
 
 
 def _rate(session: Session) -> int:

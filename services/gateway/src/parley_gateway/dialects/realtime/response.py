@@ -12,8 +12,10 @@ from typing import Any, Literal
 import msgspec
 
 from parley_gateway.dialects.realtime import items, server
+from parley_gateway.dialects.realtime.aloud import Aloud, heard_of
 from parley_gateway.dialects.realtime.config import MAX_METADATA, Format, FunctionTool, Modality
 from parley_gateway.dialects.realtime.conversation import Conversation
+from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import FunctionCall, Item, ItemStatus, Message, Part
 from parley_gateway.dialects.realtime.server import Frame, new_id
 from parley_protocol.events import Source, Usage
@@ -75,6 +77,8 @@ class Saying:
     id: str
     index: int
     text: str = ""
+    heard: int | None = None
+    """Code points that were heard of it, where its client has said so: the item ends with them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +103,11 @@ class Responding:
     def spoken(self) -> bool:
         """Whether it is told as audio."""
         return self.plan.modality == "audio"
+
+    @property
+    def said_before(self) -> int:
+        """Code points of the answer before the message that is being said."""
+        return sum(len(item.text) for item in self.output if isinstance(item, Message))
 
     def created(self) -> list[Frame]:
         """Its turn has been accepted."""
@@ -132,6 +141,17 @@ class Responding:
         said = self.saying
         assert said is not None
         return [*frames, server.AudioDelta(response_id=self.id, item_id=said.id, output_index=said.index, delta=data)]
+
+    def truncate(self, index: int, heard_ms: int, aloud: Aloud) -> list[Frame]:
+        """Of the message that is being said only this much was heard: its item will have no more. Raises Unfit."""
+        said = self.saying
+        if said is None or index:
+            raise Unfit("there is no such part of its content", param="content_index")
+        if not self.spoken:
+            raise Unfit("this part has no audio: only audio can be truncated", param="content_index")
+        aloud.check(heard_ms)
+        said.heard = len(heard_of(said.text, aloud.heard(heard_ms)))
+        return [server.ItemTruncated(item_id=said.id, content_index=index, audio_end_ms=heard_ms)]
 
     def ended(self, outcome: Outcome) -> list[Frame]:
         """The one end."""
@@ -180,6 +200,8 @@ class Responding:
             frames = [server.AudioDone(**at), server.TranscriptDone(**at, transcript=said.text)]
         else:
             frames = [server.TextDone(**at, text=said.text)]
+        if said.heard is not None:
+            part = self._part(heard_of(said.text, said.heard))[0]
         item = Message(id=said.id, role="assistant", status=status, content=[part])
         frames.append(server.PartDone(**at, part=told))
         if self.conversation is not None:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.realtime import events, server
+from parley_gateway.dialects.realtime.aloud import Given
 from parley_gateway.dialects.realtime.config import Session
 from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Feed, Hush, Idle, Kept, Mark, Rates, Say
 from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
@@ -206,8 +207,8 @@ class Realtime:
             self._turns.pop(response, None)
             self._carry(self._machine.ended(response, Outcome(end="cancelled")))
 
-    def _sound(self, response: Responding, data: str, ms: int) -> None:
-        self._carry(self._machine.audio(response, data, ms))
+    def _sound(self, response: Responding, data: str, given: Given) -> None:
+        self._carry(self._machine.audio(response, data, given))
 
     def _void(self, response: Responding) -> None:
         if response.stage is Stage.TELLING:

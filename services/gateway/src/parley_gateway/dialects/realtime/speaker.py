@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from parley_gateway.dialects.realtime import server
+from parley_gateway.dialects.realtime.aloud import Given
 from parley_gateway.dialects.realtime.audio import encoded, rate_of
 from parley_gateway.dialects.realtime.faults import kind_of
 from parley_gateway.dialects.realtime.response import Responding
@@ -24,11 +25,11 @@ UNSPOKEN = Fault(FaultCode.UNAVAILABLE.value, "this answer cannot be spoken at p
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Who hears of it: audio as base64 and the milliseconds so far; that what has not been played is void; the end of
-    it, and why it is not whole.
+    """Who hears of it: audio as base64, and how much of the answer it gives; that what has not been played is void; the
+    end of it, and why it is not whole.
     """
 
-    audio: Callable[[Responding, str, int], None]
+    audio: Callable[[Responding, str, Given], None]
     void: Callable[[Responding], None]
     spoken: Callable[[Responding, server.ResponseError | None], None]
 
@@ -41,8 +42,9 @@ class Voiced:
         self._told = told
 
     def on_audio(self, chunk: AudioChunk) -> None:
-        ms = (chunk.at_samples + len(chunk.pcm) // 2) * 1000 // chunk.rate
-        self._told.audio(self._response, encoded(chunk.pcm, self._response.plan.format), ms)
+        begin, end = chunk.at_samples, chunk.at_samples + len(chunk.pcm) // 2
+        given = Given(chunk.sentence, begin * 1000 // chunk.rate, end * 1000 // chunk.rate, chunk.said)
+        self._told.audio(self._response, encoded(chunk.pcm, self._response.plan.format), given)
 
     def on_flush(self, turn: TurnId, ms: int, ended: bool) -> None:  # noqa: ARG002 - of Speaks
         """At the end of a response other events tell its client to forget audio."""
