@@ -1,10 +1,11 @@
 """Spoken turns through processes of their own: gateway, two recognisers, rag, inference, and their voice."""
 
 import asyncio
+import re
 import signal
 import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from parley_asr.engines.scripted import WORDS, speak
 from parley_client import ClientOptions, connect
 from parley_protocol.client import TranscriptFinal, TranscriptPartial
-from parley_testkit.stack import Lab, Stack, until
+from parley_testkit.stack import Lab, Stack, soon, until
 
 from .harness import parley, stored
 
@@ -106,6 +107,59 @@ async def test_a_recogniser_killed_in_mid_sentence_loses_no_word(spoken: Stack) 
     assert 0 < gap <= FAILOVER_S, f"the longest wait for a word was {gap:.2f} s"
     (row,) = stored(spoken, "killed")
     assert (row["question"], row["status"], row["text"]) == (whole, "completed", WHOLE)
+
+
+NUMBERS = {"odd.md": "Five, six and seven: two are odd.", "even.md": "Five, six and seven: one is even."}
+
+
+def figure(stack: Stack, role: str, outcome: str) -> float:
+    """Early retrievals that ended so, at the one process of this role."""
+    found = re.search(rf'^parley_early_retrieval_total{{outcome="{outcome}"}} (.*)$', stack.of(role)[0].metrics(), re.M)
+    return float(found[1]) if found else 0.0
+
+
+async def paused_question(stack: Stack, between: Callable[[], Any]) -> tuple[str, ...]:
+    """Say a question, pause until passages have been looked for, do something, end it. Returns the answer's sources."""
+    [rag] = stack.of("rag")
+
+    def looked() -> float:
+        return float((re.search(r"^parley_retrieve_seconds_count (.*)$", rag.metrics(), re.M) or "00")[1])
+
+    before = looked()
+    async with connect(stack.url, ClientOptions(binary=False)) as chat:
+        speech = await chat.speak()
+        await speech.send(pcm(("five", "six", "seven")) + bytes(2 * RATE))
+        await soon(lambda: looked() == before + 1, "passages are looked for at the pause", limit_s=10)
+        await asyncio.to_thread(between)
+        await speech.stop()
+        async for _ in speech.turn:
+            pass
+        return tuple(source.document for source in speech.turn.sources)
+
+
+async def test_passages_found_while_one_speaks_are_those_of_the_typed_question(spoken: Stack, tmp_path: Path) -> None:
+    for name, text in NUMBERS.items():
+        (tmp_path / name).write_text(text)
+    ingested = parley(spoken.url, "ingest", str(tmp_path))
+    assert ingested.returncode == 0, ingested.stderr
+    async with connect(spoken.url) as chat:
+        typed = await chat.ask("five six seven")
+        async for _ in typed:
+            pass
+    expected = tuple(source.document for source in typed.sources)
+    assert set(expected) == set(NUMBERS)
+    sent, used, stale = (figure(spoken, *of) for of in (("gateway", "sent"), ("rag", "used"), ("rag", "stale")))
+    assert await paused_question(spoken, lambda: None) == expected
+    assert figure(spoken, "gateway", "sent") == sent + 1
+    assert figure(spoken, "rag", "used") == used + 1
+
+    # A document that goes between the pause and the end is not cited.
+    def removed() -> None:
+        assert parley(spoken.url, "kb", "rm", "default", "odd.md").returncode == 0
+
+    assert await paused_question(spoken, removed) == ("even.md",)
+    assert figure(spoken, "rag", "used") == used + 1
+    assert figure(spoken, "rag", "stale") == stale + 1
 
 
 def test_the_command_says_a_recording_and_writes_the_spoken_answer(spoken: Stack, tmp_path: Path) -> None:

@@ -48,8 +48,12 @@ MESSAGES = (
     work.ChatMessage("tool", "21 °C", (), "call_1"),
 )
 
+EARLY = work.Early(kb="test", query="and it?", context="水温", limit=5, at=12, sources=(SOURCE,))
+
 JOBS = {
-    "retrieve": work.Retrieve(**JOB, digest="d", context={"a": 1}, messages=MESSAGES, sampling=SAMPLING, **ASKING),
+    "retrieve": work.Retrieve(
+        **JOB, digest="d", context={"a": 1}, messages=MESSAGES, sampling=SAMPLING, early=EARLY, **ASKING
+    ),
     "generate": work.Generate(
         **JOB, prompt=(work.ChatMessage("system", "be brief"),), sampling=SAMPLING, prepared="23.50 ℃", **ASKING
     ),
@@ -70,6 +74,7 @@ KNOWLEDGE = {
     "delete": work.DeleteDocument(**CALL, kb="test", path="a.md"),
     "list": work.ListDocuments(**CALL, kb="test", after="a.md", limit=10),
     "search": work.SearchPassages(**CALL, kb="test", query="水温", limit=3),
+    "search.foreseen": work.SearchPassages(**CALL, kb="test", query="水温", foreseen=work.Foreseen("s-1", MESSAGES)),
     "dead": work.ListDead(**CALL, limit=5, id="x", before="w"),
     "drop": work.DropDead(**CALL, id="x"),
     "readings.put": readings.PutReadings(**CALL, data=b"metric,value", media_type="text/csv", all_or_nothing=True),
@@ -258,7 +263,8 @@ _BARE = events.Terminal(5, events.TurnStatus.FAILED, "答", (SOURCE,), USAGE, (H
 _TERMINAL = msgspec.structs.replace(_BARE, submission="sub")
 _UNENDED = msgspec.structs.replace(_TERMINAL, sources=(SOURCE,), marks=MARKS)
 _PLAIN = work.Sampling("m", 64, 0.5, 0.9, 7, ("\n",))
-_RETRIEVE = msgspec.structs.replace(JOBS["retrieve"], messages=MESSAGES[:1], sampling=_PLAIN)
+_TIMELY = msgspec.structs.replace(JOBS["retrieve"], early=None)
+_RETRIEVE = msgspec.structs.replace(_TIMELY, messages=MESSAGES[:1], sampling=_PLAIN)
 _GENERATE = msgspec.structs.replace(JOBS["generate"], sampling=_PLAIN)
 _RECORD = msgspec.structs.replace(JOBS["record"], ending=None)
 _DONE = msgspec.structs.replace(SERVER["turn.done"], ending=None)
@@ -307,6 +313,7 @@ FORMER: tuple[tuple[str, Any], ...] = (
     ("server", _DONE),
     ("server", _DONE),
     ("gateway", audio.Hearings((audio.StreamEvents("a-1", 2, "asr-1", UNTIMED_EVENTS),))),
+    ("job", _TIMELY),
 )
 """What the lines of ``golden/v1-read.txt`` mean, in their order: each without the fields that came after it."""
 

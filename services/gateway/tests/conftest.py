@@ -23,7 +23,7 @@ from parley_gateway.dialects.settings import (
     ReviewSettings,
     TutorSettings,
 )
-from parley_gateway.voice.config import EarSettings
+from parley_gateway.voice.config import EarlySettings, EarSettings
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_protocol import codec
 from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
@@ -279,6 +279,7 @@ class House:
         engine: EngineChoice | None = None,
         ears: EarSettings | None = None,
         mouths: MouthSettings | None = None,
+        early: EarlySettings | None = None,
         **server: Any,
     ) -> Gateway:
         common = CommonSettings(process_id=name)
@@ -296,6 +297,7 @@ class House:
             engine=engine or EngineChoice(),
             ears=ears or EarSettings(),
             mouths=mouths or MouthSettings(),
+            early=early or EarlySettings(),
         )
         process = Process("gateway", common)
         gateway = await self.stack.enter_async_context(

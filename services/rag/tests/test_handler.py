@@ -10,7 +10,8 @@ from parley_protocol.events import Retrieval, Source, Status, Terminal, ToolCall
 from parley_protocol.ids import TurnKey
 from parley_protocol.routes import Stage
 from parley_protocol.work import ChatMessage, DocumentInfo, Generate, Record, Retrieve, Sampling, Tool
-from parley_rag.handler import Options, RetrieveHandler, exchanges, relevant
+from parley_rag.finding import Options, exchanges, relevant
+from parley_rag.handler import RetrieveHandler
 from parley_rag.retrieval import EmbeddedRetriever, IndexFollower, Query
 from parley_runtime.clock import SystemClock
 from parley_runtime.errors import Unavailable, UnknownBase

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from parley_protocol.events import Ending, Fault, Hop, Marks, Source, ToolCall, TurnStatus, Usage
-from parley_protocol.ids import TurnKey
+from parley_protocol.ids import SessionId, TurnKey
 from parley_protocol.readings import DropReadings, PutReadings, RefusedReading
 
 MAX_REPLY_TO = 8
@@ -85,6 +85,22 @@ class _Asking(Job, frozen=True, kw_only=True, omit_defaults=True):
     """What the client calls the conversation, for engines that are told; empty: nothing but its session is known."""
 
 
+class Early(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a search found for a question that had not been asked yet, and all that this hangs on. It is used only where
+    that still holds when the question is worked on, so an answer is the same with it and without.
+    """
+
+    kb: str
+    query: str
+    """What was looked for, and the words of the conversation that counted with it."""
+    context: str = ""
+    limit: int
+    at: int
+    """Position in the store's change log at which the base was changed last: where two processes say the same, their
+    indexes of this base hold the same."""
+    sources: tuple[Source, ...] = ()
+
+
 class Retrieve(_Asking, frozen=True, kw_only=True, omit_defaults=True, tag="retrieve"):
     """First stage of a typed turn: route, retrieve, build the prompt."""
 
@@ -94,6 +110,8 @@ class Retrieve(_Asking, frozen=True, kw_only=True, omit_defaults=True, tag="retr
     messages: tuple[ChatMessage, ...] = ()
     """A conversation the client brings along, used instead of the stored one. Its last message is the question."""
     sampling: Sampling = msgspec.field(default_factory=Sampling)
+    early: Early | None = None
+    """Found while the question was being spoken. No part of what was asked: the turn is the same without it."""
 
 
 class Generate(_Asking, frozen=True, kw_only=True, omit_defaults=True, tag="generate"):
@@ -162,8 +180,18 @@ class ListDocuments(msgspec.Struct, frozen=True, kw_only=True, tag="list", tag_f
     limit: int = 1000
 
 
-class SearchPassages(msgspec.Struct, frozen=True, kw_only=True, tag="search", tag_field="kind"):
-    """Retrieve passages without a turn."""
+class Foreseen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The turn that a search is made ahead of: the next one of ``session``. ``messages`` as in :class:`Retrieve`."""
+
+    session: SessionId
+    messages: tuple[ChatMessage, ...] = ()
+
+
+class SearchPassages(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="search", tag_field="kind"):
+    """Retrieve passages without a turn; or, with ``foreseen``, as the turn will whose question is ``query``, which is
+    answered with :attr:`KnowledgeReply.early`. (A reader that does not know of that answers with passages alone, which
+    are of no use then, and do no harm.)
+    """
 
     call: str
     reply_to: str
@@ -171,6 +199,7 @@ class SearchPassages(msgspec.Struct, frozen=True, kw_only=True, tag="search", ta
     kb: str
     query: str
     limit: int = 5
+    foreseen: Foreseen | None = None
 
 
 class ListDead(msgspec.Struct, frozen=True, kw_only=True, tag="dead.list", tag_field="kind"):
@@ -253,3 +282,5 @@ class KnowledgeReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """The first of those that were not."""
     refused_count: int = 0
     """All of them."""
+    early: Early | None = None
+    """None where the turn would not search, or nobody can say at what position it was searched."""

@@ -55,21 +55,27 @@ class Calls:
         """``reply_to`` of commands."""
 
     async def knowledge(
-        self, command: Callable[[str, str], KnowledgeCommand], *, timeout_s: float | None = None
+        self,
+        command: Callable[[str, str], KnowledgeCommand],
+        *,
+        timeout_s: float | None = None,
+        headers: Headers = HEADERS,
+        spare: bool = False,
     ) -> KnowledgeReply:
-        """Send ``command(call, reply_to)`` to a knowledge worker and return its answer.
+        """Send ``command(call, reply_to)`` to a knowledge worker and return its answer. One to ``spare`` leaves half of
+        the room for calls to the others.
 
         Raises:
             ParleyError: what the worker said; Unavailable where no worker or broker answered in time (the command may
                 still be carried out); Overloaded where too many calls wait.
         """
-        if len(self._pending) >= self._limit:
+        if len(self._pending) >= (self._limit // 2 if spare else self._limit):
             raise Overloaded("too many commands wait for an answer; try again soon", retry_after_s=1.0)
         limit = timeout_s or self._timeout_s
         call = secrets.token_hex(8)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._pending[call] = future
-        message = Message(codec.pack(command(call, self.gateway)), HEADERS, expires_s=limit)
+        message = Message(codec.pack(command(call, self.gateway)), headers, expires_s=limit, durable=not spare)
         try:
             async with asyncio.timeout(limit):
                 await self._link.publish(WORK, Stage.KNOWLEDGE, message, timeout_s=limit)

@@ -9,7 +9,7 @@ from parley_gateway.dialects.settings import (
     ReviewSettings,
     TutorSettings,
 )
-from parley_gateway.voice.config import EarSettings, FloorSettings
+from parley_gateway.voice.config import EarlySettings, EarSettings, FloorSettings
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_runtime.answering import EngineChoice
 from parley_runtime.config import setting
@@ -251,5 +251,6 @@ class GatewaySettings:
     tutor: TutorSettings = field(default_factory=TutorSettings)
     reviews: ReviewSettings = field(default_factory=ReviewSettings)
     ears: EarSettings = field(default_factory=EarSettings)
+    early: EarlySettings = field(default_factory=EarlySettings)
     floor: FloorSettings = field(default_factory=FloorSettings)
     mouths: MouthSettings = field(default_factory=MouthSettings)

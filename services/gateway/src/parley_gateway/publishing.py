@@ -123,6 +123,7 @@ class Publishing:
             sampling=request.sampling,
             engine=request.engine,
             user=request.user,
+            early=request.early,
         )
         return Message(codec.pack(job), report.headers(entry, "retrieve"), expires_s=budget)
 

@@ -13,7 +13,8 @@ from parley_protocol.work import Retrieve
 from parley_rag.config import RagSettings
 from parley_rag.data.desk import DataDesk
 from parley_rag.documents import Limits
-from parley_rag.handler import Options, RetrieveHandler
+from parley_rag.finding import Options
+from parley_rag.handler import RetrieveHandler
 from parley_rag.knowledge import KnowledgeDesk, KnowledgeService
 from parley_rag.notifier import Notifier
 from parley_rag.parker import Parker
@@ -96,7 +97,7 @@ async def assemble(
         )
         stack.push_async_callback(control.aclose)
         data = DataDesk(store.readings, settings.data, process.clock.wall)
-        handler = RetrieveHandler(store, retriever, _options(settings), data)
+        handler = RetrieveHandler(store, retriever, _options(settings), data, follower)
         stage = StageSpec(Stage.RETRIEVE, Retrieve, settings.seats, handler, first=True)
         worker = await stack.enter_async_context(
             open_worker(
@@ -112,7 +113,7 @@ async def assemble(
         process.checks.add("worker", worker.check)
         process.add_figures(lambda: Figures(worker.seats, worker.busy, latencies=worker.latencies))
         reader = _reader(settings)
-        desk = KnowledgeDesk(store, retriever, follower, reader, data)
+        desk = KnowledgeDesk(store, retriever, follower, reader, data, handler.finder)
         knowledge = KnowledgeService(desk, worker.link, declared)
         recorder = Recorder(broker, store, worker.sink, settings.intake)
         reviews = open_reviews(

@@ -1,58 +1,44 @@
 """The first stage of a typed turn: route the question, find passages, build the prompt, hand on to generation."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from parley_protocol.events import Source
 from parley_protocol.work import ChatMessage, Generate, Retrieve
-from parley_rag import conversation, prompt
+from parley_rag import prompt
 from parley_rag.data.desk import Answer, DataDesk
-from parley_rag.retrieval import Query, Retriever
-from parley_rag.routing import Intent, Route, decide
+from parley_rag.finding import Finder, Options, Positions, around
+from parley_rag.retrieval import Retriever
+from parley_rag.routing import Intent, Route
 from parley_runtime.answering import RETRIEVING
 from parley_runtime.errors import UnknownBase
 from parley_runtime.stage import Run, following
 from parley_runtime.store.ports import Exchange, Store
-from parley_runtime.telemetry import metrics, names, tracing
+from parley_runtime.telemetry import metrics, names
 
 DEFAULT_KB = "default"
 """The base of questions that name none."""
 
-NEAR_BEST = 0.35
-"""Passages that score less than this share of the best one are noise beside it. (Known items score 0.79 of the best
-or more in 99 of 100 questions of ``bench/retrieval``.)
-"""
-
 NAMED = 20
 """Existing bases that an error names."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """``passages`` offered to an answer, none scored below ``min_score``; ``history_turns`` read from the store; code
-    points of history in a prompt.
-    """
-
-    passages: int = 5
-    min_score: float = 0.08
-    history_turns: int = 6
-    history_chars: int = 6_000
-    engine: str = ""
-    """Of jobs that name none, where it is known here."""
 
 
 class RetrieveHandler:
     """See :data:`parley_runtime.stage.Handler`. Shared by all seats; keeps nothing between jobs."""
 
     def __init__(
-        self, store: Store, retriever: Retriever, options: Options | None = None, data: DataDesk | None = None
+        self,
+        store: Store,
+        retriever: Retriever,
+        options: Options | None = None,
+        data: DataDesk | None = None,
+        positions: Positions | None = None,
     ) -> None:
-        """``data``: answers questions about measured data; None: there are none."""
+        """``data``: answers questions about measured data; None: there are none. ``positions``: see :class:`Finder`."""
         self._store = store
-        self._retriever = retriever
         self._data = data
         self._options = options or Options()
+        self.finder = Finder(store, retriever, self._options, positions)
+        """Finds what the turns find."""
 
     async def __call__(self, run: Run[Retrieve]) -> Generate:
         """The generation job. Marks: ``routing``, ``retrieving`` where it does, then what was found.
@@ -66,9 +52,8 @@ class RetrieveHandler:
         run.status("routing")
         if job.engine in RETRIEVING:
             return _passed_on(run)
-        history = await self._history(job)
-        query, leaned = conversation.rewrite(job.question, history)
-        decision = decide(job.question, leans=leaned)
+        asked = await self.finder.asked(job.key.tenant, job.key.session, job.question, job.messages)
+        history, decision = asked.history, asked.decision
         before, after = around(job.messages)
         if decision.route is Route.KNOWLEDGE_BASE and self._data is not None and not _called(job, after):
             answer = await self._data.answer(job.key.tenant, job.question, job.context, history)
@@ -79,7 +64,7 @@ class RetrieveHandler:
         intent, sources = decision.intent, list[Source]()
         if decision.route is Route.KNOWLEDGE_BASE:
             run.status("retrieving")
-            sources = await self._search(job, query)
+            sources = await self.finder.search(job, asked.query)
             if not sources and await base_is_empty(self._store, job.key.tenant, job.kb):
                 intent = Intent.NO_DOCUMENTS
         metrics.counter(names.ROUTES).labels(decision.route.value).inc()
@@ -96,24 +81,6 @@ class RetrieveHandler:
             bounds=prompt.Bounds(history=self._options.history_chars),
         )
         return following(run, messages, sampling=job.sampling)
-
-    async def _history(self, job: Retrieve) -> list[Exchange]:
-        if job.messages:
-            return exchanges(around(job.messages)[0])
-        if not self._options.history_turns:
-            return []
-        return await self._store.conversation(job.key.tenant, job.key.session, limit=self._options.history_turns)
-
-    async def _search(self, job: Retrieve, query: Query) -> list[Source]:
-        begun = time.perf_counter()
-        attributes: tracing.Attributes = {
-            names.ATTR_KB: job.kb,
-            names.ATTR_CONVERSATION: tracing.conversation(job.key.session),
-        }
-        with tracing.span(names.SPAN_RETRIEVAL.format(kb=job.kb), kind="internal", attributes=attributes):
-            sources = await self._retriever.search(job.key.tenant, job.kb, query, self._options.passages)
-        metrics.histogram(names.RETRIEVE_SECONDS).observe(time.perf_counter() - begun)
-        return relevant(sources, self._options.min_score)
 
 
 def _called(job: Retrieve, after: Sequence[ChatMessage]) -> bool:
@@ -139,12 +106,6 @@ def _passed_on(run: Run[Retrieve]) -> Generate:
     return following(run, (ChatMessage("user", run.job.question),), sampling=run.job.sampling)
 
 
-def relevant(sources: Sequence[Source], min_score: float) -> list[Source]:
-    """Those worth showing to an engine: at least ``min_score``, and near enough to the best."""
-    floor = max(min_score, NEAR_BEST * sources[0].score) if sources else 0.0
-    return [source for source in sources if source.score >= floor]
-
-
 async def base_is_empty(store: Store, tenant: str, kb: str) -> bool:
     """Called where a search found nothing. True: nothing was ever ingested, and the default base was asked.
 
@@ -162,31 +123,6 @@ async def base_is_empty(store: Store, tenant: str, kb: str) -> bool:
         )
     shown = ", ".join(existing[:NAMED]) + (", ..." if len(existing) > NAMED else "")
     raise UnknownBase(f"there is no knowledge base {kb!r}; existing ones: {shown}")
-
-
-def around(messages: Sequence[ChatMessage]) -> tuple[Sequence[ChatMessage], Sequence[ChatMessage]]:
-    """What a client's own conversation holds before and after its question, which is the user's last message."""
-    for index in range(len(messages) - 1, -1, -1):
-        if messages[index].role == "user":
-            return messages[:index], messages[index + 1 :]
-    return messages, ()
-
-
-def exchanges(messages: Sequence[ChatMessage]) -> list[Exchange]:
-    """A client's own messages as questions with their answers; messages of other roles are left out."""
-    found: list[Exchange] = []
-    question = ""
-    for message in messages:
-        if message.role == "user":
-            if question:
-                found.append(Exchange("", question, ""))
-            question = message.content
-        elif message.role == "assistant" and question and not message.calls:
-            found.append(Exchange("", question, message.content))
-            question = ""
-    if question:
-        found.append(Exchange("", question, ""))
-    return found
 
 
 def _messages(history: Sequence[Exchange]) -> list[ChatMessage]:

@@ -8,6 +8,7 @@ Commands that overlap in time are carried out in no fixed order.
 
 import hashlib
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import assert_never
 
 import msgspec
@@ -30,6 +31,7 @@ from parley_protocol.work import (
     SearchPassages,
 )
 from parley_rag.data.desk import DataDesk, DataSettings
+from parley_rag.finding import Finder
 from parley_rag.handler import base_is_empty
 from parley_rag.intake import Intake
 from parley_rag.reader import DocumentReader
@@ -38,7 +40,7 @@ from parley_runtime.errors import Invalid, ParleyError
 from parley_runtime.ports import Broker, Delivery, Headers, Link, Message
 from parley_runtime.retry import fault_of
 from parley_runtime.store.ports import Store, StoredPassage
-from parley_runtime.telemetry import metrics, names
+from parley_runtime.telemetry import metrics, names, tracing
 from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -63,8 +65,11 @@ class KnowledgeDesk:
         follower: IndexFollower,
         reader: DocumentReader,
         data: DataDesk | None = None,
+        finder: Finder | None = None,
     ) -> None:
+        """``finder``: finds what turns find, ahead of them; None: nothing is found ahead."""
         self._store = store
+        self._finder = finder
         self._data = data or DataDesk(store.readings, DataSettings(), time.time)
         self._retriever = retriever
         self._follower = follower
@@ -145,6 +150,8 @@ class KnowledgeDesk:
         return KnowledgeReply(documents=tuple(documents))
 
     async def _search(self, command: SearchPassages) -> KnowledgeReply:
+        if command.foreseen is not None:
+            return KnowledgeReply(early=None if self._finder is None else await self._finder.ahead(command))
         limit = _bounded(command.limit, MAX_SOURCES)
         sources = await self._retriever.search(command.tenant, command.kb, Query(command.query), limit)
         if not sources:
@@ -190,7 +197,8 @@ class KnowledgeService:
             log.warning("knowledge command cannot be used; dead-lettered", reason=error.code.value)
             await delivery.reject()
             return
-        await self._answer(command, await self._outcome(command))
+        with _traced(delivery.headers):
+            await self._answer(command, await self._outcome(command))
         await delivery.ack()
 
     async def _outcome(self, command: KnowledgeCommand) -> KnowledgeReply | Fault:
@@ -216,6 +224,14 @@ class KnowledgeService:
         except ParleyError as error:
             metrics.counter(names.EVENTS_DROPPED).labels("reply").inc()
             log.warning("reply dropped: its gateway cannot be reached", call=command.call, error=type(error).__name__)
+
+
+def _traced(headers: Headers) -> AbstractContextManager[object]:
+    """A span for a command that belongs to a trace."""
+    parent = tracing.extract(headers)
+    if parent is None:
+        return nullcontext()
+    return tracing.span(names.SPAN_PROCESS.format(destination=Stage.KNOWLEDGE.value), kind="consumer", parent=parent)
 
 
 def _bounded(limit: int, most: int) -> int:

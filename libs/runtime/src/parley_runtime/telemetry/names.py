@@ -154,6 +154,15 @@ FLOOR = _metric(
     ("act",),
 )
 
+EARLY = _metric(
+    "parley_early_retrieval_total",
+    "counter",
+    "Passages looked for at a pause in speech. Gateway: asked, then resumed (speech went on), late (not there when the "
+    "question was), failed, nothing (to search, or nobody could say what was searched) or sent with the question. Rag, "
+    "of those sent: used, or stale (another query by then, or another state of the base) and looked for anew.",
+    ("outcome",),
+)
+
 # RAG
 RETRIEVE_SECONDS = _metric("parley_retrieve_seconds", "histogram", "Search of the index.", (), SECONDS)
 PASSAGES = _metric("parley_passages", "gauge", "Passages in this process's index.")

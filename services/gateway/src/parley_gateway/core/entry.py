@@ -10,7 +10,7 @@ from parley_gateway.core.view import Sink, View
 from parley_gateway.core.watch import WatchSchedule
 from parley_protocol.client import Latency
 from parley_protocol.events import TurnStatus
-from parley_protocol.work import ChatMessage, Sampling
+from parley_protocol.work import ChatMessage, Early, Sampling
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,10 +28,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     spoken: bool = False
     """``text`` is the transcript, which is the turn's first item."""
+    early: Early | None = None
+    """What was found while it was being spoken. No part of what is asked."""
 
     def slim(self) -> "Request":
         """What is still asked of a turn that is over: whether it was this one."""
-        return msgspec.structs.replace(self, text="", context=None, messages=())
+        return msgspec.structs.replace(self, text="", context=None, messages=(), early=None)
 
 
 class Phase(enum.Enum):

@@ -85,6 +85,25 @@ class EarSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlySettings:
+    """Looking for passages while a question is still being spoken."""
+
+    on: bool = setting(
+        "PARLEY_EARLY_RETRIEVAL",
+        True,
+        "Passages are looked for at a pause in speech already, for the case that the question ends there",
+    )
+    wait_s: float = setting(
+        "PARLEY_EARLY_RETRIEVAL_S",
+        2.0,
+        "Time for such a search, in its queue and at work. A question that has been heard never waits for it",
+        unit="seconds",
+        minimum=0.05,
+        maximum=30,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FloorSettings:
     """What speech does to the answer that is being given, where the client speaks hands free."""
 

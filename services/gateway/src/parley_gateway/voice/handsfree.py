@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from parley_gateway.core import spoken
 from parley_gateway.core.effects import Effect
 from parley_gateway.core.entry import Entry, Phase
@@ -12,6 +14,7 @@ from parley_gateway.core.session import Session
 from parley_gateway.core.view import Sink
 from parley_gateway.turns import DEFAULT_KB, check_turn
 from parley_gateway.voice.ear import Ear
+from parley_gateway.voice.early import ahead_of
 from parley_gateway.voice.events import HearingEvent
 from parley_gateway.voice.floor import Act, Floor, Scene
 from parley_gateway.voice.talk import GONE, NO_SPEECH, Room, code_of, hearing_of, request_of
@@ -60,6 +63,7 @@ class HandsFree:
         check_turn(f"{frame.turn}.99999")
         request_of(hub, frame, frame.turn, "?")
         self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or DEFAULT_KB)
+        self._ahead = ahead_of(hub, identity, session.id, frame.kb or DEFAULT_KB, self._ear.context)
 
     @property
     def stopped(self) -> bool:
@@ -81,6 +85,7 @@ class HandsFree:
         if self._entry is not None and self._entry.ended:
             self._entry = None
             self._dropped = True
+            self._ahead.drop()
 
     def stop(self) -> None:
         """``audio.stop``."""
@@ -101,6 +106,7 @@ class HandsFree:
         self.look()
         match event:
             case SpeechStarted():
+                self._ahead.drop()
                 self._sink.push(SpeechStartedFrame(turn=self._name(event.utterance), ms=event.ms))
                 if self._ended_ms and event.ms < self._ended_ms + CUTOFF_MS:
                     counter(names.SPEECH_CUTOFFS).inc()
@@ -110,7 +116,7 @@ class HandsFree:
                 self._sink.push(SpeechStoppedFrame(turn=self._name(event.utterance), ms=event.ms))
                 self._act(self._floor.stopped(now))
             case Partial():
-                self._said(join(*self._pieces, event.text), now)
+                self._said(join(*self._pieces, event.text), now, paused=event.paused)
             case Heard():
                 self._heard(event, now)
             case Failed():
@@ -127,11 +133,14 @@ class HandsFree:
         self._utterance = self._utterance or f"{self.turn}.{utterance}"
         return self._utterance
 
-    def _said(self, text: str, now: float) -> None:
+    def _said(self, text: str, now: float, *, paused: bool = False) -> None:
         self._act(self._floor.said(text, self._scene(), now))
         if text and self._floor.taken and self._hold():
             assert self._entry is not None
+            self._ahead.said(text, paused=paused)
             self._apply(spoken.partial(self._entry, text))
+        else:
+            self._ahead.drop()
 
     def _heard(self, event: Heard, now: float) -> None:
         self._name(event.utterance)
@@ -147,6 +156,7 @@ class HandsFree:
             self._ask(text, now)
         elif self._entry is not None:
             self._apply(spoken.unheard(self._entry, FaultCode.NO_SPEECH, NO_SPEECH, now))
+        self._ahead.drop()
         self._entry, self._utterance, self._pieces, self._dropped = None, "", [], False
         self._ended_ms = (
             0 if event.marked or not text else event.end_ms + self._ear.listen.hearing.endpointing.silence_ms
@@ -155,7 +165,8 @@ class HandsFree:
     def _ask(self, text: str, now: float) -> None:
         assert self._entry is not None
         try:
-            request = request_of(self._hub, self._frame, self._utterance, text)
+            asked = request_of(self._hub, self._frame, self._utterance, text)
+            request = msgspec.structs.replace(asked, early=self._ahead.take(text))
             self._apply(spoken.heard(self._entry, request, now, said_at=self._ear.said_at))
             if self._room is not None and self._frame.speak is not None:
                 self._room.speak(self._utterance, self._frame.speak)
@@ -184,6 +195,7 @@ class HandsFree:
 
     def _lost(self, code: FaultCode, message: str) -> None:
         """The stream is over; what was being said is not asked."""
+        self._ahead.drop()
         self._act(self._floor.lost())
         if self._timer is not None:
             self._timer.cancel()

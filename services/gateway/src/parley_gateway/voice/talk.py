@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from parley_gateway.core import spoken
 from parley_gateway.core.effects import Effect
 from parley_gateway.core.entry import Request
@@ -11,6 +13,7 @@ from parley_gateway.core.session import Session
 from parley_gateway.core.view import Sink
 from parley_gateway.turns import DEFAULT_KB, budget_of, make_request
 from parley_gateway.voice.ear import Ear
+from parley_gateway.voice.early import ahead_of
 from parley_gateway.voice.events import HearingEvent, Listening
 from parley_gateway.voice.words import join
 from parley_protocol.audio import Ended, Endpointing, Failed, Heard, Hearing, Partial, SpeechStarted, SpeechStopped
@@ -79,6 +82,7 @@ class Talk:
         except ProtocolError:
             self._ear.drop()
             raise
+        self._ahead = ahead_of(hub, identity, session.id, frame.kb or DEFAULT_KB, self._ear.context)
         hub.dispatch.apply(effects)
 
     @property
@@ -100,7 +104,7 @@ class Talk:
     def look(self) -> None:
         """The turn may have been ended: then nobody needs to listen any more."""
         if self._entry.ended:
-            self._ear.drop()
+            self._drop()
 
     def stop(self) -> None:
         """``audio.stop``."""
@@ -115,15 +119,18 @@ class Talk:
     def on_hearing(self, event: HearingEvent) -> None:
         """See :class:`parley_gateway.voice.events.Hears`."""
         if self._entry.ended:
-            self._ear.drop()
+            self._drop()
             return
         match event:
             case SpeechStarted():
+                self._ahead.drop()
                 self._sink.push(SpeechStartedFrame(turn=self.turn, ms=event.ms))
             case SpeechStopped():
                 self._sink.push(SpeechStoppedFrame(turn=self.turn, ms=event.ms))
             case Partial():
-                self._apply(spoken.partial(self._entry, join(*self._pieces, event.text)))
+                text = join(*self._pieces, event.text)
+                self._ahead.said(text, paused=event.paused)
+                self._apply(spoken.partial(self._entry, text))
             case Heard():
                 self._pieces.append(event.text)
             case Failed():
@@ -139,7 +146,8 @@ class Talk:
             self._give_up(FaultCode.NO_SPEECH, NO_SPEECH)
             return
         try:
-            self._apply(spoken.heard(self._entry, self._request(text), self._hub.now(), said_at=self._ear.said_at))
+            request = msgspec.structs.replace(self._request(text), early=self._ahead.take(text))
+            self._apply(spoken.heard(self._entry, request, self._hub.now(), said_at=self._ear.said_at))
             if self._room is not None and self._frame.speak is not None:
                 self._room.speak(self.turn, self._frame.speak)
         except ProtocolError as error:
@@ -148,8 +156,12 @@ class Talk:
     def _request(self, text: str) -> Request:
         return request_of(self._hub, self._frame, self.turn, text)
 
-    def _give_up(self, code: FaultCode, message: str, *, told: bool = False) -> None:
+    def _drop(self) -> None:
         self._ear.drop()
+        self._ahead.drop()
+
+    def _give_up(self, code: FaultCode, message: str, *, told: bool = False) -> None:
+        self._drop()
         if told:
             self._entry.views.clear()
         retry_ms = int(self._hub.admission.elsewhere_s() * 1000) if code is FaultCode.OVERLOADED else None

@@ -32,6 +32,10 @@ class IndexFollower:
         self._known: set[_Name] = set()
         self._unseen: set[_Name] = set()
         """While the log is read anew: documents that it has not named yet."""
+        self._changed: dict[tuple[str, str], int] = {}
+        """By tenant and base: the number of its last change, where that is behind the horizon."""
+        self._settled = False
+        """All that was read of the log is in the retriever, and nothing else."""
         self._level_at: float | None = None
         self._failing = False
         self._reading = asyncio.Lock()
@@ -44,6 +48,7 @@ class IndexFollower:
                 changes = await self._store.changes(self._seq, limit=PAGE)
                 if await self._missed():
                     continue
+                self._settled = self._settled and not changes
                 for change in changes:
                     await self._apply(change)
                     self._seq = change.seq
@@ -52,6 +57,7 @@ class IndexFollower:
             for name in tuple(self._unseen):
                 await self._remove(name)
             self._level_at = begun
+            self._settle()
         metrics.gauge(names.PASSAGES).set(self._retriever.size())
 
     async def run(self) -> None:
@@ -73,6 +79,17 @@ class IndexFollower:
         """Seconds since the index was known to be level with the store; None before the first time."""
         return None if self._level_at is None else self._clock.monotonic() - self._level_at
 
+    def position(self, tenant: str, kb: str) -> int | None:
+        """Processes that say the same number of a base hold the same of it. None: that cannot be told at present.
+
+        It is the number of the base's last change here, or the log's horizon where that is higher, since up to there
+        the log may not name a removal any more. Not told while changes are being applied: a document that is changed
+        again meanwhile has left its place in the log.
+        """
+        if not self._settled or self._horizon is None:
+            return None
+        return max(self._changed.get((tenant, kb), 0), self._horizon)
+
     def problem(self) -> str | None:
         """For readiness: why questions cannot be answered from the index yet."""
         return "the index is still being built from the store" if self._level_at is None else None
@@ -87,10 +104,17 @@ class IndexFollower:
             return False
         log.warning("index was away for longer than removals are kept; read anew", seq=self._seq)
         self._seq, self._horizon, self._unseen = 0, forgotten, set(self._known)
+        self._settled = False
         return True
+
+    def _settle(self) -> None:
+        horizon = self._horizon or 0
+        self._changed = {base: seq for base, seq in self._changed.items() if seq > horizon}
+        self._settled = True
 
     async def _apply(self, change: Change) -> None:
         name = (change.tenant, change.kb, change.document)
+        self._changed[name[:2]] = change.seq
         if not change.passages:
             await self._remove(name)
             return
