@@ -109,6 +109,8 @@ class Peer:
         self.gone = asyncio.Event()
         self.arrived: list[Any] = []
         self.heard = bytearray()
+        self.largest = 0
+        """Bytes of one frame of audio, at most."""
         """Audio of the page's microphone."""
         self._frames: asyncio.Queue[Any] = asyncio.Queue()
         self._decoder = msgspec.json.Decoder(wire.ClientFrame)
@@ -149,6 +151,7 @@ class Peer:
                     break
                 if message.get("bytes"):
                     self.heard += message["bytes"]
+                    self.largest = max(self.largest, len(message["bytes"]))
                     continue
                 frame = self._decoder.decode(message["text"])
                 if isinstance(frame, wire.Ping):

@@ -63,6 +63,7 @@ async def test_what_is_said_becomes_a_question_and_its_answer_is_heard(gateway, 
     await page.locator("#mic").click()
     await peer.frame(wire.AudioStop)
     await expect(page.locator("#voice")).to_be_hidden()
+    assert peer.largest <= 2 * rate * 0.04
     found = pitch(bytes(peer.heard), rate)
     assert min(abs(found - tone) for tone in TONES_HZ) < 50
     await peer.send(wire.TranscriptFinal(**turn._next(), text="What does done mean?"))
@@ -179,6 +180,49 @@ async def test_a_socket_lost_in_mid_sentence_closes_the_microphone(gateway, open
     again = await gateway.peer()
     assert again.hello.pending == ()
     await expect(page.locator(".turn")).to_have_count(0)
+
+
+@pytest.mark.parametrize("free", [False, True])
+async def test_what_cannot_be_heard_closes_the_microphone_and_the_reason_is_said(gateway, open_page, free):
+    page, peer = await spoken_page(open_page, gateway)
+    if free:
+        await page.locator("#free").check()
+    await page.locator("#mic").click()
+    start = await peer.frame(wire.AudioStart)
+    message = "every recogniser is busy; try again later"
+    await peer.send(wire.ErrorFrame(code="overloaded", message=message, retryable=True, turn=start.turn))
+    await expect(page.locator(".toast")).to_have_text(message)
+    await expect(page.locator("#mic")).to_have_attribute("aria-pressed", "false")
+    await expect(page.locator("#voice")).to_be_hidden()
+    await expect(page.locator(".turn")).to_have_count(0)
+    assert peer.frames(wire.AudioStop) == []
+
+
+async def test_an_utterance_that_is_refused_leaves_hands_free_open(gateway, open_page):
+    page, peer = await spoken_page(open_page, gateway)
+    await page.locator("#free").check()
+    await page.locator("#mic").click()
+    start = await peer.frame(wire.AudioStart)
+    message = "8 turns of this session wait already"
+    await peer.send(wire.ErrorFrame(code="overloaded", message=message, retryable=True, turn=f"{start.turn}.0"))
+    await expect(page.locator(".toast")).to_have_text(message)
+    await expect(page.locator("#mic")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_a_microphone_that_is_unplugged_ends_what_is_said(gateway, open_page):
+    page, peer = await spoken_page(open_page, gateway)
+    await page.evaluate(
+        """() => {
+          const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+          navigator.mediaDevices.getUserMedia = async (wanted) => (window.opened = await open(wanted));
+        }"""
+    )
+    await page.locator("#mic").click()
+    await peer.frame(wire.AudioStart)
+    await page.evaluate("() => window.opened.getTracks()[0].dispatchEvent(new Event('ended'))")
+    await peer.frame(wire.AudioStop)
+    await expect(page.locator("#mic")).to_have_attribute("aria-pressed", "false")
+    await expect(page.locator(".toast")).to_be_visible()
 
 
 async def test_without_a_microphone_typing_works_and_the_reason_is_said(gateway, open_page, shot):

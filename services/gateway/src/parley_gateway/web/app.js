@@ -87,6 +87,7 @@ class App {
       audio: (buffer) => this.voice.audio(buffer),
       voice: (frame) => this.voice.event(frame),
       removed: (turn) => this.log.remove(turn),
+      refused: (id) => this.voice.refused(id),
       begun: (id) => {
         if (!this.voice.began(id)) return false;
         this.#hear(id);

@@ -19,7 +19,7 @@ const clock = () => performance.timeOrigin + performance.now();
 
 export class Exchange {
   // hooks: changed(turn, frame or null), greeted(welcome, lost), notice(text), link(state), audio(buffer), voice(frame),
-  // begun(turn id) -> whether a turn that is not known was begun by voice, and removed(turn)
+  // begun(turn id) -> whether a turn that is not known was begun by voice, removed(turn), and refused(turn id): by an error
   constructor(url, talk, hooks) {
     this.talk = talk;
     this.hooks = hooks;
@@ -137,6 +137,7 @@ export class Exchange {
 
   #erred(frame) {
     const turn = this.talk.turns.find((each) => each.id === frame.turn);
+    this.hooks.refused?.(frame.turn);
     if (!turn) this.hooks.notice(frame.message || frame.code);
     if (!turn || turns.ended(turn)) return;
     if (turn.spoken && turn.state === "sent") {

@@ -6,7 +6,7 @@ const HIGHEST_HZ = 48_000;
 const WORKLET = new URL("voice-worklet.js", import.meta.url).href;
 
 export class Sound {
-  // hooks: heard(buffer, level), played(turn, ms), idle()
+  // hooks: heard(buffer, level), played(turn, ms), idle(), ended(): the microphone is gone
   constructor(hooks) {
     this.hooks = hooks;
     this.context = null;
@@ -32,6 +32,7 @@ export class Sound {
     if (!navigator.mediaDevices?.getUserMedia) throw new DOMException("no secure context", "InsecureError");
     const audio = { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true };
     this.stream = await navigator.mediaDevices.getUserMedia({ audio });
+    for (const track of this.stream.getTracks()) track.onended = () => this.stream && this.hooks.ended();
     this.source = this.context.createMediaStreamSource(this.stream);
     this.microphone = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0, channelCount: 1 });
     this.microphone.port.onmessage = ({ data }) => this.stream && this.hooks.heard(data.pcm, data.level);

@@ -19,6 +19,7 @@ export class Voice {
       heard: (pcm, level) => this.#heard(pcm, level),
       played: (turn, ms) => this.#send({ type: "audio.played", turn, ms }),
       idle: () => this.#quiet(),
+      ended: () => this.#unplugged(),
     });
     this.base = null; // the id that audio.start was given, while the microphone is open
     this.starting = false;
@@ -65,6 +66,11 @@ export class Voice {
     if (this.base) this.#close();
   }
 
+  // The server has said why it hears no more of what is being said.
+  refused(id) {
+    if (this.base !== null && id === this.base) this.#close();
+  }
+
   silence() {
     this.sound.flush();
     this.#quiet();
@@ -107,7 +113,7 @@ export class Voice {
       this.#show();
     }
     this.silence();
-    this.#setAloud(true);
+    this.#choose(true);
     const turn = randomId();
     const format = { encoding: "pcm_s16le", rate: this.sound.rate, channels: 1 };
     const start = { type: "audio.start", turn, format, hands_free: this.free, interrupt: true, speak: this.wanted };
@@ -120,6 +126,12 @@ export class Voice {
     if (!this.free) this.actions.heard(turn);
     this.#caption(t("listening"));
     this.#show();
+  }
+
+  // What was said until then is asked.
+  #unplugged() {
+    toast(t("mic_other"));
+    this.stop();
   }
 
   #close() {
@@ -140,22 +152,24 @@ export class Voice {
     this.actions.changed();
   }
 
+  // Said by its button once there is sound: a question that is asked from then on is answered aloud.
   async #setAloud(aloud) {
+    try {
+      if (aloud) await this.sound.wake();
+    } catch {
+      toast(t("noSound"));
+      return;
+    }
+    this.#choose(aloud);
+    if (aloud) return;
+    if (this.speaking) this.#send({ type: "turn.cancel", turn: this.speaking });
+    this.silence();
+  }
+
+  #choose(aloud) {
     this.aloud = aloud;
     choices.set("aloud", aloud ? "1" : "0");
     this.#show();
-    if (!aloud) {
-      if (this.speaking) this.#send({ type: "turn.cancel", turn: this.speaking });
-      this.silence();
-      return;
-    }
-    try {
-      await this.sound.wake();
-    } catch {
-      this.aloud = false;
-      toast(t("noSound"));
-      this.#show();
-    }
   }
 
   #send(frame) {
