@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -314,6 +315,32 @@ async def test_the_words_of_the_base_are_read_before_its_stream_is_heard(house: 
         assert list(engine.known) == [Base("default", "mine")]
         await house.ear.say(worker, ONE_TWO, mark=Mark.END)
         await house.ear.wait(Ended)
+
+
+async def test_a_stream_that_is_asked_for_again_while_its_base_is_made_ready_has_one_seat(house: House) -> None:
+    passage = StoredPassage(id="p1", title="T", text="A fence.", start=0, end=8)
+    info = DocumentInfo(path="g.md", title="G", digest="d1", size=8, passages=1, updated_at="")
+    await house.store.put_document("default", "mine", info, [passage])
+    free = threading.Event()
+
+    class Slow(Learning):
+        def prepare(self, base: Base, version: str, texts: Any) -> None:
+            free.wait(10)
+            super().prepare(base, version, texts)
+
+    async with house.worker(engine=Slow(), seats=3, PARLEY_ASR_VOCABULARY_S="10") as listening:
+        for epoch in (1, 2, 3):
+            await house.ear.ask("s1", epoch=epoch, kb="mine")
+        others = [asyncio.create_task(house.ear.lease(stream)) for stream in ("s2", "s3")]
+        await others[0]  # it came after all of them
+        free.set()
+        await asyncio.gather(*others)
+        await house.ear.until(lambda: bool(house.ear.of("s1", Leased)))
+        assert listening.busy == 3
+        assert [part.epoch for part in house.ear.told if part.stream == "s1"] == [3]
+        await house.ear.say("asr-1", ONE_TWO, epoch=3, mark=Mark.END)
+        await house.ear.wait(Ended)
+        await house.ear.lease("s4")
 
 
 async def test_bases_are_ready_before_anybody_speaks_and_again_after_a_change(

@@ -68,8 +68,9 @@ class ListenOptions:
     )
     vocabulary_s: float = setting(
         "PARLEY_ASR_VOCABULARY_S",
-        1.0,
-        "How long a stream waits, before it is heard, for the words of its knowledge base to be made ready",
+        0.5,
+        "How long a stream waits, before it is heard, for the words of its knowledge base to be made ready; well below "
+        "half of the gateways' PARLEY_AUDIO_LEASE_S, after which they ask again",
         unit="seconds",
         zero="not at all",
         minimum=0,

@@ -80,6 +80,8 @@ class Listening:
         self._options = options
         self._streams: dict[str, Stream] = {}
         self._early: list[Delivery] = []
+        self._waiting: dict[str, tuple[Listen, Delivery]] = {}
+        """Streams whose knowledge base is being made ready: the last lease of each."""
         self._pool = Pool(options.threads, at_least=engine.abilities.batch)
         self._bases = Bases(store, engine, options.vocabulary_s)
         self._outgoing = Outgoing(outgoing_link, process_id, self._gateway_gone)
@@ -191,12 +193,27 @@ class Listening:
         if held is not None:
             self._let_go(held, "superseded")
         if listen.kb:
-            self._spawn(self._take_with_base(listen, delivery))
+            self._wait(listen, delivery)
         else:
             self._take(listen, delivery)
 
-    async def _take_with_base(self, listen: Listen, delivery: Delivery) -> None:
-        await self._bases.ready(Base(listen.tenant, listen.kb))
+    def _wait(self, listen: Listen, delivery: Delivery) -> None:
+        """One that is asked for again takes the place of the one before, and waits no longer than that."""
+        before = self._waiting.get(listen.stream)
+        if before is not None and before[1].alive and before[0].epoch > listen.epoch:
+            self._spawn(delivery.ack())
+            return
+        self._waiting[listen.stream] = listen, delivery
+        if before is None:
+            self._spawn(self._take_with_base(listen.stream, Base(listen.tenant, listen.kb)))
+        else:
+            self._spawn(before[1].ack())
+
+    async def _take_with_base(self, stream: str, base: Base) -> None:
+        try:
+            await self._bases.ready(base)
+        finally:
+            listen, delivery = self._waiting.pop(stream)
         if delivery.alive:
             self._take(listen, delivery)
 
