@@ -16,7 +16,7 @@ def opened(*samples: int, whole: bool = True) -> Playout:
     """Clips of so many samples each; sample k of all is the number k."""
     playout, at = Playout(RATE, lead_s=LEAD_S, frame_s=0.1), 0
     for index, count in enumerate(samples):
-        clip = playout.open(index)
+        clip = playout.tape.open(index)
         clip.pcm += b"".join((at + k).to_bytes(2, "little") for k in range(count))
         clip.whole = whole
         at += count
@@ -50,7 +50,7 @@ def test_clips_follow_each_other_without_a_gap() -> None:
 
 def test_a_sentence_that_has_not_come_holds_up_the_next() -> None:
     playout = Playout(RATE, lead_s=LEAD_S, frame_s=0.1)
-    first, second = playout.open(0), playout.open(1)
+    first, second = playout.tape.open(0), playout.tape.open(1)
     second.pcm += bytes(2 * 50)
     second.whole = True
     assert sent(playout, 0.0) == []
@@ -62,7 +62,7 @@ def test_a_sentence_that_has_not_come_holds_up_the_next() -> None:
 
 def test_time_without_audio_is_not_played() -> None:
     playout = Playout(RATE, lead_s=LEAD_S, frame_s=0.1)
-    clip = playout.open(0)
+    clip = playout.tape.open(0)
     clip.pcm += bytes(2 * 100)
     playout.due(0.0)
     assert playout.heard(5.0) == 100
@@ -92,12 +92,12 @@ def test_what_the_client_says_counts_for_a_while() -> None:
 def test_which_sentence_is_being_heard() -> None:
     playout = opened(100, 50, 150)
     playout.due(0.0)
-    assert playout.place(0) == (0, 0.0)
-    assert playout.place(25) == (0, 0.25)
-    assert playout.place(100) == (0, 1.0)
-    assert playout.place(125) == (1, 0.5)
-    assert playout.place(225) == (2, 0.5)
-    assert Playout(RATE, lead_s=1, frame_s=1).place(10) is None
+    assert playout.tape.place(0) == (0, 0.0)
+    assert playout.tape.place(25) == (0, 0.25)
+    assert playout.tape.place(100) == (0, 1.0)
+    assert playout.tape.place(125) == (1, 0.5)
+    assert playout.tape.place(225) == (2, 0.5)
+    assert Playout(RATE, lead_s=1, frame_s=1).tape.place(10) is None
 
 
 def test_a_pause_takes_back_what_was_not_heard() -> None:
@@ -130,7 +130,7 @@ def test_sentences_that_are_dropped() -> None:
     assert playout.drop_from(2, 0.1) is False
     assert playout.drop_from(1, 0.1) is True
     assert (playout.sent, playout.heard(0.1)) == (200, 100)
-    clip = playout.open(3)
+    clip = playout.tape.open(3)
     clip.pcm += bytes(2 * 100)
     clip.whole = True
     assert [piece.at for piece in playout.due(0.1)] == [200]
@@ -140,13 +140,13 @@ def test_what_was_played_is_let_go_even_of_a_client_that_says_nothing_was() -> N
     playout = Playout(RATE, lead_s=LEAD_S, frame_s=0.1)
     now = 0.0
     for index in range(200):
-        clip = playout.open(index)
+        clip = playout.tape.open(index)
         clip.pcm += bytes(2 * 200)
         clip.whole = True
         playout.report(0, now)
         playout.due(now)
         now += 0.2
-        assert playout.held <= 2 * RATE * (KEPT_S + 1)
+        assert playout.tape.held <= 2 * RATE * (KEPT_S + 1)
 
 
 @given(

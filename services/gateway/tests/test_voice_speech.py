@@ -101,7 +101,7 @@ def test_a_long_answer_is_read_as_it_is_needed() -> None:
     assert world.speech.at <= 2 * CHUNK
     world.run(60)
     assert world.speech.at < 60 * 20 + 3 * CHUNK
-    assert world.speech.playout.held < 2 * RATE * 40
+    assert world.speech.playout.tape.held < 2 * RATE * 40
 
 
 def test_the_end_has_been_heard() -> None:
@@ -187,7 +187,7 @@ def test_audio_of_the_wrong_rate_number_or_size_is_dropped() -> None:
     assert not speech.on_spoken(Spoken("s", 7, 0, 0, bytes(10), RATE), world.now)
     assert speech.dropped == 30
     assert speech.on_spoken(Spoken("s", 0, 0, 0, bytes(2 * RATE * 3), RATE), world.now)
-    assert speech.playout.held == 2 * RATE
+    assert speech.playout.tape.held == 2 * RATE
 
 
 def test_after_a_pause_it_goes_on_with_the_word_that_was_not_heard() -> None:

@@ -15,8 +15,8 @@ from parley_gateway.core.view import View
 from parley_gateway.voice.answer import Answer, AudioChunk, Speaks, SpokenSoFar, check_voice
 from parley_gateway.voice.heard import HeardDesk
 from parley_gateway.voice.mouth_settings import MouthSettings
-from parley_gateway.voice.playout import SAMPLE
 from parley_gateway.voice.speech import CHUNK, Ask, Speech, Step
+from parley_gateway.voice.tape import SAMPLE
 from parley_protocol import codec
 from parley_protocol.audio import Speak, Spoken
 from parley_protocol.client import ErrorFrame, ServerFrame, Voice

@@ -5,84 +5,83 @@ A listener is taken to play what it gets at once and without a pause, as long as
 ahead of that, and not more: what has been sent cannot be taken back by a client that is slow to flush.
 """
 
-from dataclasses import dataclass, field
+from parley_gateway.voice.tape import Piece, Tape
 
-SAMPLE = 2
-"""Bytes of a sample."""
 REPORT_S = 1.0
 """How long what a client has said of its playing is carried on by the clock."""
 KEPT_S = 10.0
 """Audio kept of what was sent, for a client that says it is so far behind."""
 
 
-@dataclass(slots=True)
-class Clip:
-    """Audio of one sentence. ``begin``: its place in the answer's audio, once that is known."""
+class Listener:
+    """Whoever plays the samples that it is ``sent``: how many it has played by when."""
 
-    sentence: int
-    begin: int = -1
-    pcm: bytearray = field(default_factory=bytearray)
-    whole: bool = False
-
-    @property
-    def samples(self) -> int:
-        """So far."""
-        return len(self.pcm) // SAMPLE
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Audio that may be sent now: ``at`` samples into the answer's audio."""
-
-    sentence: int
-    at: int
-    pcm: bytes
-
-
-class Playout:
-    """Clips are played in the order in which they were opened. Everything is counted in samples of ``rate``."""
-
-    def __init__(self, rate: int, *, lead_s: float, frame_s: float) -> None:
-        self.rate = rate
+    def __init__(self, rate: int) -> None:
         self.paused = False
-        self.sent = 0
-        self._lead = max(1, round(lead_s * rate))
-        self._frame = max(1, round(frame_s * rate))
-        self._clips: list[Clip] = []
-        self._next = 0
-        """Index of the clip that is being sent."""
+        self._rate = rate
         self._base = 0
         self._since = 0.0
         """By then ``_base`` samples had been played."""
         self._told: tuple[int, float] | None = None
-        """What the client has said last: samples, and when."""
+        """What it has said last: samples, and when."""
 
-    # --- audio in ---------------------------------------------------------------------------------------------
+    def played(self, sent: int, now: float) -> int:
+        """By the clock."""
+        if self.paused:
+            return self._base
+        return min(sent, self._base + round(max(0.0, now - self._since) * self._rate))
 
-    def open(self, sentence: int) -> Clip:
-        """A further clip, empty yet."""
-        clip = Clip(sentence)
-        self._clips.append(clip)
-        return clip
+    def settle(self, sent: int, now: float) -> int:
+        """As :meth:`played`; if that is all, the time that passes before more is sent is not played later on."""
+        self._base, self._since = self.played(sent, now), now
+        return self._base
 
-    def clip(self, sentence: int) -> Clip | None:
-        """That sentence's, unless it has been played."""
-        return next((clip for clip in self._clips if clip.sentence == sentence), None)
+    def report(self, samples: int, now: float) -> None:
+        """It says itself how many. Its word counts, carried on by the clock for a while."""
+        self._told = (samples, now)
+
+    def heard(self, sent: int, now: float) -> int:
+        """By its own word, or else by the clock."""
+        if self._told is None:
+            return self.played(sent, now)
+        samples, at = self._told
+        return min(sent, samples + round(min(REPORT_S, max(0.0, now - at)) * self._rate))
 
     @property
-    def waiting_s(self) -> float:
-        """Audio that is there and has not been sent."""
-        return sum(clip.samples for clip in self._clips[self._next :]) / self.rate - self._into / self.rate
+    def surely(self) -> int:
+        """As few as it may have heard when it was last settled, by the clock and by its own word."""
+        return self._base if self._told is None else min(self._base, self._told[0])
+
+    def begin(self, samples: int, now: float) -> None:
+        """It plays from there on, now; what it has said of its playing was of something else."""
+        self._base, self._since = samples, now
+        self._told = None
+
+    def resume(self, now: float) -> None:
+        """Go on, now."""
+        self.paused = False
+        self._since = now
+
+
+class Playout:
+    """Reads a tape for a listener. Everything is counted in samples of ``rate``."""
+
+    def __init__(self, rate: int, *, lead_s: float, frame_s: float) -> None:
+        self.rate = rate
+        self.tape = Tape()
+        self._listener = Listener(rate)
+        self._lead = max(1, round(lead_s * rate))
+        self._frame = max(1, round(frame_s * rate))
 
     @property
-    def unsent(self) -> int:
-        """Clips that have not been sent to their end."""
-        return len(self._clips) - self._next
+    def sent(self) -> int:
+        """Samples; what was taken back does not count."""
+        return self.tape.at
 
     @property
-    def held(self) -> int:
-        """Bytes of audio kept."""
-        return sum(len(clip.pcm) for clip in self._clips)
+    def paused(self) -> bool:
+        """Whether it waits for :meth:`resume`."""
+        return self._listener.paused
 
     # --- audio out --------------------------------------------------------------------------------------------
 
@@ -90,160 +89,70 @@ class Playout:
         """What may be sent now. From the return on it counts as sent."""
         if self.paused:
             return []
-        self._rebase(now)
+        tape = self.tape
+        most = self._listener.settle(tape.at, now) + self._lead
         pieces: list[Piece] = []
-        while self.sent - self._base < self._lead and (piece := self._take()) is not None:
+        while tape.at < most and (piece := tape.read(self._frame)) is not None:
             pieces.append(piece)
-        while self._next < len(self._clips) and self._sent_whole(self._clips[self._next]):
-            self._next += 1
-        self._forget()
+        tape.forget(max(self._listener.surely, tape.at - round(KEPT_S * self.rate)))
         return pieces
 
     def wait_s(self, now: float) -> float | None:
         """Until more may be sent, or the end has been heard; None while only further audio can change anything."""
-        if self.paused:
+        if self.paused or self.tape.dry:
             return None
-        ahead = (self.sent - self._played(now)) / self.rate
-        if self._next >= len(self._clips):
+        ahead = (self.sent - self._listener.played(self.sent, now)) / self.rate
+        if not self.tape.unread:
             return max(0.0, ahead)
-        clip = self._clips[self._next]
-        if clip.begin >= 0 and not clip.whole and self._into >= clip.samples:
-            return None
-        if clip.begin < 0 and not clip.samples and not clip.whole:
-            return None
         # A whole frame's room, so that frames are not cut to shreds.
         return max(0.0, ahead - (self._lead - min(self._frame, self._lead)) / self.rate)
-
-    def over(self, now: float) -> bool:
-        """Whether everything opened has been sent, and played by now."""
-        return self._next >= len(self._clips) and not self.paused and self._played(now) >= self.sent
 
     @property
     def given(self) -> bool:
         """Whether everything opened has been sent."""
-        return self._next >= len(self._clips) and not self.paused
+        return not self.tape.unread and not self.paused
+
+    def over(self, now: float) -> bool:
+        """Whether everything opened has been sent, and played by now."""
+        return self.given and self._listener.played(self.sent, now) >= self.sent
 
     # --- what was heard ---------------------------------------------------------------------------------------
 
     def report(self, samples: int, now: float) -> None:
         """The client says how much has been played. Its word counts, carried on by the clock for a while."""
-        self._told = (max(0, min(samples, self.sent)), now)
+        self._listener.report(max(0, min(samples, self.sent)), now)
 
     def heard(self, now: float) -> int:
         """Samples that have been played, by the client's word or else by the clock."""
-        if self._told is None:
-            return self._played(now)
-        samples, at = self._told
-        return min(self.sent, samples + round(min(REPORT_S, max(0.0, now - at)) * self.rate))
-
-    def place(self, samples: int) -> tuple[int, float] | None:
-        """The sentence that is being said there, and how far in it (0 to 1). None where nothing has been sent there.
-        Of a sentence whose end is not known yet, what has come of it is taken for all.
-        """
-        found: tuple[int, float] | None = None
-        for clip in self._clips:
-            if clip.begin < 0 or (samples <= clip.begin and found is not None):
-                break
-            length = clip.samples
-            found = (clip.sentence, min(1.0, max(0.0, (samples - clip.begin) / length)) if length else 0.0)
-        return found
+        return self._listener.heard(self.sent, now)
 
     # --- the listener interrupts ------------------------------------------------------------------------------
 
     def pause(self, now: float) -> int:
         """Send nothing; what has been sent and not heard is taken back. Returns the samples heard."""
         heard = self.heard(now)
-        self.paused = True
-        self._rewind(heard, now)
+        self._listener.paused = True
+        self._seek(heard, now)
         return self.sent
 
     def resume(self, now: float) -> None:
         """Go on from where :meth:`pause` or :meth:`back` have left it."""
-        self.paused = False
-        self._since = now
+        self._listener.resume(now)
 
     def back(self, sentence: int, fraction: float, now: float) -> None:
         """Go on from a place within a sentence that is still held."""
-        clip = self.clip(sentence)
+        clip = self.tape.clip(sentence)
         if clip is not None and clip.begin >= 0:
-            self._rewind(clip.begin + min(clip.samples, round(fraction * clip.samples)), now)
+            self._seek(clip.begin + min(clip.samples, round(fraction * clip.samples)), now)
+
+    def _seek(self, samples: int, now: float) -> None:
+        self.tape.seek(samples)
+        self._listener.begin(self.sent, now)
 
     def drop_from(self, sentence: int, now: float) -> bool:
         """Forget this sentence and all after it. True where some of their audio had been sent and not heard."""
-        kept = [clip for clip in self._clips if clip.sentence < sentence]
-        dropped = self._clips[len(kept) :]
-        self._clips = kept
-        if not dropped:
+        sent, heard, played = self.sent, self.heard(now), self._listener.played(self.sent, now)
+        if not self.tape.cut(sentence):
             return False
-        begin = dropped[0].begin
-        flushed = begin >= 0 and self.sent > begin and self.heard(now) < self.sent
-        self._next = min(self._next, len(kept))
-        if begin >= 0 and self.sent > begin:
-            self._told = None
-            self.sent = begin
-            self._base, self._since = min(begin, self._played(now)), now
-        return flushed
-
-    # --- inside -----------------------------------------------------------------------------------------------
-
-    @property
-    def _into(self) -> int:
-        """Samples sent of the clip that is being sent."""
-        if self._next >= len(self._clips) or self._clips[self._next].begin < 0:
-            return 0
-        return self.sent - self._clips[self._next].begin
-
-    def _sent_whole(self, clip: Clip) -> bool:
-        return clip.begin >= 0 and clip.whole and self.sent >= clip.begin + clip.samples
-
-    def _played(self, now: float) -> int:
-        if self.paused:
-            return self._base
-        return min(self.sent, self._base + round(max(0.0, now - self._since) * self.rate))
-
-    def _rebase(self, now: float) -> None:
-        """Time that passes without audio is not played later on."""
-        self._base, self._since = self._played(now), now
-
-    def _take(self) -> Piece | None:
-        while self._next < len(self._clips):
-            clip = self._clips[self._next]
-            if clip.begin < 0:
-                clip.begin = self.sent
-            into = self.sent - clip.begin
-            count = min(self._frame, clip.samples - into)
-            if count > 0:
-                pcm = bytes(clip.pcm[into * SAMPLE : (into + count) * SAMPLE])
-                at, self.sent = self.sent, self.sent + count
-                return Piece(clip.sentence, at, pcm)
-            if not clip.whole:
-                return None
-            self._next += 1
-        return None
-
-    def _forget(self) -> None:
-        """Clips that have been played, but for the last of them: who is interrupted may have heard it just now. Of a
-        client that says it is far behind a few more are kept.
-        """
-        played = min(self._base, self._told[0]) if self._told is not None else self._base
-        played = max(played, self.sent - round(KEPT_S * self.rate))
-        while self._next > 1 and self._clips[1].begin <= played:
-            del self._clips[0]
-            self._next -= 1
-
-    def _rewind(self, samples: int, now: float) -> None:
-        """What is not kept any more cannot be sent again."""
-        first = self._clips[0].begin if self._clips else self.sent
-        self.sent = min(self.sent, max(samples, first))
-        self._base, self._since = self.sent, now
-        self._told = None
-        self._next = 0
-        for index, clip in enumerate(self._clips):
-            if clip.begin < 0:
-                break
-            self._next = index
-            if self.sent < clip.begin + clip.samples or not clip.whole:
-                break
-            self._next = index + 1
-        for clip in self._clips[self._next + 1 :]:
-            clip.begin = -1
+        self._listener.begin(min(self.sent, played), now)
+        return heard < sent

@@ -8,8 +8,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from parley_gateway.voice.mouth_settings import MouthSettings
-from parley_gateway.voice.playout import SAMPLE, Piece, Playout
+from parley_gateway.voice.playout import Playout
 from parley_gateway.voice.sentences import Cutter, Sentence
+from parley_gateway.voice.tape import SAMPLE, Piece
 from parley_protocol.audio import Spoken
 from parley_protocol.events import Fault
 from parley_protocol.faults import FaultCode
@@ -131,7 +132,7 @@ class Speech:
 
     def on_spoken(self, part: Spoken, now: float) -> bool:
         """Audio of a sentence. False: it is of no use, and has been dropped."""
-        job, clip = self._jobs.get(part.index), self.playout.clip(part.index)
+        job, clip = self._jobs.get(part.index), self.playout.tape.clip(part.index)
         fits = job is not None and part.attempt == job.attempt and part.part == job.part
         if job is None or clip is None or not fits or part.rate != self.playout.rate:
             self.dropped += len(part.data)
@@ -167,7 +168,7 @@ class Speech:
             step.over = True
             return step
         waits = [job.due - now for job in self._jobs.values()]
-        if (paced := self.playout.wait_s(now)) is not None and (self.playout.unsent or self._nothing_more):
+        if (paced := self.playout.wait_s(now)) is not None and (self.playout.tape.unread or self._nothing_more):
             waits.append(paced if room else max(paced, ROOM_S))
         step.wait_s = max(0.0, min(waits)) if waits else None
         return step
@@ -175,7 +176,7 @@ class Speech:
     def heard_at(self, now: float) -> int:
         """Code points of the answer whose audio has been heard."""
         heard = self.playout.heard(now)
-        whole = self._nothing_more and not self.playout.unsent and self.fault is None
+        whole = self._nothing_more and not self.playout.tape.unread and self.fault is None
         return self.at if whole and heard >= self.playout.sent else self.said_by(heard)
 
     def pause(self, now: float) -> int:
@@ -184,7 +185,7 @@ class Speech:
 
     def resume(self, now: float) -> None:
         """Go on with the word in which the listener stopped hearing."""
-        place = self.playout.place(self.playout.sent)
+        place = self.playout.tape.place(self.playout.sent)
         if place is not None:
             index, fraction = place
             sentence = self._sentence(index)
@@ -198,7 +199,10 @@ class Speech:
     def _room(self) -> bool:
         """Whether a further sentence may be asked for: one is being sent, ``ahead`` may wait behind it."""
         settings = self._settings
-        return self.playout.unsent <= settings.ahead and self.playout.waiting_s < settings.ahead_s
+        return (
+            self.playout.tape.unread <= settings.ahead
+            and self.playout.tape.waiting / self.playout.rate < settings.ahead_s
+        )
 
     @property
     def _nothing_more(self) -> bool:
@@ -212,7 +216,7 @@ class Speech:
         index = self._index
         self._index += 1
         self._sentences.append((index, sentence))
-        self.playout.open(index)
+        self.playout.tape.open(index)
         while len(self._sentences) > KEPT + self._settings.ahead:
             self._sentences.popleft()
         self._jobs[index] = _Job(0, now + self._settings.ask_s)
@@ -223,7 +227,7 @@ class Speech:
         for index, job in list(self._jobs.items()):
             if now < job.due or self.fault is not None:
                 continue
-            sentence, clip = self._sentence(index), self.playout.clip(index)
+            sentence, clip = self._sentence(index), self.playout.tape.clip(index)
             if sentence is None or clip is None or job.attempt + 1 >= self._settings.attempts:
                 self._give_up()
                 return
@@ -234,7 +238,7 @@ class Speech:
         """What has come is played to its end."""
         self.fault = SILENT
         for index in self._jobs:
-            if (clip := self.playout.clip(index)) is not None:
+            if (clip := self.playout.tape.clip(index)) is not None:
                 clip.whole = True
         self._jobs.clear()
 
@@ -243,7 +247,7 @@ class Speech:
 
     def said_by(self, samples: int) -> int:
         """Code points of the answer whose audio comes before ``samples``, of sentences that are still remembered."""
-        place = self.playout.place(samples)
+        place = self.playout.tape.place(samples)
         sentence = self._sentence(place[0]) if place is not None else None
         if place is None or sentence is None:
             return 0
