@@ -39,11 +39,11 @@ class World:
             self.wait_s, self.over = step.wait_s, step.over
             if not self.speech.hungry:
                 return step
-            more = self.text[self.speech.at : self.speech.at + CHUNK]
+            more = self.text[self.speech.script.at : self.speech.script.at + CHUNK]
             if more:
-                self.speech.feed(more)
+                self.speech.script.feed(more)
             elif self.ended:
-                self.speech.end()
+                self.speech.script.end()
             else:
                 return step
 
@@ -98,9 +98,9 @@ def test_it_looks_only_so_far_ahead() -> None:
 def test_a_long_answer_is_read_as_it_is_needed() -> None:
     world = World("This is one of very many sentences. " * 5000, ended=True)
     world.step()
-    assert world.speech.at <= 2 * CHUNK
+    assert world.speech.script.at <= 2 * CHUNK
     world.run(60)
-    assert world.speech.at < 60 * 20 + 3 * CHUNK
+    assert world.speech.script.at < 60 * 20 + 3 * CHUNK
     assert world.speech.playout.tape.held < 2 * RATE * 40
 
 
@@ -185,7 +185,7 @@ def test_audio_of_the_wrong_rate_number_or_size_is_dropped() -> None:
     assert not speech.on_spoken(Spoken("s", 0, 0, 0, bytes(10), 16_000), world.now)
     assert not speech.on_spoken(Spoken("s", 0, 0, 1, bytes(10), RATE), world.now)
     assert not speech.on_spoken(Spoken("s", 7, 0, 0, bytes(10), RATE), world.now)
-    assert speech.dropped == 30
+    assert speech.orders.dropped == 30
     assert speech.on_spoken(Spoken("s", 0, 0, 0, bytes(2 * RATE * 3), RATE), world.now)
     assert speech.playout.tape.held == 2 * RATE
 
@@ -288,8 +288,8 @@ def test_a_listener_without_room_is_sent_nothing_and_asked_for_no_more_than_ever
         world.asks += step.asks
         for ask in step.asks:
             world.say(ask)
-        if world.speech.hungry and world.speech.at < len(world.text):
-            world.speech.feed(world.text[world.speech.at :])
+        if world.speech.hungry and world.speech.script.at < len(world.text):
+            world.speech.script.feed(world.text[world.speech.script.at :])
         assert step.pieces == []
         assert step.wait_s is None or step.wait_s >= 0.05
         world.now += 0.05

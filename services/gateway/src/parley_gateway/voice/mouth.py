@@ -219,13 +219,13 @@ class Mouth:
         turn, speech = answer.view.turn, answer.speech
         if not turn.known or turn.waits:
             return False
-        text = turn.text[speech.at : speech.at + CHUNK]
+        text = turn.text[speech.script.at : speech.script.at + CHUNK]
         if text:
             answer.first_text_at = answer.first_text_at or now
-            speech.feed(text)
+            speech.script.feed(text)
         elif turn.closed:
             answer.view.done = True
-            speech.end()
+            speech.script.end()
         return bool(text) or turn.closed
 
     def _carry_out(self, answer: Answer, step: Step, now: float) -> None:
@@ -344,7 +344,7 @@ class Mouths:
         """Nobody waits for this speech any more; whoever is saying some of it may stop."""
         self._speeches.pop(answer.id, None)
         counter(names.SPOKEN).labels(outcome).inc()
-        if answer.speech.waiting:
+        if answer.speech.orders:
             self._control.post(Audience.WORKERS.value, Hush(answer.id))
 
     def ask(self, answer: Answer, ask: Ask, key: TurnKey) -> None:
