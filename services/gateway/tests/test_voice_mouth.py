@@ -50,10 +50,10 @@ async def heard(client, samples: int) -> None:
 @contextmanager
 def stopped(gateway):
     """The mouths' clock stands still: a listener plays nothing that it does not say."""
-    now = gateway.hub.mouths.now()
-    gateway.hub.mouths.now = lambda: now
+    now = gateway.hub.mouths.saying.now()
+    gateway.hub.mouths.saying.now = lambda: now
     yield
-    del gateway.hub.mouths.now
+    del gateway.hub.mouths.saying.now
 
 
 async def played(client, gateway, turn: str, ms: int) -> None:
@@ -244,13 +244,13 @@ async def test_a_socket_that_goes_leaves_nothing_behind(house, voice):
     voice.silent = True
     async with speaking(house, "One here. Two") as (gateway, client, _job):
         await voice.until(1)
-        assert len(gateway.hub.mouths._speeches) == 1
+        assert len(gateway.hub.mouths.saying) == 1
         await client.socket.close()
         async with asyncio.timeout(30):
             while gateway.hub.connections:
                 gateway.hub.left.clear()
                 await gateway.hub.left.wait()
-        assert gateway.hub.mouths._speeches == {}
+        assert len(gateway.hub.mouths.saying) == 0
         session = next(iter(gateway.hub.registry.sessions.values()))
         assert [entry.views for entry in session.entries.values()] == [[]]
 

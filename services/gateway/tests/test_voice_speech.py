@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley_gateway.voice.mouth_settings import MouthSettings
-from parley_gateway.voice.speech import CHUNK, Ask, Speech, Step
+from parley_gateway.voice.source import CHUNK
+from parley_gateway.voice.speech import Ask, Speech, Step
 from parley_protocol.audio import Spoken
 from parley_protocol.events import Fault
 

@@ -40,6 +40,7 @@ from parley_gateway.tutoring import TutorDesk
 from parley_gateway.voice.ears import Ears
 from parley_gateway.voice.heard import HeardDesk
 from parley_gateway.voice.mouth import Mouths
+from parley_gateway.voice.saying import Saying
 from parley_protocol.control import Audience, EngineInfo
 from parley_protocol.installation import development_secret
 from parley_protocol.routes import topology
@@ -237,7 +238,7 @@ def _hub(
         reviews=ReviewDesk(store.reviews, control, process.clock, poll_s=settings.reviews.poll_s),
         ears=ears,
         floor=settings.floor.rules(),
-        mouths=Mouths(process.id, settings.mouths, process.clock, publisher, control, heard),
+        mouths=Mouths(settings.mouths, Saying(process.id, settings.mouths, process.clock, publisher, control), heard),
         auth=Authenticator(settings.access, development_secret(installed)),
         sessions=SessionIds(secret),
         flusher=Flusher(),

@@ -13,8 +13,6 @@ from parley_protocol.audio import Spoken
 from parley_protocol.events import Fault
 from parley_protocol.faults import FaultCode
 
-CHUNK = 2_000
-"""Code points of the answer taken at a time."""
 ROOM_S = 0.05
 """Between looks whether a listener who takes nothing does again."""
 KEPT = 8
@@ -122,6 +120,10 @@ class Speech:
     @property
     def _nothing_more(self) -> bool:
         return self.fault is not None or (self.script.over and not self.orders)
+
+    def ms(self, samples: int) -> int:
+        """Their place in the answer's audio."""
+        return samples * 1000 // self.playout.rate
 
     # --- the listener -----------------------------------------------------------------------------------------
 
