@@ -1,6 +1,7 @@
 """Passages that are looked for at a pause in speech: one stream's on a virtual clock, then over real sockets."""
 
 import asyncio
+import base64
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from parley_gateway.turns import make_request
 from parley_gateway.voice.config import EarlySettings, EarSettings, FloorSettings
 from parley_gateway.voice.early import Ahead
 from parley_gateway.voice.mouth_settings import MouthSettings
+from parley_protocol.audio import Hearing
 from parley_protocol.events import Delta, Fault, Source
 from parley_protocol.work import ChatMessage, Early, Foreseen, KnowledgeReply, SearchPassages
 from parley_runtime.errors import Overloaded, Unavailable
@@ -25,6 +27,8 @@ from parley_testkit.speaker import Speaker
 
 from .api_fakes import Desk
 from .conftest import Inbox
+from .realtime import talk
+from .test_realtime_asr import asr
 
 pytestmark = pytest.mark.unit
 OUTCOMES = ("asked", "sent", "resumed", "late", "failed", "nothing")
@@ -423,3 +427,74 @@ async def test_hands_free_words_that_are_no_question_ask_nobody(house: Any) -> N
         assert (await knower.answered.get()).query == "stop and tell me more"
         assert tally() == {"asked": 2, "sent": 1}
         client.socket.transport.abort()  # it has not read all of the answer
+
+
+# --- other protocols --------------------------------------------------------------------------------------------
+
+WIDE = Hearing(rate=24_000)
+
+
+async def realtime_says(client: Any, data: bytes) -> None:
+    await client.send(type="input_audio_buffer.append", audio=base64.b64encode(data).decode())
+
+
+async def test_realtime_looks_for_it_in_the_clients_own_conversation(house: Any) -> None:
+    tally = Tally()
+    audio = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 600}}
+    async with listening(house) as (_, knower, gateway), talk(gateway) as client:
+        await client.send(type="session.update", session={"type": "realtime", "audio": {"input": audio}})
+        await client.until("session.updated")
+        await client.say("What is the ladder?")
+        await realtime_says(client, speech("and what is", WIDE) + silence(300, WIDE))
+        await knower.answered.get()
+        await realtime_says(client, speech("its size", WIDE) + silence(300, WIDE))
+        command = await knower.answered.get()
+        await realtime_says(client, silence(400, WIDE))
+        job = await house.worker.jobs.get()
+    assert [each.content for each in job.messages] == ["What is the ladder?", "and what is its size"]
+    assert (command.kb, command.query, command.foreseen.messages) == ("default", job.question, job.messages)
+    assert command.foreseen.session == job.key.session
+    assert job.early == found("and what is its size")
+    assert tally() == {"asked": 2, "resumed": 1, "sent": 1}
+
+
+@pytest.mark.parametrize(
+    "detection", [None, {"type": "server_vad", "silence_duration_ms": 600, "create_response": False}]
+)
+async def test_realtime_without_answers_of_its_own_looks_for_nothing(house: Any, detection: Any) -> None:
+    tally = Tally()
+    async with listening(house) as (_, knower, gateway), talk(gateway) as client:
+        session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+        await client.send(type="session.update", session=session)
+        await client.until("session.updated")
+        await realtime_says(client, speech("what is a turn", WIDE) + silence(700, WIDE))
+        if detection is None:
+            await client.send(type="input_audio_buffer.commit")
+        await client.until("input_audio_buffer.committed")
+        await client.respond()
+        assert (await house.worker.jobs.get()).early is None
+    assert (tally(), knower.commands) == ({}, [])
+
+
+async def final(client: Any, text: str) -> None:
+    while (frame := await client.next()) != {"type": "transcript", "text": text, "is_final": True}:
+        assert frame["type"] != "error"
+
+
+async def test_d4_looks_for_it_where_the_utterance_holds_a_question(house: Any) -> None:
+    tally = Tally()
+    async with listening(house) as (_, knower, gateway), asr(gateway) as client:
+        await client.send(type="audio_config", encoding="pcm_s16le", sample_rate=16_000, channels=1)
+        await client.socket.send(speech("i see") + PAUSE + END)
+        await final(client, "i see")
+        await client.socket.send(speech("what is a turn") + PAUSE)
+        command = await knower.answered.get()
+        await client.socket.send(END)
+        job = await house.worker.jobs.get()
+        assert (command.query, command.foreseen) == ("what is a turn", Foreseen(job.key.session))
+        assert (job.question, job.early) == ("what is a turn", found("what is a turn"))
+        # Another one would have to wait for the answer to this one.
+        await client.socket.send(speech("what is a fern") + PAUSE + END)
+        await final(client, "what is a fern")
+    assert tally() == {"asked": 1, "sent": 1}
+    assert len(knower.commands) == 1

@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from parley_gateway.core.session import Session
 from parley_gateway.core.view import View
 from parley_gateway.hub import Hub
@@ -22,7 +24,7 @@ from parley_gateway.turns import make_request
 from parley_protocol.client import Accepted, Done, ErrorFrame, ServerFrame, TurnFrame
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import SessionId, TurnId
-from parley_protocol.work import ChatMessage, Sampling
+from parley_protocol.work import ChatMessage, Early, Sampling
 from parley_runtime.errors import Conflict, Invalid, Overloaded, ParleyError, Unavailable
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.metrics import counter
@@ -91,12 +93,13 @@ async def ask(
     turn: TurnId | None = None,
     deadline_s: float | None = None,
     cancel_on_leave: bool = False,
+    early: Early | None = None,
 ) -> AsyncGenerator[Frame, None]:
     """Run one turn and yield ``Accepted`` and then its frames up to and including ``Done``.
 
     ``session`` (None: a new one) must have been made for ``identity``; ``turn`` (None: a new id) makes the call
-    idempotent within its session. ``messages`` is a conversation used instead of the stored one. ``engine`` and
-    ``user`` are those of :class:`parley_protocol.work.Retrieve`.
+    idempotent within its session. ``messages`` is a conversation used instead of the stored one. ``engine``,
+    ``user`` and ``early`` are those of :class:`parley_protocol.work.Retrieve`.
 
     Raises:
         ParleyError: nothing was taken: Invalid, Conflict, Overloaded (``retry_after_s``) or Unavailable. Overloaded may
@@ -123,6 +126,7 @@ async def ask(
             engine=engine,
             user=user,
         )
+        request = msgspec.structs.replace(request, early=early)
         hub.dispatch.apply(held.start(request, sink, hub.now()))
         async for frame in _frames(sink, turn_id):
             ended = isinstance(frame, Done)

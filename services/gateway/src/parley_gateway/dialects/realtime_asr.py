@@ -16,8 +16,10 @@ from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Failed, Question, answer, cancel, no_documents, session_of
 from parley_gateway.limits import Bucket
+from parley_gateway.voice.early import Ahead, ahead_of
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import TurnId
+from parley_runtime.answering import RETRIEVING
 from parley_runtime.telemetry.logging import get_logger
 
 log = get_logger("parley.dialect")
@@ -42,6 +44,7 @@ class RealtimeAsr:
         self._task: asyncio.Task[None] | None = None
         self._question: Question | None = None
         self._sound: Sound | None = None
+        self._ahead = Ahead(None, socket.hub.spawn)
 
     @property
     def kind(self) -> str:
@@ -86,7 +89,11 @@ class RealtimeAsr:
             self._sound.close()
             self._sound = None
         session = session_of(socket.hub, socket.identity, SYSTEM, self._machine.session)
-        self._sound = Sound(socket, session, config, self._heard, socket.hub.settings.asr.kb)
+        settings = socket.hub.settings
+        self._ahead.drop()
+        self._sound = Sound(socket, session, config, self._heard, self._paused, settings.asr.kb)
+        if settings.asr.engine(settings.engine) not in RETRIEVING:
+            self._ahead = ahead_of(socket.hub, socket.identity, session, settings.asr.kb)
 
     def _feed(self, data: bytes) -> None:
         if self._sound is None:
@@ -97,10 +104,17 @@ class RealtimeAsr:
         self._socket.send("transcript", frames.transcript(text, final=final))
         if final:
             self._carry(self._machine.heard(text))
+            self._ahead.drop()
+
+    def _paused(self, text: str) -> None:
+        """Passages are looked for where the utterance holds a question that would be asked at once."""
+        text = text.strip()
+        self._ahead.said(text, paused=bool(text) and not self._machine.busy and is_question(text))
 
     def gone(self) -> None:
         if self._sound is not None:
             self._sound.close()
+        self._ahead.drop()
         if self._machine.waiting:
             log.info("questions of a client who has gone are not asked", questions=self._machine.waiting)
         if self._task is not None:
@@ -126,6 +140,7 @@ class RealtimeAsr:
             engine=settings.asr.engine(settings.engine),
             user=asked.session,
             turn=TurnId(f"a{secrets.token_hex(10)}"),
+            early=self._ahead.take(asked.text),
         )
         self._task = asyncio.get_running_loop().create_task(self._answer(asked, question), name="realtime asr answer")
 

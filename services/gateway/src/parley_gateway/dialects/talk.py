@@ -12,7 +12,7 @@ from parley_protocol.client import Accepted, AnswerDelta, Done, Restarted, Retri
 from parley_protocol.events import TurnStatus
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import SessionId, TurnId
-from parley_protocol.work import ChatMessage, Sampling
+from parley_protocol.work import ChatMessage, Early, Sampling
 from parley_runtime.errors import Overloaded, ParleyError
 
 Told = Callable[[str, bool], Awaitable[None]]
@@ -21,8 +21,9 @@ Told = Callable[[str, bool], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """``turn``: an id of the dialect's own, where it may have to cancel; None: a new one. ``engine`` and ``user`` as in
-    :class:`parley_protocol.work.Retrieve`, ``messages`` and ``sampling`` as in :func:`parley_gateway.virtual.ask`.
+    """``turn``: an id of the dialect's own, where it may have to cancel; None: a new one. ``engine``, ``user``
+    and ``early`` as in :class:`parley_protocol.work.Retrieve`, ``messages`` and ``sampling`` as in
+    :func:`parley_gateway.virtual.ask`.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Question:
     user: str = ""
     messages: tuple[ChatMessage, ...] = ()
     sampling: Sampling | None = None
+    early: Early | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ async def answer(
         user=question.user,
         messages=question.messages,
         sampling=question.sampling,
+        early=question.early,
     )
     try:
         async with aclosing(frames):

@@ -17,7 +17,9 @@ FRAMES_S = 200
 
 
 class Sound:
-    """One stream of one socket. ``heard(text, final)`` is told what is said, utterance by utterance."""
+    """One stream of one socket. ``heard(text, final)`` is told what is said, utterance by utterance; ``paused(text)``
+    when it may end there, or with nothing when it goes on.
+    """
 
     def __init__(
         self,
@@ -25,12 +27,14 @@ class Sound:
         session: SessionId,
         config: AudioConfig,
         heard: Callable[[str, bool], None],
+        paused: Callable[[str], None],
         kb: str,
     ) -> None:
         """Raises Unfit: nothing can be heard in this format, or by anybody at present."""
         self.bucket = Bucket(FRAMES_S, 2 * FRAMES_S, socket.hub.now())
         self._socket = socket
         self._heard = heard
+        self._paused = paused
         self._listening = False
         self._last = ""
         hearing = Hearing(encoding=config.encoding, rate=config.rate, channels=config.channels, by_silence=True)
@@ -57,6 +61,7 @@ class Sound:
             case Listening():
                 self._listening = True
             case Partial():
+                self._paused(event.text if event.paused else "")
                 if event.text and event.text != self._last:
                     self._last = event.text
                     self._heard(event.text, False)

@@ -97,6 +97,10 @@ class InputBuffer:
         """Whether the user is speaking."""
         return self._current.started
 
+    def saying(self, text: str) -> str:
+        """What has been said of the utterance at hand, ``text`` being the last part of it."""
+        return " ".join([*self._current.text, text])
+
     @property
     def waiting(self) -> bool:
         """Whether an item's transcript is still to come."""

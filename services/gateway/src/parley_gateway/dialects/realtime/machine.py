@@ -12,11 +12,14 @@ from parley_gateway.dialects.realtime.events import Event
 from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import Message
 from parley_gateway.dialects.realtime.listening import InputBuffer, Over, hearing_of
-from parley_gateway.dialects.realtime.plans import plan_of
+from parley_gateway.dialects.realtime.plans import Prompt, plan_of, prompt_of
 from parley_gateway.dialects.realtime.response import Outcome, Reason, Responding
 from parley_gateway.dialects.realtime.responses import Responses
 from parley_protocol.audio import Heard, Partial, SpeechStarted
 from parley_protocol.faults import FaultCode
+
+FORESEEN = 8_000
+"""Code points of a conversation that passages are looked for with ahead of time: a follow-up leans on its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +147,13 @@ class Machine:
                 over = self.input.heard(event, self._base, told=told)
                 return [] if over is None else self._over(over)
 
+    def foresee(self, text: str) -> Prompt | None:
+        """What will be asked by itself if no more is said than ``text``; None: nothing will."""
+        if not self._answers or not self.input.speaking or self.input.waiting:
+            return None
+        plan = plan_of(self.session, None, self.conversation)
+        return prompt_of(plan, self.conversation, FORESEEN, saying=self.input.saying(text))
+
     def deaf(self, code: FaultCode, message: str, *, tell: bool = True) -> list[Effect]:
         """Nobody hears any more; the next audio begins a new stream. One that ends for want of audio is not missed."""
         missed = self.input.waiting or self.input.speaking or code is not FaultCode.EXPIRED
@@ -164,6 +174,12 @@ class Machine:
         """Whether the client wants to know what was heard."""
         return self._bounds.transcribes or self.session.audio.input.transcription is not None
 
+    @property
+    def _answers(self) -> bool:
+        """Whether a response begins by itself when silence has ended an utterance."""
+        vad = self.session.audio.input.turn_detection
+        return vad is not None and vad.create_response and not self._bounds.transcribes
+
     def _begun(self, event: SpeechStarted) -> list[Effect]:
         vad = self.session.audio.input.turn_detection
         assert vad is not None
@@ -180,9 +196,7 @@ class Machine:
         effects = said(over.frames)
         if not self.input.waiting:
             effects += self.responses.known()
-        vad = self.session.audio.input.turn_detection
-        answered = vad is not None and vad.create_response and not self._bounds.transcribes
-        if over.mine and over.text and answered:
+        if over.mine and over.text and self._answers:
             effects += self.responses.follow(plan_of(self.session, None, self.conversation))
         return effects
 

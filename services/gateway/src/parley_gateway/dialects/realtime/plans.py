@@ -83,11 +83,14 @@ def _input(raw: list[dict[str, Any]], conversation: Conversation, max_text: int)
     return tuple(found)
 
 
-def prompt_of(plan: Plan, conversation: Conversation, limit: int) -> Prompt:
+def prompt_of(plan: Plan, conversation: Conversation, limit: int, *, saying: str = "") -> Prompt:
     """The instructions, and as much of the end of what was said as ``limit`` code points hold. The question is what
-    the user said last; where that is nothing, the instructions stand for it.
+    the user said last; where that is nothing, the instructions stand for it. ``saying``: what is being said, and no
+    item of the conversation yet.
     """
     said = items.messages(_tail(plan.input if plan.input is not None else tuple(conversation.items), limit))
+    if saying.strip():
+        said.append(ChatMessage("user", saying))
     question = next((each.content for each in reversed(said) if each.role == "user"), "")
     if not question:
         question = plan.instructions.strip() or GREETING

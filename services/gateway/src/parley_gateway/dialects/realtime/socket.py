@@ -23,6 +23,8 @@ from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.dialects.talk import Answered, Question, answer, cancel, fault_code
 from parley_gateway.dialects.talk import Failed as NoAnswer
 from parley_gateway.limits import Bucket
+from parley_gateway.turns import DEFAULT_KB
+from parley_gateway.voice.early import ahead_of
 from parley_gateway.voice.events import HearingEvent
 from parley_protocol.audio import Failed, Heard, Partial, SpeechStarted
 from parley_protocol.client import Done
@@ -83,6 +85,7 @@ class Realtime:
         self.max_message = settings.max_event
         self.bucket = Bucket(settings.event_rate, settings.event_burst, socket.hub.now())
         self._microphone = Microphone(socket, SessionId(self._session), kb, self._heard)
+        self._ahead = ahead_of(socket.hub, socket.identity, SessionId(self._session), kb or DEFAULT_KB)
         self._speaker = Speaker(socket.hub, Told(self._sound, self._void, self._spoken))
         self._idle: asyncio.TimerHandle | None = None
         self._expiry = asyncio.get_running_loop().call_later(settings.session_s, self._expire)
@@ -114,6 +117,7 @@ class Realtime:
         self._expiry.cancel()
         self._wait_idle(None)
         self._microphone.close()
+        self._ahead.drop()
         self._speaker.close()
         for _, task in self._turns.values():
             task.cancel()  # nobody reads it here; the turn runs on and is stored
@@ -159,6 +163,7 @@ class Realtime:
             turn=TurnId(f"r{secrets.token_hex(10)}"),
             messages=asked.prompt.messages,
             sampling=sampling_of(plan, self._model),
+            early=None if plan.alone else self._ahead.take(asked.prompt.question),
         )
         task = asyncio.get_running_loop().create_task(self._answer(asked.response, question), name="realtime response")
         self._turns[asked.response] = (question, task)
@@ -236,11 +241,22 @@ class Realtime:
     def _heard(self, event: HearingEvent) -> None:
         match event:
             case Heard() | SpeechStarted() | Partial():
+                if not isinstance(event, Heard):
+                    self._foresee(event)
                 self._carry(self._machine.hears(event))
             case Failed(fault):
                 self._carry(self._machine.deaf(fault_code(fault.code), fault.message))
             case _:
                 pass
+
+    def _foresee(self, event: SpeechStarted | Partial) -> None:
+        prompt = None
+        if isinstance(event, Partial) and event.paused and event.text:
+            prompt = self._machine.foresee(event.text)
+        if prompt is None:
+            self._ahead.drop()
+        else:
+            self._ahead.said(prompt.question, paused=True, messages=prompt.messages)
 
     def _wait_idle(self, seconds: float | None) -> None:
         if self._idle is not None:
