@@ -78,6 +78,24 @@ async def test_a_recording_is_heard_answered_and_spoken(house, listener, voice, 
             assert opened.readframes(10**9) == sound(text, 24_000)
 
 
+async def test_a_long_answer_is_spoken_to_its_end_however_much_is_there_at_once(house, listener, voice):
+    """More than may wait for a client comes in one moment."""
+    gateway = await house.gateway(ears=FAST, mouths=MouthSettings(ahead=4, ahead_s=60))
+    sentences = [f"{number} {'tells us more than ever ' * 8}." for number in range(6)]
+    async with student(gateway, await begin(gateway)) as socket:
+        await socket.send(frame(speech("tell me all")))
+        await receive(socket)
+        await house.worker.answer(await house.worker.jobs.get(), " ".join(sentences))
+        assert (await receive(socket))["type"] == "text"
+        files = [await receive(socket)]
+        while not files[-1].get("final"):
+            files.append(await receive(socket))
+    assert [file["index"] for file in files] == list(range(len(files)))
+    heard = b"".join(base64.b64decode(file["content"])[44:] for file in files)
+    assert heard == b"".join(sound(text, 24_000) for text in sentences)
+    assert len(heard) > 2 * 1024 * 1024  # as base64: far more than a client may leave waiting
+
+
 async def test_recordings_and_texts_are_answered_in_their_order(house, listener, voice):
     gateway = await house.gateway(ears=FAST)
     async with student(gateway, await begin(gateway)) as socket:

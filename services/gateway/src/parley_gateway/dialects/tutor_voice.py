@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import secrets
+from dataclasses import dataclass
 
 from parley_gateway.dialects import tutor_frames as frames
 from parley_gateway.dialects.socket import DialectSocket
@@ -46,6 +48,13 @@ async def converse(socket: DialectSocket, session: SessionId, kb: str | None, fr
     await _Spoken(socket, session, kb).ask(text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """No file follows."""
+
+    fault: Fault | None
+
+
 class _Spoken:
     """One question with a spoken answer. Sound waits for the text that it says."""
 
@@ -54,11 +63,8 @@ class _Spoken:
         self._session = session
         self._kb = kb
         self._turn = TurnId(f"v{secrets.token_hex(10)}")
-        self._index = 0
-        self._written = False
-        self._waiting: list[tuple[bytes, bool]] = []
+        self._files: asyncio.Queue[tuple[bytes, bool] | _Over] = asyncio.Queue()
         self._aloud: Aloud | None = None
-        self._over: asyncio.Future[Fault | None] = asyncio.get_running_loop().create_future()
 
     async def ask(self, text: str) -> None:
         socket = self._socket
@@ -69,9 +75,6 @@ class _Spoken:
                 socket.send("error", frames.error(outcome.message, outcome.retry_after_ms))
                 return
             socket.send("text", frames.answer(outcome.done.text))
-            self._written = True
-            for file, last in self._waiting:
-                self._send(file, last)
             await self._spoken()
         finally:
             if self._aloud is not None:
@@ -79,24 +82,31 @@ class _Spoken:
 
     async def _spoken(self) -> None:
         fault: Fault | None = Fault(FaultCode.EXPIRED.value, "it took too long", True)
-        if self._aloud is not None and (await asyncio.wait({self._over}, timeout=SPEAK_S))[0]:
-            fault = self._over.result()
+        if self._aloud is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SPEAK_S):
+                    fault = await self._send()
         if fault is not None:
             self._socket.send("error", frames.error(frames.NO_VOICE))
+
+    async def _send(self) -> Fault | None:
+        """File by file, as the socket takes them."""
+        index = 0
+        while not isinstance(each := await self._files.get(), _Over):
+            await self._socket.room()
+            content = base64.b64encode(each[0]).decode()
+            self._socket.send("audio", {"type": "audio", "content": content, "index": index, "final": each[1]})
+            index += 1
+        return each.fault
 
     def _speak(self) -> None:
         held = self._socket.hub.registry.sessions.get(self._session)
         if held is not None and self._aloud is None:
-            self._aloud = Aloud(self._socket.hub, held, self._turn, self._send, self._ended)
-
-    def _ended(self, fault: Fault | None) -> None:
-        if not self._over.done():
-            self._over.set_result(fault)
-
-    def _send(self, file: bytes, last: bool) -> None:
-        if not self._written:
-            self._waiting.append((file, last))
-            return
-        content = base64.b64encode(file).decode()
-        self._socket.send("audio", {"type": "audio", "content": content, "index": self._index, "final": last})
-        self._index += 1
+            self._aloud = Aloud(
+                self._socket.hub,
+                held,
+                self._turn,
+                told=lambda file, last: self._files.put_nowait((file, last)),
+                over=lambda fault: self._files.put_nowait(_Over(fault)),
+                room=self._files.empty,
+            )

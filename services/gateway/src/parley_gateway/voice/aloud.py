@@ -25,14 +25,22 @@ class Aloud:
     """
 
     def __init__(
-        self, hub: Hub, session: Session, turn: TurnId, told: Told, over: Callable[[Fault | None], None]
+        self,
+        hub: Hub,
+        session: Session,
+        turn: TurnId,
+        *,
+        told: Told,
+        over: Callable[[Fault | None], None],
+        room: Callable[[], bool],
     ) -> None:
+        """``room``: whether more is taken; while it is not, what is spoken waits, and little more is asked for."""
         settings = replace(hub.settings.mouths, lead_s=AT_ONCE_S)
         self._told = told
         self._over = over
         self._sentence = -1
         self._pcm = bytearray()
-        self._mouth: Mouth = hub.mouths.open(session, Voice(rate=RATE), self, settings=settings)
+        self._mouth: Mouth = hub.mouths.open(session, Voice(rate=RATE), self, settings=settings, room=room)
         self._mouth.say(turn)
 
     def close(self) -> None:
