@@ -28,6 +28,8 @@ async def _run(engine: ScriptedGenerator, request: Request = ASK, prefix: str = 
 async def test_tokens_can_be_told_apart() -> None:
     assert await _run(ScriptedGenerator(ScriptedSettings(tokens=3))) == ("t1 t2 t3", Usage(2, 3))
     assert [Script(3, 0.0, "a.").token(k) for k in (1, 2, 3)] == ["a.t1 ", "a.t2 ", "a.t3"]
+    sentences = ScriptedGenerator(ScriptedSettings(tokens=4, sentence=2))
+    assert (await _run(sentences))[0] == "t1 t2. t3 t4."
 
 
 async def test_a_client_s_bound_cuts_the_script() -> None:

@@ -53,6 +53,14 @@ class ScriptedSettings:
         zero="all at once",
         minimum=0,
     )
+    sentence: int = setting(
+        "PARLEY_SCRIPT_SENTENCE",
+        0,
+        "Tokens of each scripted sentence, which a full stop ends",
+        unit="tokens",
+        zero="no full stops",
+        minimum=0,
+    )
     fail_at: int = setting(
         "PARLEY_SCRIPT_FAIL_AT",
         0,
@@ -65,17 +73,21 @@ class ScriptedSettings:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One run's answer: ``count`` tokens, ``interval_s`` seconds before each; ``mark`` begins each of them."""
+    """One run's answer: ``count`` tokens, ``interval_s`` seconds before each; ``mark`` begins each of them, and a full
+    stop ends each one that is the last of ``sentence``.
+    """
 
     count: int
     interval_s: float
     mark: str = ""
+    sentence: int = 0
     cut: bool = False
     """The client's own bound is below what was to be said."""
 
     def token(self, index: int) -> str:
         """The text of token ``index`` (from 1)."""
-        return f"{self.mark}t{index}" if index == self.count else f"{self.mark}t{index} "
+        stop = "." if self.sentence and index % self.sentence == 0 else ""
+        return f"{self.mark}t{index}{stop}{'' if index == self.count else ' '}"
 
 
 def script_of(request: Request, settings: ScriptedSettings) -> Script:
@@ -89,7 +101,8 @@ def script_of(request: Request, settings: ScriptedSettings) -> Script:
     if mark and _SALT.search(question):
         mark += f"{secrets.token_hex(3)}."
     count = min(wanted, request.sampling.max_tokens or wanted)
-    return Script(count, (float(every[1]) if every else settings.interval_ms) / 1000, mark, count < wanted)
+    interval_s = (float(every[1]) if every else settings.interval_ms) / 1000
+    return Script(count, interval_s, mark, settings.sentence, count < wanted)
 
 
 def call_of(request: Request) -> ToolCall | None:
