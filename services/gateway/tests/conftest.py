@@ -23,7 +23,7 @@ from parley_gateway.dialects.settings import (
     ReviewSettings,
     TutorSettings,
 )
-from parley_gateway.voice.config import EarlySettings, EarSettings
+from parley_gateway.voice.config import EarlySettings, EarSettings, FloorSettings
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_protocol import codec
 from parley_protocol.control import Attach, Audience, Begin, Leave, Prefix, Stop
@@ -280,6 +280,7 @@ class House:
         ears: EarSettings | None = None,
         mouths: MouthSettings | None = None,
         early: EarlySettings | None = None,
+        floor: FloorSettings | None = None,
         **server: Any,
     ) -> Gateway:
         common = CommonSettings(process_id=name)
@@ -298,6 +299,7 @@ class House:
             ears=ears or EarSettings(),
             mouths=mouths or MouthSettings(),
             early=early or EarlySettings(),
+            floor=floor or FloorSettings(),
         )
         process = Process("gateway", common)
         gateway = await self.stack.enter_async_context(

@@ -117,10 +117,10 @@ def play(steps: list[Step]) -> list[tuple[float, Act]]:
     before = QUIET
     for at, what, scene in steps:
         while (due := floor.due()) is not None and due < at:
-            done += [(due, act) for act in floor.tick(before, due)]
+            done += [(due, act) for act in floor.tick(before, due, due)]
         before = scene
         if what == "start":
-            acts = floor.started(scene, at)
+            acts = floor.started(scene, at, at)
         elif what == "stop":
             acts = floor.stopped(at)
         elif what.startswith("="):
@@ -137,25 +137,51 @@ def test_table(name: str) -> None:
     assert play(steps) == expected
 
 
+def test_speech_interrupts_by_its_length_only_as_far_as_it_has_been_heard() -> None:
+    """The recogniser has died, or the gateway stood still: whether the user speaks on will be known soon."""
+    floor = Floor(Terms(enough_s=2.0, false_s=3.0), WORDS)
+    assert floor.started(SPEAKING, 10.0, 7.5) == [Act.PAUSE]
+    assert floor.due() == 12.0
+    assert floor.tick(SPEAKING, 12.0, 7.75) == []
+    assert floor.due() == 13.75
+    assert floor.tick(SPEAKING, 13.75, 9.5) == [Act.INTERRUPT]
+    assert floor.due() is None
+
+
+def test_who_is_not_heard_holds_an_answer_up_for_a_while_only() -> None:
+    floor = Floor(Terms(enough_s=2.0, false_s=3.0), WORDS)
+    floor.started(SPEAKING, 10.0, 7.5)
+    assert floor.tick(SPEAKING, 12.0, 7.5) == []
+    assert floor.tick(SPEAKING, 14.0, 4.0) == []
+    assert floor.due() == 15.0
+    assert floor.tick(SPEAKING, 15.0, 4.0) == [Act.RESUME]
+    assert not floor.taken
+    assert floor.said("stop", SPEAKING, 16.0) == [Act.INTERRUPT]
+    assert floor.heard("stop it", QUIET, 17.0) == [Act.TAKE]
+
+
 MOVES = st.lists(
     st.tuples(
         st.sampled_from(["start", "stop", "wait", "uh huh", "=", "=uh huh", "=stop it"]),
         st.sampled_from([QUIET, ANSWERING, SPEAKING, SPOKEN]),
         st.sampled_from([0.0, 0.1, 0.6, 2.5, 40.0]),
+        st.sampled_from([0.0, 0.0, 1.0, 30.0]),
     ),
     max_size=20,
 )
 
 
 @given(moves=MOVES)
-def test_nothing_stays_held_up(moves: list[tuple[str, Scene, float]]) -> None:
-    """Whatever is said or lost: a pause is followed by a resume or an interruption, at the latest 2 s after news."""
+def test_nothing_stays_held_up(moves: list[tuple[str, Scene, float, float]]) -> None:
+    """Whatever is said or lost: a pause is followed by a resume or an interruption, at the latest 2 s after news, and
+    4 s where whoever listens is behind.
+    """
     floor, now, paused = Floor(Terms(), WORDS), 0.0, False
     log: list[Act] = []
-    for what, scene, wait in moves:
+    for what, scene, wait, behind in moves:
         match what:
             case "start":
-                log += floor.started(scene, now)
+                log += floor.started(scene, now, now)
             case "stop":
                 log += floor.stopped(now)
             case _ if what.startswith("="):
@@ -168,10 +194,10 @@ def test_nothing_stays_held_up(moves: list[tuple[str, Scene, float]]) -> None:
         end = now + wait
         while (due := floor.due()) is not None and due <= end:
             before = (floor.due(), floor.paused)
-            log += floor.tick(scene, due)
+            log += floor.tick(scene, due, due - behind)
             assert (floor.due(), floor.paused) != before, "a timer that changes nothing"
         now = end
-        if wait > 2.0:
+        if wait > (4.0 if behind else 2.0):
             assert not floor.paused
     for act in log:
         if act is Act.PAUSE:

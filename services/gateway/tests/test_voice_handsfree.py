@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from parley_gateway.voice.config import EarSettings
+from parley_gateway.voice.config import EarSettings, FloorSettings
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_protocol.audio import Failed
 from parley_protocol.events import Delta, Fault
@@ -22,9 +22,11 @@ LONG = "This answer goes on for as long as anybody listens to it, and then for a
 
 
 @asynccontextmanager
-async def talking(house: Any, *, speak: bool = True) -> AsyncIterator[tuple[Any, Any, ScriptedListener]]:
+async def talking(
+    house: Any, *, speak: bool = True, floor: FloorSettings | None = None
+) -> AsyncIterator[tuple[Any, Any, ScriptedListener]]:
     """A client whose stream is open, its gateway and the recogniser."""
-    gateway = await house.gateway(ears=FAST, mouths=AT_ONCE)
+    gateway = await house.gateway(ears=FAST, mouths=AT_ONCE, floor=floor)
     listener = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1")
     house.stack.push_async_callback(listener.close)
     voice = await Speaker.open(house.broker)
@@ -125,6 +127,23 @@ async def test_a_backchannel_lets_the_answer_go_on(house: Any, text: str) -> Non
         assert (await house.worker.jobs.get()).question == "and now a question"
         assert ("transcript.partial", "t.1") not in kinds(client, "transcript.partial")
         assert kinds(client, "error") == []
+
+
+async def test_a_backchannel_that_nobody_hears_to_its_end_is_none_the_longer(house: Any) -> None:
+    """Its recogniser falls silent, and the next one hears it when speech for so long would have interrupted."""
+    async with talking(house, floor=FloorSettings(enough_s=0.1)) as (client, _, listener):
+        job = await answering(house, client)
+        await client.until("answer.audio", "t.0")
+        await client.socket.send(speech("uh-huh"))
+        await client.until("answer.flush")
+        listener.silent = True
+        await client.socket.send(END)
+        await listener.until(lambda: len(listener.listens) > 1)  # given up after longer than that
+        listener.silent = False
+        await client.until("answer.audio", "t.0")
+        await house.worker.finish(job, LONG, 2)
+        assert (await client.until("turn.done", "t.0"))["status"] == "completed"
+        assert [frame["ended"] for frame in client.frames if frame["type"] == "answer.flush" and "ended" in frame] == []
 
 
 async def test_a_yes_to_nobody_is_a_turn(house: Any) -> None:

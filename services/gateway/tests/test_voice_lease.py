@@ -130,6 +130,15 @@ class TestLease:
         assert lease.on_events(1, "w1", (Progress(400, 0),), 1.1) == []
         assert lease.tick(5.0) == []
 
+    def test_what_a_worker_has_taken_is_heard(self) -> None:
+        lease = leased()
+        take(lease, 1000, 0.2)
+        assert lease.heard == 0
+        lease.on_events(1, "w1", (Progress(300, 0),), 0.3)
+        assert lease.heard == 300
+        lease.lose(1, "returned", 0.4)
+        assert lease.heard == 0  # the next one begins at the boundary
+
     def test_time_in_which_nothing_could_come_is_forgiven(self) -> None:
         lease = leased()
         take(lease, 1000, 0.2)

@@ -117,7 +117,7 @@ class FloorSettings:
     enough_s: float = setting(
         "PARLEY_FLOOR_ENOUGH_S",
         2.0,
-        "Speech that lasts so long interrupts an answer, whatever its words",
+        "Speech that has been heard to last so long interrupts an answer, whatever its words",
         unit="seconds",
         minimum=0.1,
     )

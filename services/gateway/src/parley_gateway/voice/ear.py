@@ -92,6 +92,11 @@ class Ear:
         self._hears = _NOBODY
         self._ears.apply(self, self.lease.close())
 
+    @property
+    def heard_s(self) -> float:
+        """Audio that has been listened to, as far as is known."""
+        return self.meter.seconds(self.lease.heard, self._ears.now())
+
     def _say(self, mark: Mark) -> None:
         if not self.ended:
             self.lease.stream.say(mark)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from parley_gateway.voice.backchannel import Backchannels
 
+SOON_S = 0.001
+"""Not worth waiting for."""
+
 
 class Act(enum.StrEnum):
     """What is to be done, in order."""
@@ -65,6 +68,9 @@ class Floor:
         self._backchannels = backchannels
         self._text = ""
         self._since = 0.0
+        self._heard_s = 0.0
+        self._look_at = 0.0
+        """When it is decided whether the speech has lasted."""
         self._stopped_at = 0.0
         self._speaking = False
         self._over = False
@@ -83,14 +89,17 @@ class Floor:
         """When to call :meth:`tick` next; None: not before something happens."""
         times = []
         if self._speaking and self._over and not self._decided:
-            times.append(self._since + self._terms.enough_s)
+            times.append(self._look_at)
         if self.paused and not self._speaking:
             times.append(self._stopped_at + self._terms.false_s)
         return min(times, default=None)
 
-    def started(self, scene: Scene, now: float) -> list[Act]:
-        """The user speaks. Called again within an utterance where they had paused."""
-        self._speaking, self._since = True, now
+    def started(self, scene: Scene, now: float, heard_s: float) -> list[Act]:
+        """The user speaks. Called again within an utterance where they had paused. ``heard_s``: audio of the stream
+        that has been listened to so far.
+        """
+        self._speaking, self._since, self._heard_s = True, now, heard_s
+        self._look_at = now + self._terms.enough_s
         self._over = self._over or scene.theirs
         if not scene.speaking or self.paused or self._decided:
             return []
@@ -124,10 +133,10 @@ class Floor:
         self._text, self._over, self._decided = "", False, False
         return [*acts, Act.TAKE if asked else Act.IGNORE]
 
-    def tick(self, scene: Scene, now: float) -> list[Act]:
-        """Call at :meth:`due`."""
-        if self._speaking and self._over and not self._decided and now >= self._since + self._terms.enough_s:
-            return self._interrupt() if scene.theirs else self._resume()
+    def tick(self, scene: Scene, now: float, heard_s: float) -> list[Act]:
+        """Call at :meth:`due`. ``heard_s``: as for :meth:`started`."""
+        if self._speaking and self._over and not self._decided and now >= self._look_at:
+            return self._lasted(now, heard_s) if scene.theirs else self._resume()
         if self.paused and not self._speaking and now >= self._stopped_at + self._terms.false_s:
             return self._resume()
         return []
@@ -136,6 +145,22 @@ class Floor:
         """Nobody listens any more: nothing of the utterance at hand will be heard."""
         self._speaking = self._over = self._decided = False
         return self._resume()
+
+    def _lasted(self, now: float, heard_s: float) -> list[Act]:
+        """Only speech that has been heard counts: while nobody listens, nobody knows whether it goes on."""
+        terms = self._terms
+        missing = terms.enough_s - (heard_s - self._heard_s)
+        if missing < SOON_S:
+            return self._interrupt()
+        self._look_at = now + missing
+        latest = self._since + terms.enough_s + terms.false_s
+        if not self.paused:
+            return []
+        if now < latest:
+            self._look_at = min(self._look_at, latest)
+            return []
+        self.paused = False
+        return [Act.RESUME]
 
     def _interrupt(self) -> list[Act]:
         self._decided = True

@@ -111,7 +111,7 @@ class HandsFree:
                 if self._ended_ms and event.ms < self._ended_ms + CUTOFF_MS:
                     counter(names.SPEECH_CUTOFFS).inc()
                 self._ended_ms = 0
-                self._act(self._floor.started(self._scene(), now))
+                self._act(self._floor.started(self._scene(), now, self._ear.heard_s))
             case SpeechStopped():
                 self._sink.push(SpeechStoppedFrame(turn=self._name(event.utterance), ms=event.ms))
                 self._act(self._floor.stopped(now))
@@ -245,7 +245,7 @@ class HandsFree:
     def _tick(self) -> None:
         self._timer = None
         now = self._hub.now()
-        self._act(self._floor.tick(self._scene(), now))
+        self._act(self._floor.tick(self._scene(), now, self._ear.heard_s))
         self._promise(now)
 
     def _apply(self, effects: list[Effect]) -> None:

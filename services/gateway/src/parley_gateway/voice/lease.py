@@ -43,6 +43,11 @@ class Lease:
         self._failures = 0
         self._losses = 0
 
+    @property
+    def heard(self) -> int:
+        """Bytes of the stream that whoever listens has taken; what a worker took that is gone counts no more."""
+        return self.run.sending.taken if self.run is not None else self.stream.boundary.at
+
     def ask(self, now: float, cause: str = "") -> list[Effect]:
         """Ask for a worker, from the boundary on; ``cause`` is why, except for the first one."""
         boundary = self.stream.boundary

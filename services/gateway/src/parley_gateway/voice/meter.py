@@ -56,6 +56,7 @@ class Meter:
 
     def __init__(self, hearing: Hearing, settings: EarSettings, now: float) -> None:
         self.bytes_s = bytes_per_s(hearing)
+        self._compressed = hearing.encoding == OPUS
         self.total = 0
         self.last_at = now
         self._settings = settings
@@ -77,6 +78,12 @@ class Meter:
             raise _invalid(
                 f"a stream of audio may last {settings.longest_s:g} s, and this one was ended; begin another"
             )
+
+    def seconds(self, size: int, now: float) -> float:
+        """Of so many bytes; of compressed ones by the stream's pace so far."""
+        passed_s = now - self._started_at
+        pace = self.total / passed_s if self._compressed and passed_s > 0 else self.bytes_s
+        return size / pace if pace else 0.0
 
     def idle_s(self, now: float) -> float:
         """Seconds without any audio."""

@@ -28,7 +28,8 @@ class Sending:
         self._stream = stream
         self._to = start.at
         self._mark = start.mark
-        self._taken = start.at
+        self.taken = start.at
+        """What lies before this the worker has."""
         self._unanswered: deque[tuple[int, float]] = deque()
         """(end of a part, when it was sent) of those that have not been reported as taken."""
         self._sent_at = 0.0
@@ -49,12 +50,12 @@ class Sending:
     @property
     def has_room(self) -> bool:
         """Whether the worker keeps up: more may be sent before it has said what it has taken."""
-        return self._to < self._taken + WINDOW
+        return self._to < self.taken + WINDOW
 
     def take(self, limit: int, now: float) -> list[AudioPart]:
         """The next parts, ``limit`` bytes at most."""
         parts: list[AudioPart] = []
-        limit = min(limit, self._taken + WINDOW - self._to)
+        limit = min(limit, self.taken + WINDOW - self._to)
         while (part := self._part(limit)) is not None:
             limit -= len(part.data)
             self._to += len(part.data)
@@ -86,7 +87,7 @@ class Sending:
 
     def on_taken(self, at: int) -> None:
         """The worker has what lies before ``at``."""
-        self._taken = max(self._taken, min(at, self._to))
+        self.taken = max(self.taken, min(at, self._to))
         while self._unanswered and self._unanswered[0][0] <= at:
             self._unanswered.popleft()
 
