@@ -162,13 +162,17 @@ async def test_passages_found_while_one_speaks_are_those_of_the_typed_question(s
     assert figure(spoken, "rag", "stale") == stale + 1
 
 
-def test_the_command_says_a_recording_and_writes_the_spoken_answer(spoken: Stack, tmp_path: Path) -> None:
-    question, answer = tmp_path / "question.wav", tmp_path / "answer.wav"
-    with wave.open(str(question), "wb") as file:
+def recording(path: Path, *said: bytes) -> Path:
+    with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes(pcm(("five", "six", "seven")))
+        file.writeframes(b"".join(said))
+    return path
+
+
+def test_the_command_says_a_recording_and_writes_the_spoken_answer(spoken: Stack, tmp_path: Path) -> None:
+    question, answer = recording(tmp_path / "question.wav", pcm(("five", "six", "seven"))), tmp_path / "answer.wav"
     done = parley(spoken.url, "chat", "--audio", str(question), "--out", str(answer))
     assert done.returncode == 0, done.stderr + spoken.tails()
     assert "› five six seven" in done.stdout
@@ -178,3 +182,18 @@ def test_the_command_says_a_recording_and_writes_the_spoken_answer(spoken: Stack
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     assert len(samples) > 24_000
     assert np.abs(samples).max() > 1000
+
+
+def test_the_command_talks_hands_free(spoken: Stack, tmp_path: Path) -> None:
+    """The second question comes while the answer to the first is being spoken, and cuts it off."""
+    quiet = bytes(2 * RATE)
+    talk = recording(tmp_path / "talk.wav", pcm(("five", "six")), quiet, pcm(("seven", "eight", "nine")))
+    out = tmp_path / "answers.wav"
+    done = parley(spoken.url, "chat", "--audio", str(talk), "--hands-free", "--out", str(out))
+    assert done.returncode == 0, done.stderr + spoken.tails()
+    asked = [line for line in done.stdout.splitlines() if line.startswith("›")]
+    assert asked == ["› five six", "› seven eight nine"]
+    assert done.stdout.replace("\n", " ").count(WHOLE) == 2
+    with wave.open(str(out)) as file:
+        seconds = file.getnframes() / file.getframerate()
+    assert seconds > 1.0

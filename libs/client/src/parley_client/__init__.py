@@ -11,6 +11,9 @@
     await speech.send(audio)
     turn = await speech.stop()
 
+    async with talk(chat, voice=Voice()) as talking:  # hands free, see parley_client.talking
+        async for event in talking: ...
+
 A dropped connection is not seen: the client comes back with jittered back-off, resumes, and the same iteration goes on.
 """
 
@@ -18,13 +21,18 @@ from parley_client.connection import Chat, connect
 from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost, TurnRefused
 from parley_client.options import ClientOptions, Observer
 from parley_client.speech import Speech
+from parley_client.talking import Sound, Talk, Unasked, talk
 from parley_client.turn import Turn
 from parley_protocol.client import (
     AnswerDelta,
+    AnswerFlush,
+    AnswerSpoken,
     AudioFormat,
     Done,
     Restarted,
     RetrievalFrame,
+    SpeechStartedFrame,
+    SpeechStoppedFrame,
     StatusFrame,
     TranscriptFinal,
     TranscriptPartial,
@@ -33,6 +41,8 @@ from parley_protocol.client import (
 
 __all__ = [
     "AnswerDelta",
+    "AnswerFlush",
+    "AnswerSpoken",
     "AudioFormat",
     "Chat",
     "ClientClosed",
@@ -43,13 +53,19 @@ __all__ = [
     "Observer",
     "Restarted",
     "RetrievalFrame",
+    "Sound",
     "Speech",
+    "SpeechStartedFrame",
+    "SpeechStoppedFrame",
     "StatusFrame",
+    "Talk",
     "TranscriptFinal",
     "TranscriptPartial",
     "Turn",
     "TurnLost",
     "TurnRefused",
+    "Unasked",
     "Voice",
     "connect",
+    "talk",
 ]

@@ -17,8 +17,8 @@ from parley_client.backoff import Backoff
 from parley_client.ending import named_wait_s, raise_if_final, reason_of, socket_url
 from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost
 from parley_client.options import GRACE_S, ClientOptions
-from parley_client.resume import GapFound, Memory
-from parley_client.speech import Speech, gone, is_audio, read_audio
+from parley_client.resume import GapFound, Joins, Memory
+from parley_client.speech import Line, Speech, gone, is_audio, read_audio
 from parley_client.turn import Turn
 from parley_protocol import codec
 from parley_protocol.client import (
@@ -62,6 +62,8 @@ class Chat:
         self._notice = options.on_notice or (lambda _: None)
         self._wait_s: float | None = None
         self._sockets = 0
+        self.talks: list[Joins] = self._memory.talks
+        """Whoever talks hands free, see :func:`parley_client.talk`."""
 
     @property
     def session(self) -> str | None:
@@ -94,7 +96,7 @@ class Chat:
         """
         if self._closed is not None:
             raise self._closed
-        made = Turn(turn or uuid.uuid4().hex, self._cancel)
+        made = Turn(turn or uuid.uuid4().hex, self.cancel)
         deadline_ms = None if deadline_s is None else int(deadline_s * 1000)
         start = TurnStart(
             turn=made.id,
@@ -106,7 +108,7 @@ class Chat:
             speak=voice,
         )
         self._memory.begin(start, made)
-        self._limit(made, deadline_s)
+        self.limit(made, deadline_s)
         await self._send(start)
         await made.accepted.wait()
         made.check()
@@ -129,14 +131,7 @@ class Chat:
         Raises:
             Disconnected: there is no connection at present.
         """
-        if self._closed is not None:
-            raise self._closed
-        socket = self._socket
-        if socket is None or not self._welcome.done():
-            raise gone()
-        made = Turn(turn or uuid.uuid4().hex, self._cancel)
-        self._memory.speak(made)
-        self._limit(made, None)
+        made = Turn(turn or uuid.uuid4().hex, self.cancel)
         start = AudioStart(
             turn=made.id,
             format=format or AudioFormat(),
@@ -147,8 +142,25 @@ class Chat:
             interrupt=interrupt,
             speak=voice,
         )
+        line = await self.begin(start, made)
+        if not made.finished:
+            self.limit(made, None)
+        return Speech(self, made, line)
+
+    async def begin(self, start: AudioStart, made: Turn) -> Line:
+        """Begin to say something, which fails ``made`` if it is not taken, or if the connection is lost meanwhile.
+
+        Raises:
+            Disconnected: there is no connection at present.
+        """
+        if self._closed is not None:
+            raise self._closed
+        socket = self._socket
+        if socket is None or not self._welcome.done():
+            raise gone()
+        self._memory.speak(made)
         await self.put(socket, start)
-        return Speech(self, made, socket, binary=self._options.binary)
+        return Line(self, socket, binary=self._options.binary)
 
     async def put(self, socket: ClientConnection, frame: ClientFrame | bytes) -> None:
         """Send on this connection if it is still the one; a turn that was being said on it fails with it."""
@@ -164,14 +176,19 @@ class Chat:
         """The turn has been said to its end."""
         self._memory.said(turn)
 
+    def forget(self, turn: Turn) -> None:
+        """Nobody waits for it any more."""
+        self._memory.give_up(turn, ClientClosed("nobody waits for this turn any more"))
+
     def follow(self, turn: str) -> Turn:
         """Take over a turn of an earlier client of this session; call before the first connection is up."""
-        made = Turn(turn, self._cancel)
+        made = Turn(turn, self.cancel)
         self._memory.adopt(made)
-        self._limit(made, None)
+        self.limit(made, None)
         return made
 
-    def _limit(self, turn: Turn, deadline_s: float | None) -> None:
+    def limit(self, turn: Turn, deadline_s: float | None) -> None:
+        """Give it up when its end has been awaited for too long, see ``ClientOptions.turn_s``."""
         limits = [] if deadline_s is None else [max(0.0, deadline_s) + GRACE_S]
         limits += [self._options.turn_s] if self._options.turn_s else []
         if not limits:
@@ -184,7 +201,8 @@ class Chat:
         timer = asyncio.get_running_loop().call_later(limit_s, self._memory.give_up, turn, error)
         turn.limit(timer)
 
-    async def _cancel(self, turn: str) -> None:
+    async def cancel(self, turn: str) -> None:
+        """Ask for the end of a turn, see :meth:`Turn.cancel`."""
         self._memory.cancel(turn)
         await self._send(TurnCancel(turn=turn))
 
@@ -209,6 +227,8 @@ class Chat:
             header, pcm = read_audio(data, binary=self._options.binary)
             if self._options.on_audio is not None:
                 self._options.on_audio(header, pcm)
+            for talk in self.talks:
+                talk.on_audio(header, pcm)
             return
         self._take(codec.decode_server(data))
 
@@ -311,6 +331,8 @@ class Chat:
             case AnswerFlush() | AnswerSpoken() | SpeechStartedFrame() | SpeechStoppedFrame():
                 if self._options.on_sound is not None:
                     self._options.on_sound(frame)
+                for talk in self.talks:
+                    talk.on_sound(frame)
             case ErrorFrame() if frame.turn is None:
                 self._notice(f"{frame.code}: {frame.message}")
                 if frame.retry_after_ms and not self._welcome.done():

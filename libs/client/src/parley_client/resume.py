@@ -1,8 +1,25 @@
 """What a client must remember to come back: session, position and the turns under way. Pure: no I/O, no waiting."""
 
+from typing import Protocol
+
 from parley_client.errors import ClientError, TurnLost, TurnRefused
+from parley_client.options import Sound
 from parley_client.turn import Turn
 from parley_protocol.client import Accepted, Done, ErrorFrame, Hello, ServerFrame, TurnFrame, TurnStart, Welcome
+from parley_protocol.speech import AnswerAudio
+
+
+class Joins(Protocol):
+    """Whoever has turns that the server names."""
+
+    def join(self, id: str) -> Turn | None:
+        """This one, told of for the first time; None: it is not theirs."""
+
+    def on_audio(self, header: AnswerAudio, pcm: bytes) -> None:
+        """Of any answer."""
+
+    def on_sound(self, sound: Sound) -> None:
+        """Of any turn."""
 
 
 class GapFound(ClientError):
@@ -21,6 +38,7 @@ class Memory:
         self.session = session
         self.position = position
         self.token = token
+        self.talks: list[Joins] = []
         self._turns: dict[str, Turn] = {}
         self._starts: dict[str, TurnStart] = {}
         self._cancels: set[str] = set()
@@ -87,14 +105,23 @@ class Memory:
 
     def _accepted(self, id: str) -> None:
         self._starts.pop(id, None)
-        if (turn := self._turns.get(id)) is None:
+        if (turn := self._find(id)) is None:
             return
+        self._speaking.discard(id)
         if (overheard := self._overheard) is not None and overheard.id == id:
             self._overheard = None
             for frame in overheard.take():
                 self._feed(turn, frame)
         turn.accepted.set()
         turn.taken.set()
+
+    def _find(self, id: str) -> Turn | None:
+        """A turn that is known here, or becomes so as one that is being said."""
+        if id not in self._turns:
+            joined = next((turn for talk in self.talks if (turn := talk.join(id)) is not None), None)
+            if joined is not None:
+                self.speak(joined)
+        return self._turns.get(id)
 
     def _begin_anew(self) -> None:
         """The server gave another session: nothing more will be heard of what it had accepted in the old one."""
@@ -122,7 +149,7 @@ class Memory:
             turn.rebase()
 
     def _event(self, frame: TurnFrame) -> None:
-        turn = self._turns.get(frame.turn)
+        turn = self._find(frame.turn)
         if turn is None or (self._overheard is not None and self._overheard.id == frame.turn):
             self._overhear(frame)
             return
@@ -156,7 +183,7 @@ class Memory:
             overheard.feed(frame)
 
     def _refused(self, frame: ErrorFrame) -> None:
-        if frame.turn is None or frame.turn not in self._turns:
+        if frame.turn is None or self._find(frame.turn) is None:
             return
         turn = self._forget(frame.turn)
         after = (frame.retry_after_ms or 0) / 1000

@@ -8,7 +8,7 @@ import msgspec
 
 from parley_client.errors import ClientError, Disconnected
 from parley_client.turn import Turn
-from parley_protocol.client import AudioStop
+from parley_protocol.client import AudioStop, ClientFrame
 from parley_protocol.speech import AnswerAudio, decode_audio
 
 if TYPE_CHECKING:
@@ -19,17 +19,33 @@ if TYPE_CHECKING:
 _GONE = "the connection was lost while the turn was being said; say it again"
 
 
+class Line:
+    """A connection on which something is being said. When it is gone, what is put here goes nowhere."""
+
+    def __init__(self, chat: Chat, socket: ClientConnection, *, binary: bool) -> None:
+        self._chat = chat
+        self._socket = socket
+        self._binary = binary
+
+    async def say(self, audio: bytes) -> None:
+        """More of it."""
+        await self.put(msgspec.msgpack.encode(audio) if self._binary else audio)
+
+    async def put(self, frame: ClientFrame | bytes) -> None:
+        """Anything else about it."""
+        await self._chat.put(self._socket, frame)
+
+
 class Speech:
     """Made by :meth:`Chat.speak`. ``turn`` tells transcripts while one speaks, and the answer afterwards.
 
     What is being said belongs to its connection: if that is lost before :meth:`stop`, the turn fails with TurnLost.
     """
 
-    def __init__(self, chat: Chat, turn: Turn, socket: ClientConnection, *, binary: bool) -> None:
+    def __init__(self, chat: Chat, turn: Turn, line: Line) -> None:
         self.turn = turn
         self._chat = chat
-        self._socket = socket
-        self._binary = binary
+        self._line = line
         self._stopped = False
 
     async def send(self, audio: bytes) -> None:
@@ -41,7 +57,7 @@ class Speech:
         self.turn.check()
         if self._stopped:
             raise ClientError("this turn has been said to its end; begin another")
-        await self._chat.put(self._socket, msgspec.msgpack.encode(audio) if self._binary else audio)
+        await self._line.say(audio)
 
     async def stop(self) -> Turn:
         """That was all. Returns when the server has heard it and accepted the turn.
@@ -54,7 +70,7 @@ class Speech:
         if not self._stopped:
             self._stopped = True
             self._chat.said(self.turn)
-            await self._chat.put(self._socket, AudioStop())
+            await self._line.put(AudioStop())
         await self.turn.taken.wait()
         self.turn.check()
         return self.turn

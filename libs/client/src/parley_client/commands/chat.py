@@ -27,6 +27,10 @@ def chat(
     audio: Annotated[
         Path | None, typer.Option(help="Ask one question from this WAV file, said as fast as it was spoken.")
     ] = None,
+    hands_free: Annotated[
+        bool,
+        typer.Option(help="With --audio: silence ends a question, and what is said over an answer may interrupt it."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="With --audio: have the answer spoken into this WAV file.")] = None,
     url: common.Url = common.DEFAULT_URL,
     token: common.Token = None,
@@ -36,10 +40,13 @@ def chat(
     Ctrl-C cancels the answer under way, and leaves when there is none or when it is pressed again. A dropped
     connection is resumed by itself.
 
-    With --audio the exit status is 0 for a completed answer and 1 for any other end.
+    With --audio the exit status is 0 for a completed answer, hands free the last one, and 1 for any other end.
     """
     if audio is not None:
-        common.leave(common.run(listen(audio, out, kb=kb, session=session, url=url, token=token)))
+        said = listen(audio, out, kb=kb, session=session, url=url, token=token, hands_free=hands_free)
+        common.leave(common.run(said))
+    if hands_free:
+        raise typer.BadParameter("there is no microphone here: --hands-free goes with --audio")
     if out is not None:
         raise typer.BadParameter("what is typed is answered in text: --out goes with --audio")
     options = ClientOptions(token=token, session=session, wait_first=False, on_notice=_notice)

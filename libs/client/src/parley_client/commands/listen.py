@@ -1,22 +1,24 @@
-"""`parley chat --audio FILE`: a recorded question, said as fast as it was spoken."""
+"""`parley chat --audio FILE`: a recording, said as fast as it was spoken: one question, or a talk hands free."""
 
 import asyncio
+import contextlib
 import sys
 import wave
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from parley_client.commands import common
-from parley_client.connection import connect
+from parley_client.connection import Chat, connect
 from parley_client.errors import ClientError
 from parley_client.options import ClientOptions, Sound
 from parley_client.speech import Speech
-from parley_client.turn import Turn
+from parley_client.talking import Talk, Unasked, talk
 from parley_protocol.client import (
     AnswerFlush,
     AnswerSpoken,
     AudioFormat,
+    Done,
     TranscriptFinal,
     TranscriptPartial,
     Voice,
@@ -57,25 +59,25 @@ def read_wav(path: Path) -> Recording:
 
 
 class Answered:
-    """Audio of the answer as it comes, for a file."""
+    """Audio of answers as it comes, for a file: as much of each as was to be heard."""
 
     def __init__(self) -> None:
         self.rate = 24_000
         self.over = asyncio.Event()
         self.fault = ""
         """Why not all of it was spoken."""
-        self._pcm = bytearray()
+        self._pcm: dict[str, bytearray] = {}
 
     def on_audio(self, header: AnswerAudio, pcm: bytes) -> None:
         """See ``ClientOptions.on_audio``."""
         self.rate = header.rate
-        self._pcm += pcm
+        self._pcm.setdefault(header.turn, bytearray()).extend(pcm)
 
     def on_sound(self, sound: Sound) -> None:
         """See ``ClientOptions.on_sound``."""
         match sound:
             case AnswerFlush():
-                del self._pcm[sound.ms * self.rate // 1000 * 2 :]
+                del self._pcm.get(sound.turn, bytearray())[sound.ms * self.rate // 1000 * 2 :]
                 if sound.ended:
                     self.over.set()
             case AnswerSpoken():
@@ -91,15 +93,17 @@ class Answered:
                 file.setnchannels(1)
                 file.setsampwidth(2)
                 file.setframerate(self.rate)
-                file.writeframes(bytes(self._pcm))
+                file.writeframes(b"".join(self._pcm.values()))
         except OSError as error:
             raise ClientError(f"{path} cannot be written: {error}") from error
 
 
 async def listen(
-    path: Path, out: Path | None, *, kb: str, session: str | None, url: str, token: str | None
+    path: Path, out: Path | None, *, kb: str, session: str | None, url: str, token: str | None, hands_free: bool = False
 ) -> TurnStatus:
-    """Say the recording, show what was heard and the answer; with ``out`` have it spoken into that file."""
+    """Say the recording, show what was heard and the answer; with ``out`` have it spoken into that file. How the
+    (last) answer ended. ``hands_free``: silence ends a question, and what is said over an answer may interrupt it.
+    """
     recording, answered = read_wav(path), Answered()
     if out is not None and not out.parent.is_dir():
         raise ClientError(f"{out} cannot be written: there is no folder {out.parent}")
@@ -111,31 +115,66 @@ async def listen(
         on_audio=answered.on_audio,
         on_sound=answered.on_sound,
     )
+    voice = Voice() if out is not None else None
     async with connect(url, options) as chat:
-        speech = await chat.speak(recording.format, kb=kb, voice=Voice() if out is not None else None)
-        saying = asyncio.create_task(_say(speech, recording))
-        try:
-            await _show(speech.turn)
-            await saying
-        finally:
-            saying.cancel()
+        if hands_free:
+            status = await _talk(chat, recording, kb, voice)
+        else:
+            status = await _ask(chat, recording, kb, voice, answered)
+        if answered.fault:
+            common.err.print(f"[yellow]not all of the answer was spoken: {common.escape(answered.fault)}[/yellow]")
         if out is not None:
-            try:
-                await asyncio.wait_for(answered.over.wait(), SPOKEN_S)
-            except TimeoutError:
-                common.err.print(f"[yellow]the answer was not spoken to its end within {SPOKEN_S:g} s[/yellow]")
-            if answered.fault:
-                common.err.print(f"[yellow]not all of the answer was spoken: {common.escape(answered.fault)}[/yellow]")
             answered.write(out)
             common.out.print(f"[dim]spoken answer: {common.escape(str(out))}[/dim]")
-        return (await speech.turn.done()).status
+        return status
+
+
+async def _ask(chat: Chat, recording: Recording, kb: str, voice: Voice | None, answered: Answered) -> TurnStatus:
+    speech = await chat.speak(recording.format, kb=kb, voice=voice)
+    async with _saying(speech, recording):
+        async for event in speech.turn:
+            _show(event)
+    if voice is not None:
+        try:
+            await asyncio.wait_for(answered.over.wait(), SPOKEN_S)
+        except TimeoutError:
+            common.err.print(f"[yellow]the answer was not spoken to its end within {SPOKEN_S:g} s[/yellow]")
+    return (await speech.turn.done()).status
+
+
+async def _talk(chat: Chat, recording: Recording, kb: str, voice: Voice | None) -> TurnStatus:
+    """Raises ClientError where nothing was asked."""
+    last: TurnStatus | None = None
+    async with talk(chat, recording.format, kb=kb, voice=voice) as talking, _saying(talking, recording):
+        async for event in talking:
+            if isinstance(event, Done):
+                last = event.status
+            if isinstance(event, Unasked):
+                common.err.print(f"[red]{common.escape(str(event.error))}[/red]")
+            else:
+                _show(event)
+    if last is None:
+        raise ClientError("nothing was asked: no words were heard in this recording")
+    return last
 
 
 def _notice(text: str) -> None:
     common.err.print(f"[yellow]{common.escape(text)}[/yellow]")
 
 
-async def _say(speech: Speech, recording: Recording) -> None:
+@contextlib.asynccontextmanager
+async def _saying(speech: Speech | Talk, recording: Recording) -> AsyncIterator[None]:
+    """It is said meanwhile. Raises what has become of it."""
+    saying = asyncio.create_task(_say(speech, recording))
+    try:
+        yield
+        await saying
+    finally:
+        saying.cancel()
+        await asyncio.gather(saying, return_exceptions=True)
+
+
+async def _say(speech: Speech | Talk, recording: Recording) -> None:
     """As fast as it was spoken."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -145,16 +184,15 @@ async def _say(speech: Speech, recording: Recording) -> None:
     await speech.stop()
 
 
-async def _show(turn: Turn) -> None:
+def _show(event: object) -> None:
     live = sys.stdout.isatty()
-    async for event in turn:
-        match event:
-            case TranscriptPartial() if live:
-                sys.stdout.write(f"\r\x1b[K› {common.clean(event.text)} …")
-                sys.stdout.flush()
-            case TranscriptFinal():
-                if live:
-                    sys.stdout.write("\r\x1b[K")
-                common.out.print(f"› {common.clean(event.text)}", markup=False)
-            case _:
-                common.show_answer(event)
+    match event:
+        case TranscriptPartial() if live:
+            sys.stdout.write(f"\r\x1b[K› {common.clean(event.text)} …")
+            sys.stdout.flush()
+        case TranscriptFinal():
+            if live:
+                sys.stdout.write("\r\x1b[K")
+            common.out.print(f"› {common.clean(event.text)}", markup=False)
+        case _:
+            common.show_answer(event)
