@@ -6,16 +6,17 @@ import logging
 import signal
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
+from .handsfree import cells as handsfree
 from .matrix import whole
 from .report import report
 from .run import Outcome, RunOptions, matrix, storm
-from .voice import VoiceMatrix
+from .voice import FAULTS, Cell, VoiceMatrix, speaking
 from .voice import whole as spoken_cells
 from .world.faults import CATALOGUE
-from .world.world import VOICE_ROLES, WorldOptions, open_world
+from .world.world import WorldOptions, open_world
 
 ABOUT = """\
 Breaks a real installation in every way it must survive, and judges it by what its clients saw.
@@ -29,7 +30,8 @@ whole, in order, and what is stored. Nothing inside Parley is asked.
   ./task chaos -- --minutes 30 --seed 7        a long one; the same seed repeats the same faults
   ./task chaos -- --matrix                     each fault in each phase of a turn, as CI runs it
   ./task chaos -- --matrix --only kill-rag     one row of it
-  ./task chaos -- --voice                      each fault in each phase of a spoken turn
+  ./task chaos -- --voice                      each fault in each phase of a spoken turn, and of a talk hands free
+  ./task chaos -- --voice --only kill-asr      one row of both
   ./task chaos -- --image rabbitmq:4.0-management --minutes 5
 
 Ctrl-C ends a storm early: it is healed, judged and reported. The exit code is 1 where a promise was broken, a turn was
@@ -52,7 +54,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of faults, targets and questions (default: 1)")
     parser.add_argument("--sessions", type=int, default=20, help="sessions that ask without pause (default: 20)")
     parser.add_argument("--matrix", action="store_true", help="each fault in each phase, once, instead of a storm")
-    parser.add_argument("--voice", action="store_true", help="each fault in each phase of a spoken turn, once")
+    parser.add_argument("--voice", action="store_true", help="each fault in each phase of what is spoken, once")
     parser.add_argument("--only", default="", metavar="FAULT,...", help="just these faults, see the list below")
     parser.add_argument("--image", default="", help="RabbitMQ image for Docker (default: the installed RabbitMQ)")
     parser.add_argument("--store", default="", help="SQLAlchemy address of an empty store (default: SQLite)")
@@ -60,8 +62,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--mutation", default="", help="switch a mechanism off, to see that it is missed")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="default: .parley/chaos/TIME")
     found = parser.parse_args(argv)
-    if unknown := [name for name in found.only.split(",") if name and name not in CATALOGUE]:
-        parser.error(f"no such fault: {', '.join(unknown)}; --help lists them")
+    known, where = (FAULTS, ", ".join(FAULTS)) if found.voice else (CATALOGUE, "--help lists them")
+    if unknown := [name for name in found.only.split(",") if name and name not in known]:
+        parser.error(f"no such fault: {', '.join(unknown)}; {where}")
     aimed = {volley.fault for volley in whole()}
     if found.matrix and (stray := [name for name in found.only.split(",") if name and name not in aimed]):
         parser.error(f"not in the matrix: {', '.join(stray)}; without --matrix a storm has every fault")
@@ -101,12 +104,20 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-async def _voice(options: WorldOptions) -> int:
-    async with open_world(replace(options, roles=VOICE_ROLES)) as world:
-        cells = await VoiceMatrix(world, _say).run(spoken_cells())
-    broken = [cell for cell in cells if cell.broken]
-    _say(f"{len(cells)} cells, {len(cells) - len(broken)} kept every promise")
-    return 1 if broken else 0
+async def _voice(options: WorldOptions, only: Sequence[str]) -> int:
+    def chosen(cells: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [cell for cell in cells if not only or cell[0] in only]
+
+    async with open_world(speaking(options)) as world:
+        pushed = await VoiceMatrix(world, _say).run(chosen(spoken_cells()))
+        free = await handsfree.HandsFreeMatrix(world, _say).run(chosen(handsfree.whole()))
+    _say(f"push to talk: {_kept(pushed)}")
+    _say(f"hands free: {_kept(free)}")
+    return 1 if any(cell.broken for cell in [*pushed, *free]) else 0
+
+
+def _kept(cells: list[Cell]) -> str:
+    return f"{len(cells)} cells, {sum(not cell.broken for cell in cells)} kept every promise"
 
 
 def main(argv: list[str]) -> int:
@@ -115,7 +126,7 @@ def main(argv: list[str]) -> int:
     options = options_of(found)
     logging.getLogger("parley_runtime").setLevel(logging.ERROR)
     if found.voice:
-        return asyncio.run(_voice(options.world))
+        return asyncio.run(_voice(options.world, options.only))
     outcome = asyncio.run(_run(found, options))
     report.write(outcome.history.happenings, outcome.verdict, options.out)
     for cell in outcome.missed:

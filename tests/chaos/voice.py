@@ -13,7 +13,7 @@ import json
 import random
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import websockets
@@ -23,7 +23,7 @@ from parley_asr.engines.scripted import WORDS, speak
 
 from .world import faults
 from .world.faults import Act, Aimed
-from .world.world import World
+from .world.world import VOICE_ROLES, Member, World, WorldOptions
 
 RATE = 16_000
 PIECE_S = 0.02
@@ -46,6 +46,7 @@ FAULTS: dict[str, tuple[str, Act, float]] = {
     "broker-kill": ("", faults.broker_killed, 0.3),
 }
 """Whom it hits ("": all), what it does, how long it lasts."""
+STAGES = {"asr": "listen", "inference": "generate"}
 TELLING = (
     ("kill-asr", "listening"),
     ("stop-asr", "listening"),
@@ -53,6 +54,11 @@ TELLING = (
     ("kill-gateway", "heard"),
 )
 """What CI runs."""
+
+
+def speaking(options: WorldOptions) -> WorldOptions:
+    """With recognisers, and answers long enough to be spoken over."""
+    return replace(options, roles=VOICE_ROLES, tokens=60, interval_ms=25.0, sentence=6)
 
 
 def whole() -> list[tuple[str, str]]:
@@ -186,6 +192,17 @@ class Cell:
     broken: tuple[str, ...]
 
 
+async def at_work(world: World, role: str) -> Member:
+    """The process of that role that is at work, where that can be told."""
+    members = world.of(role)
+    stage = STAGES.get(role)
+    for member in members if stage else []:
+        text = await asyncio.to_thread(member.service.metrics)
+        if f'parley_seats_busy{{stage="{stage}"}} 1.0' in text:
+            return member
+    return members[0]
+
+
 class VoiceMatrix:
     """Runs cells, one after the other, on a world with recognisers."""
 
@@ -220,7 +237,7 @@ class VoiceMatrix:
             speaking.cancel()
             await asyncio.gather(speaking, waiting, return_exceptions=True)
             return [f"the turn never came to {phase}"]
-        target = await self._target(role) if role else None
+        target = await at_work(self._world, role) if role else None
         async with act(Aimed(self._world, random.Random(turn), target)):
             await asyncio.sleep(lasts_s)
         try:
@@ -228,15 +245,6 @@ class VoiceMatrix:
         except TimeoutError:
             return [*speaker.told.broken, "no end"]
         return [*speaker.told.broken, *self._judge(turn, speaker.told)]
-
-    async def _target(self, role: str) -> Any:
-        """The process of that role that is at work, where that can be told."""
-        members = self._world.of(role)
-        for member in members:
-            text = await asyncio.to_thread(member.service.metrics)
-            if role == "asr" and 'parley_seats_busy{stage="listen"} 1.0' in text:
-                return member
-        return members[0]
 
     def _gateway(self) -> str:
         """The first that runs: so that whom a fault hits is known."""

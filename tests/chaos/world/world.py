@@ -29,6 +29,10 @@ LAUNCHER = "tests.chaos.inside.probe"
 """Runs a role with hold points."""
 ROLES = ("rag", "inference", "gateway")
 VOICE_ROLES = ("asr", *ROLES)
+CHAR_MS = 8
+"""Audio of one character of a spoken answer."""
+BACKCHANNEL = "zero"
+"""Who says this over an answer wants it to go on."""
 SETTLE_S = 5.0
 """A quorum queue declared less than this before a broker's SIGKILL may never have a leader again."""
 
@@ -47,6 +51,8 @@ class WorldOptions:
     roles: tuple[str, ...] = ROLES
     tokens: int = 24
     interval_ms: float = 15.0
+    sentence: int = 0
+    """Tokens of a sentence of an answer; 0: it is one sentence."""
     heartbeat_s: float = 1.0
     claim: str = "redelivered"
     """``always``: every stage claims on every delivery."""
@@ -242,6 +248,11 @@ def _environ(options: WorldOptions, socket: Path) -> dict[str, str]:
         "PARLEY_ASR_SEATS": "4",
         "PARLEY_SCRIPT_TOKENS": str(options.tokens),
         "PARLEY_SCRIPT_INTERVAL_MS": f"{options.interval_ms:g}",
+        "PARLEY_SCRIPT_SENTENCE": f"{options.sentence}",
+        "PARLEY_SPEECH_ENGINE": "tone",
+        "PARLEY_TONE_CHAR_MS": f"{CHAR_MS}",
+        "PARLEY_FLOOR_LEAST_S": "0.3",
+        "PARLEY_FLOOR_BACKCHANNELS": BACKCHANNEL,
         "PARLEY_LOG_LEVEL": "debug",
         "PARLEY_MESSAGE_RATE": "0",
         "PARLEY_SEND_S": "3",

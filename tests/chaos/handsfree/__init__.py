@@ -1,0 +1,1 @@
+"""Faults while somebody talks hands free."""
