@@ -1,7 +1,8 @@
-"""Engines that decode several streams in one call of their model: with batches and without, in turn, on the same audio.
+"""Models that hear several streams in one call: with batches and without, in turn, on the same audio.
 
-The models are as small as the engines load them, of random weights: their text is nonsense, the same each time. What is
-compared is the text of each stream, which batches must not change, and the time in which all streams are decoded.
+Engines' models are as small as they load them, of random weights: their text is nonsense, the same each time. What is
+compared is the text of each stream, which batches must not change, and the time in which all streams are decoded. Of
+voice activity, which is the real model, it is where speech begins and ends.
 """
 
 import asyncio
@@ -17,8 +18,14 @@ from typing import Any
 from bench.stack import ROOT
 from bench.voice.accuracy import decode
 from bench.voice.sound import Clip
-from parley_asr.engine import Hint
+from parley_asr.cues import Add, Cue
+from parley_asr.cutter import Cutter
+from parley_asr.engine import RATE, Hint
+from parley_asr.hark import Piece, hark
+from parley_asr.intake import open_intake
 from parley_asr.registry import ENGINES, EngineSettings
+from parley_asr.silero import BATCH, SileroModel
+from parley_protocol.audio import Hearing
 from parley_runtime import config
 from parley_runtime.errors import ParleyError
 
@@ -26,6 +33,11 @@ STREAMS = 8
 ROUNDS = 2
 BATCHES = {"sherpa": 16, "whisper": 8}
 """The most that a batch holds, as shipped."""
+ACTIVITY = "voice activity"
+LISTENED = 32
+"""Streams whose voice activity is told."""
+PIECE = RATE * 2 * 60 // 1000
+"""What comes of each of them at a time: 60 ms."""
 
 
 @dataclass
@@ -39,7 +51,7 @@ class Batching:
     alone_s: float
     together_s: float
     same: int
-    """Streams whose text is the same either way."""
+    """Streams of which the same is heard either way."""
 
 
 def _models() -> Any:
@@ -82,10 +94,38 @@ def compare(name: str, said: Sequence[Clip], folder: Path) -> Batching:
     return Batching(name, BATCHES[name], len(said), audio_s, min(alone), min(together), same)
 
 
+def cut_all(said: Sequence[Clip], most: int) -> tuple[list[list[Cue]], float]:
+    """Where speech is in each of the streams, and the CPU time that finding it took. Blocks."""
+    model = SileroModel(most)
+    cutters = [Cutter(Hearing(by_silence=True), 0, 0, vad=model.stream, intake=open_intake) for _ in said]
+    found: list[list[Cue]] = [[] for _ in said]
+    began = time.process_time()
+    for at in range(0, max(len(one.pcm) for one in said), PIECE):
+        pieces = [Piece(cutter.cut(one.pcm[at : at + PIECE])) for cutter, one in zip(cutters, said, strict=True)]
+        hark(model, pieces)
+        for cues, piece in zip(found, pieces, strict=True):
+            cues += [cue for cue in piece.cues if not isinstance(cue, Add)]
+    return found, time.process_time() - began
+
+
+def compare_activity(said: Sequence[Clip]) -> Batching:
+    """As :func:`compare`, of voice activity. Raises ParleyError or ImportError where it is not to be had. Blocks."""
+    streams = [said[number % len(said)] for number in range(LISTENED)]
+    took: dict[int, list[float]] = {1: [], BATCH: []}
+    cues: dict[int, list[list[Cue]]] = {}
+    for _ in range(ROUNDS):
+        for most, times in took.items():
+            cues[most], seconds = cut_all(streams, most)
+            times.append(seconds)
+    alone, together = took.values()
+    same = sum(one == other for one, other in zip(cues[1], cues[BATCH], strict=True))
+    return Batching(ACTIVITY, BATCH, LISTENED, sum(one.seconds for one in streams), min(alone), min(together), same)
+
+
 async def measure(
     folder: Path, said: Sequence[Clip], say: Callable[[str], None]
 ) -> tuple[list[Batching], dict[str, str]]:
-    """Each engine that batches; and why others could not be."""
+    """Each model that batches; and why others could not be."""
     found, absent = list[Batching](), dict[str, str]()
     for name in BATCHES:
         say(f"voice: {len(said)} streams of {name} with batches and without")
@@ -93,4 +133,9 @@ async def measure(
             found.append(await asyncio.to_thread(compare, name, said, folder))
         except (ParleyError, ImportError) as error:
             absent[f"batching of {name}"] = str(error)
+    say(f"voice: {LISTENED} streams of {ACTIVITY} with batches and without")
+    try:
+        found.append(await asyncio.to_thread(compare_activity, said))
+    except (ParleyError, ImportError) as error:
+        absent[f"batching of {ACTIVITY}"] = str(error)
     return found, absent

@@ -7,7 +7,7 @@ from bench.stack import quantile
 from bench.tables import table
 from bench.voice.accuracy import Accuracy
 from bench.voice.answering import Soon
-from bench.voice.batching import Batching
+from bench.voice.batching import ACTIVITY, Batching
 from bench.voice.failover import Failover
 from bench.voice.load import HOLDS_MS, Level
 from bench.voice.measure import Voice
@@ -59,7 +59,7 @@ def batches(found: Sequence[Batching]) -> str:
     """With batches and without."""
     rows = [
         [
-            f"{row.engine}, random weights",
+            "silero, voice activity (CPU time)" if row.engine == ACTIVITY else f"{row.engine}, random weights",
             f"{row.streams}, {row.audio_s:.0f} s",
             str(row.most),
             f"{row.alone_s:.2f}",
@@ -69,7 +69,15 @@ def batches(found: Sequence[Batching]) -> str:
         ]
         for row in found
     ]
-    head = ["engine that batches", "streams at once", "most in a batch", "without batches s", "with s", "", "same text"]
+    head = [
+        "model that batches",
+        "streams at once",
+        "most in a batch",
+        "without batches s",
+        "with s",
+        "",
+        "heard the same",
+    ]
     return table(head, rows)
 
 

@@ -19,9 +19,9 @@ from parley_asr.choose import Chosen
 from parley_asr.config import AsrSettings
 from parley_asr.engine import Abilities, Base, Hint
 from parley_asr.engines.scripted import ScriptedRecognition, ScriptedSettings, ScriptedTranscriber, speak
-from parley_asr.pool import Pool
 from parley_asr.service import Listening
 from parley_asr.vad import EnergyModel
+from parley_asr.workshop import threads_for
 from parley_protocol.audio import (
     AudioPart,
     Ended,
@@ -251,6 +251,57 @@ async def test_who_sends_a_lot_at_once_does_not_hold_up_the_others(house: House)
         assert (await house.ear.wait(Heard, "s1")).text == " ".join(["one"] * 60)
 
 
+class Stuck(ScriptedTranscriber):
+    """Does not come back from the words of its first stream before ``release``."""
+
+    def __init__(self) -> None:
+        super().__init__(ScriptedSettings())
+        self.at_work, self.release = threading.Event(), threading.Event()
+
+    def open(self, hint: Hint) -> ScriptedRecognition:
+        self.at_work.set()
+        self.release.wait(10)
+        return super().open(hint)
+
+
+async def test_that_somebody_speaks_is_told_while_the_recogniser_is_busy_with_others(house: House) -> None:
+    engine = Stuck()
+    async with house.worker(engine=engine, PARLEY_ASR_THREADS="1"):
+        try:
+            for stream in ("s1", "s2"):
+                await house.ear.lease(stream)
+            await house.ear.send("asr-1", AudioPart("s1", 1, 0, ONE_TWO, Mark.END))
+            assert await asyncio.to_thread(engine.at_work.wait, 10)
+            await house.ear.send("asr-1", AudioPart("s2", 1, 0, ONE_TWO, Mark.END))
+            await house.ear.wait(SpeechStarted, "s2")
+            assert house.ear.of("s1", Partial) == house.ear.of("s2", Partial) == []
+        finally:
+            engine.release.set()
+        for stream in ("s1", "s2"):
+            await house.ear.wait(Ended, stream)
+            assert [type(event).__name__ for event in house.ear.events(stream)].count("SpeechStarted") == 1
+            assert [last.text for last in house.ear.of(stream, Heard)] == ["one two"]
+
+
+async def test_what_is_dropped_while_its_audio_is_worked_on_frees_its_seat(house: House) -> None:
+    engine = Stuck()
+    async with house.worker(engine=engine) as listening:
+        try:
+            await house.ear.lease("s1")
+            await house.ear.send("asr-1", AudioPart("s1", 1, 0, ONE_TWO))
+            assert await asyncio.to_thread(engine.at_work.wait, 10)
+            await house.ear.send(
+                "asr-1", AudioPart("s1", 1, len(ONE_TWO), ONE_TWO), AudioPart("s1", 1, 0, b"", Mark.DROP)
+            )
+            await house.ear.lease("s2")
+            assert listening.busy == 1
+        finally:
+            engine.release.set()
+        await house.ear.send("asr-1", AudioPart("s2", 1, 0, ONE_TWO, Mark.END))
+        assert (await house.ear.wait(Heard, "s2")).text == "one two"
+    assert house.ear.of("s1", Heard) == house.ear.of("s1", Partial) == []
+
+
 class Broken(ScriptedTranscriber):
     """Fails in the middle of speech."""
 
@@ -450,8 +501,6 @@ async def test_a_lost_broker_ends_nothing_that_cannot_go_on(house: House) -> Non
         await house.ear.wait(Ended, "s2")
 
 
-async def test_as_many_streams_are_at_work_as_a_model_decodes_in_one_call() -> None:
+def test_as_many_streams_are_at_work_as_a_model_decodes_in_one_call() -> None:
     for threads, at_least, found in ((0, 640, 640), (3, 640, 3), (0, 1, 2 * (os.cpu_count() or 1))):
-        pool = Pool(threads, at_least=at_least)
-        assert pool.threads == found
-        await pool.aclose()
+        assert threads_for(threads, at_least) == found

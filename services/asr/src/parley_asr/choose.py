@@ -78,7 +78,7 @@ async def choose_vad(settings: AsrSettings) -> VadModel:
     if settings.vad is VadChoice.ENERGY:
         return EnergyModel()
     try:
-        return await asyncio.to_thread(SileroModel)
+        return await asyncio.to_thread(SileroModel, settings.vad_batch)
     except (ImportError, ConfigError) as error:
         if settings.vad is VadChoice.SILERO:
             raise ConfigError(f"PARLEY_ASR_VAD=silero: {error}") from error

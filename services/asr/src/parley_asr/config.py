@@ -52,6 +52,14 @@ class AsrSettings:
         VadChoice.AUTO,
         "What tells speech from silence: silero (a small neural network), energy (the loudness), or the best there is",
     )
+    vad_batch: int = setting(
+        "PARLEY_ASR_VAD_BATCH",
+        16,
+        "Streams whose speech silero tells from silence in one call, where this processor then finds exactly the same",
+        unit="streams",
+        minimum=1,
+        maximum=64,
+    )
     engines: EngineSettings
     options: ListenOptions
     store: StoreOptions

@@ -55,3 +55,16 @@ class Keep:
 
 
 Cue = Begin | Add | Finish | Show | End | Keep | SpeechStarted | SpeechStopped
+
+
+def take_start(cues: list[Cue]) -> SpeechStarted | None:
+    """Speech that begins in ``cues`` before anything else that is told of them: it need not wait for any words, and is
+    taken out of them.
+    """
+    for cue in cues:
+        if isinstance(cue, SpeechStarted):
+            cues.remove(cue)
+            return cue
+        if not isinstance(cue, Begin | Add | Keep):
+            return None
+    return None

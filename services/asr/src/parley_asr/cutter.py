@@ -1,24 +1,14 @@
 """One stream's audio into cues: from each boundary on everything that remembers anything is made anew. Pure."""
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
 
 from parley_asr.cues import Cue, End, Keep
 from parley_asr.engine import Samples
 from parley_asr.framer import Framer, Tape
 from parley_asr.intake import Intake, Leveller, ms_at
 from parley_asr.stretch import Boundary, Stretch
-from parley_asr.vad import Vad
+from parley_asr.vad import Ask, Vad
 from parley_protocol.audio import Hearing, Mark
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """How likely is it that somebody speaks in ``frame``? ``vad`` has been asked of all the frames before."""
-
-    vad: Vad
-    frame: Samples
-
 
 Cutting = Generator[Ask, float, list[Cue]]
 """Asks of each frame in turn, is sent the probability, and returns the cues."""

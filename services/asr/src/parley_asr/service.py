@@ -17,11 +17,11 @@ from parley_asr.engine import Base, Hint, Transcriber
 from parley_asr.listener import Listener, Parts
 from parley_asr.options import ListenOptions
 from parley_asr.outgoing import Outgoing
-from parley_asr.pool import Pool
-from parley_asr.spent import Spent, TimedRecognition, TimedVad
+from parley_asr.spent import Spent, TimedRecognition
 from parley_asr.stream import Stream, fault_of
 from parley_asr.trace import StreamTrace
 from parley_asr.vad import VadModel
+from parley_asr.workshop import Workshop, threads_for
 from parley_protocol import codec
 from parley_protocol.audio import (
     AudioPart,
@@ -82,7 +82,7 @@ class Listening:
         self._early: list[Delivery] = []
         self._waiting: dict[str, tuple[Listen, Delivery]] = {}
         """Streams whose knowledge base is being made ready: the last lease of each."""
-        self._pool = Pool(options.threads, at_least=engine.abilities.batch)
+        self._workshop = Workshop(vad, threads_for(options.threads, engine.abilities.batch))
         self._bases = Bases(store, engine, options.vocabulary_s)
         self._outgoing = Outgoing(outgoing_link, process_id, self._gateway_gone)
         self._links: list[Link] = []
@@ -156,7 +156,7 @@ class Listening:
             await asyncio.wait(tasks, timeout=SETTLE_S)
         await self._bases.aclose()
         await self._outgoing.aclose()
-        await self._pool.aclose()
+        await self._workshop.aclose()
         for link in reversed(self._links):
             await link.close()
 
@@ -255,9 +255,7 @@ class Listening:
             raise intake.Unsupported(f"The language {hearing.language[:20]!r} is not heard here: speak {heard}.")
         base = Base(listen.tenant, listen.kb) if listen.kb else None
         hint = Hint(hearing.language, hearing.prompt, base)
-        parts = Parts(
-            lambda: TimedVad(self._vad.stream(), spent), lambda: TimedRecognition(self._engine.open(hint), spent)
-        )
+        parts = Parts(self._vad.stream, lambda: TimedRecognition(self._engine.open(hint), spent))
         return Listener(hearing, listen.at, listen.utterance, parts)
 
     def _move(self, stream: Stream, reason: str) -> None:
@@ -277,7 +275,7 @@ class Listening:
         if self._streams.get(stream.listen.stream) is stream:
             del self._streams[stream.listen.stream]
         self._busy.set(len(self._streams))
-        self._pool.touch(stream)
+        self._workshop.touch(stream)
         if not self._streams:
             self._empty.set()
 
@@ -314,7 +312,7 @@ class Listening:
             self._fail(stream, error)
             return
         self._tell(stream, Progress(stream.taken, stream.keep, stream.utterance))
-        self._pool.touch(stream)
+        self._workshop.touch(stream)
 
     async def _settle(self) -> None:
         last, self._last = self._last, None

@@ -1,33 +1,44 @@
 """Where the time of a stream's work goes."""
 
 import time
-from dataclasses import dataclass
 
 from parley_asr.engine import Hypothesis, Outcome, Recognition, Samples
-from parley_asr.vad import Vad
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.metrics import counter
+
+_audio = counter(names.AUDIO_SECONDS).inc
+_work_all = counter(names.LISTEN_WORK_SECONDS).labels("all").inc
+_work_vad = counter(names.LISTEN_WORK_SECONDS).labels("vad").inc
+_work_engine = counter(names.LISTEN_WORK_SECONDS).labels("engine").inc
 
 
-@dataclass(slots=True)
 class Spent:
-    """Seconds, of the work since they were last taken."""
+    """Counts one stream's seconds, of audio and of work."""
 
-    vad_s: float = 0.0
-    engine_s: float = 0.0
+    def __init__(self) -> None:
+        self.engine_s = 0.0
+        """Of the engine's work that has not been counted yet."""
+        self._audio_s = self._work_s = 0.0
 
+    @property
+    def factor(self) -> float:
+        """Seconds of work per second of audio so far."""
+        return round(self._work_s / self._audio_s, 4) if self._audio_s else 0.0
 
-class TimedVad:
-    """A detector whose time is counted."""
+    def cut(self, audio_s: float, work_s: float, vad_s: float) -> None:
+        """So much audio has been cut; the detector's share of the work is ``vad_s``."""
+        self._audio_s += audio_s
+        self._work_s += work_s
+        _audio(audio_s)
+        _work_all(work_s)
+        _work_vad(vad_s)
 
-    def __init__(self, vad: Vad, spent: Spent) -> None:
-        self._vad = vad
-        self._spent = spent
-
-    def score(self, frame: Samples) -> float:
-        """See ``vad.Vad``."""
-        began = time.perf_counter()
-        probability = self._vad.score(frame)
-        self._spent.vad_s += time.perf_counter() - began
-        return probability
+    def wrote(self, work_s: float) -> None:
+        """Words have been written down."""
+        self._work_s += work_s
+        _work_all(work_s)
+        _work_engine(self.engine_s)
+        self.engine_s = 0.0
 
 
 class TimedRecognition:

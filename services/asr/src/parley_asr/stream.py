@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
+from parley_asr.cues import take_start
+from parley_asr.hark import Piece
+from parley_asr.inbox import Inbox
 from parley_asr.intake import bytes_per_s
 from parley_asr.listener import Listener
 from parley_asr.options import ListenOptions
@@ -15,37 +17,23 @@ from parley_asr.scribe import Event
 from parley_asr.spent import Spent
 from parley_asr.trace import StreamTrace
 from parley_protocol.audio import AudioPart, Ended, Heard, Listen, Mark, StreamEvent
-from parley_runtime.errors import EngineError, Fatal, Overloaded, ParleyError
+from parley_runtime.errors import EngineError, Fatal, ParleyError
 from parley_runtime.ports import Delivery
-from parley_runtime.telemetry import names
-from parley_runtime.telemetry.metrics import counter
-
-_audio = counter(names.AUDIO_SECONDS).inc
-_work_all = counter(names.LISTEN_WORK_SECONDS).labels("all").inc
-_work_vad = counter(names.LISTEN_WORK_SECONDS).labels("vad").inc
-_work_engine = counter(names.LISTEN_WORK_SECONDS).labels("engine").inc
 
 GAP = "Audio was lost on its way to the recogniser; it has to be sent again."
 
 
 @dataclass(slots=True)
-class _Piece:
-    """Audio as it came, and when."""
+class _Work:
+    """What is being done. ``arrived``: when the last of its audio came; ``began_at``: of the step at hand, or 0."""
 
-    at: float
-    data: bytes
+    piece: Piece
+    bytes: int
     mark: Mark
-
-
-@dataclass(slots=True)
-class Work:
-    """Figures of a stream."""
-
+    arrived: float
+    began_at: float
     spent_s: float = 0.0
-    bytes: int = 0
-    began_at: float = 0.0
-    results: list[tuple[float, Event]] = field(default_factory=list)
-    """(arrival of the last byte that it took, event)."""
+    events: list[Event] = field(default_factory=list)
 
 
 class Lost(EngineError):
@@ -53,8 +41,9 @@ class Lost(EngineError):
 
 
 class Stream:
-    """Made for a :class:`Listen`; ``on_events`` is told what is heard, ``on_failed`` why it cannot go on. Everything
-    but the work itself happens on the loop.
+    """Made for a :class:`Listen`; ``on_events`` is told what is heard, ``on_failed`` why it cannot go on. Its audio is
+    worked on a piece at a time and in two steps, by whoever asks for them: first it is cut, then its words are written
+    down, where there are any. Everything but the work itself happens on the loop.
     """
 
     def __init__(
@@ -81,120 +70,110 @@ class Stream:
         self.utterance = listen.utterance
         """Number of the next one; those before it have been told."""
         self._listener = listener
-        self._options = options
-        self._spent = spent
         self.trace = trace
         self._on_events = on_events
         self._on_failed = on_failed
-        self._inbox: deque[_Piece] = deque()
-        self._waiting = 0
         self._per_s = bytes_per_s(listen.hearing)
-        self._quantum = max(1, self._per_s * options.quantum_ms // 1000)
-        self._work = Work()
-        self._counted = (0.0, 0)
-        self._ended = False
+        self._inbox = Inbox(options.inbox, max(1, self._per_s * options.quantum_ms // 1000))
+        self._spent = spent
+        self._work: _Work | None = None
         self._closed = False
-        self.at_work = False
 
     @property
     def factor(self) -> float:
         """Seconds of work per second of audio so far."""
-        audio_s = self._work.bytes / self._per_s
-        return round(self._work.spent_s / audio_s, 4) if audio_s else 0.0
+        return self._spent.factor
 
     @property
     def stuck_s(self) -> float:
-        """How long the piece of work at hand has been going on."""
-        return self._loop.time() - self._work.began_at if self.at_work else 0.0
+        """How long the step at hand has been going on."""
+        work = self._work
+        return self._loop.time() - work.began_at if work is not None and work.began_at else 0.0
 
     def add(self, part: AudioPart) -> None:
         """Audio has come. Raises Lost where some is missing, Overloaded where too much waits."""
-        now = self.last_audio = self._loop.time()
+        self.last_audio = self._loop.time()
         if part.at > self.taken:
             raise Lost(GAP)
         fresh = part.data[self.taken - part.at :]
         if not fresh and (part.data or part.at < self.taken):
             return  # it came before, and so did its mark
-        self._inbox.append(_Piece(now, fresh, part.mark))
         self.taken += len(fresh)
-        self._waiting += len(fresh)
-        if self._waiting > self._options.inbox:
-            raise Overloaded("Audio comes faster than it can be heard: send it as it is spoken.", retry_after_s=1.0)
+        self._inbox.add(self.last_audio, fresh, part.mark)
 
-    def take(self) -> Callable[[], None] | None:
-        """See ``pool.Worked``."""
-        if self.over:
-            if self._closed:
-                return None
-            self._closed = True
-            return self._listener.close
-        if not self._inbox:
+    # ---- the first step
+
+    def cut(self) -> Piece | None:
+        """The next piece of audio, where there is one and the one before has been done with."""
+        if self.over or self._work is not None or not self._inbox:
             return None
-        data, mark, arrived = self._next()
-        self._work.began_at = self._loop.time()
-        self.at_work = True
-        return lambda: self._hear(data, mark, arrived)
+        data, mark, arrived = self._inbox.take()
+        piece = Piece(self._listener.cutter.cut(data, mark))
+        self._work = _Work(piece, len(data), mark, arrived, self._loop.time())
+        return piece
 
-    def done(self, error: BaseException | None) -> None:
-        """See ``pool.Worked``."""
-        self.at_work = False
-        self._count()
-        results, self._work.results = self._work.results, []
+    def was_cut(self, error: BaseException | None) -> None:
+        """That piece has been."""
+        work = self._work
+        assert work is not None
+        work.began_at = 0.0
+        self._spent.cut(work.bytes / self._per_s, work.piece.spent_s, work.piece.vad_s)
+        error = error or work.piece.error
+        started = take_start(work.piece.cues)
+        if started is not None and not self.over:
+            self._on_events(self, [started])
+        if error is not None or not work.piece.cues:
+            self._done(work, [], error)
+
+    # ---- the second step
+
+    def write(self) -> Callable[[], None] | None:
+        """What the recogniser is to do, where there is anything."""
+        work = self._work
+        if self.over:
+            return self._close()
+        if work is None or work.began_at:
+            return None
+        work.began_at = self._loop.time()
+        return lambda: self._write(work)
+
+    def was_written(self, error: BaseException | None) -> None:
+        """That has been done."""
+        if self._work is not None and not self._closed:
+            self._done(self._work, self._work.events, error)
+
+    def _write(self, work: _Work) -> None:
+        began = time.perf_counter()
+        try:
+            work.events = self._listener.scribe.write(work.piece.cues, self._listener.audio_ms)
+        finally:
+            work.spent_s = time.perf_counter() - began
+
+    def _close(self) -> Callable[[], None] | None:
+        if self._closed:
+            return None
+        self._closed = True
+        return self._listener.close
+
+    def _done(self, work: _Work, events: list[Event], error: BaseException | None) -> None:
+        self._work = None
+        self._spent.wrote(work.spent_s)
         if self.over:
             return
         self.keep, self.utterance = self._listener.keep, self._listener.utterance
-        now = self._loop.time()
-        events = [self._dressed(event, (now - arrived) * 1000) for arrived, event in results]
-        if error is None and self._ended:
-            events.append(Ended(self._listener.audio_ms, self.factor))
-        if events:
-            self._on_events(self, events)
+        work_ms = (self._loop.time() - work.arrived) * 1000
+        told = [self._dressed(event, work_ms) for event in events]
+        if error is None and work.mark is Mark.END:
+            told.append(Ended(self._listener.audio_ms, self.factor))
+        if told:
+            self._on_events(self, told)
         if error is not None:
             self._on_failed(self, error)
-
-    def _count(self) -> None:
-        """Figures of the piece of work that has been done."""
-        work, spent = self._work, self._spent
-        _work_all(work.spent_s - self._counted[0])
-        _audio((work.bytes - self._counted[1]) / self._per_s)
-        self._counted = (work.spent_s, work.bytes)
-        _work_vad(spent.vad_s)
-        _work_engine(spent.engine_s)
-        spent.vad_s = spent.engine_s = 0.0
 
     def _dressed(self, event: Event, work_ms: float) -> StreamEvent:
         if isinstance(event, Heard):
             return msgspec.structs.replace(event, work_ms=round(work_ms, 2), factor=self.factor)
         return event
-
-    def _next(self) -> tuple[bytes, Mark, float]:
-        parts: list[bytes] = []
-        room = self._quantum
-        mark, arrived = Mark.NONE, 0.0
-        while self._inbox and room > 0 and mark is Mark.NONE:
-            piece = self._inbox[0]
-            arrived = piece.at
-            parts.append(piece.data[:room])
-            if len(piece.data) > room:
-                piece.data = piece.data[room:]
-                room = 0
-                break
-            room -= len(piece.data)
-            mark = piece.mark
-            self._inbox.popleft()
-        data = b"".join(parts)
-        self._waiting -= len(data)
-        return data, mark, arrived
-
-    def _hear(self, data: bytes, mark: Mark, arrived: float) -> None:
-        began = time.perf_counter()
-        try:
-            events = self._listener.feed(data, mark)
-        finally:
-            self._work.spent_s += time.perf_counter() - began
-            self._work.bytes += len(data)
-        self._work.results.extend((arrived, event) for event in events)
-        self._ended = mark is Mark.END
 
 
 def fault_of(error: BaseException) -> ParleyError:

@@ -1,5 +1,7 @@
 """Voice activity: a probability of speech for each frame of 512 samples."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,14 +17,31 @@ class Vad(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How likely is it that somebody speaks in ``frame``? ``vad`` has been asked of all the frames before."""
+
+    vad: Vad
+    frame: Samples
+
+
 class VadModel(Protocol):
     """Of the process."""
 
     @property
     def name(self) -> str: ...
 
+    @property
+    def batch(self) -> int:
+        """Streams that are worth asking for at once, at most."""
+        ...
+
     def stream(self) -> Vad:
         """A detector that has heard nothing yet."""
+        ...
+
+    def score(self, asked: Sequence[Ask]) -> Sequence[float]:
+        """The next frame of each of several streams: exactly what ``Vad.score`` gives for each of them alone."""
         ...
 
 
@@ -49,7 +68,12 @@ class EnergyModel:
     """Makes :class:`EnergyVad`."""
 
     name = "energy"
+    batch = 16
 
     def stream(self) -> Vad:
         """See :class:`VadModel`."""
         return EnergyVad()
+
+    def score(self, asked: Sequence[Ask]) -> Sequence[float]:
+        """See :class:`VadModel`."""
+        return [each.vad.score(each.frame) for each in asked]
