@@ -12,10 +12,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from bench.bars import bars
 from bench.peers.plain_listener import Server
 from bench.voice import errors
+from bench.voice import batching
 from bench.voice.accuracy import Accuracy, Heard
 from bench.voice.answering import Soon, Talker
-from bench.voice.batching import Batching
-from bench.voice.failover import Failover, longest, usual
+from bench.voice.batching import ACTIVITY, Batching
+from bench.voice.failover import Failover, gap, later
 from bench.voice.load import Level, System, Texts, level
 from bench.voice.measure import Voice
 from bench.voice.sound import Clip, noisy, synthesised, tones
@@ -67,18 +68,31 @@ async def test_the_projects_own_voices_speak() -> None:
     assert clips[0].pcm != clips[1].pcm
 
 
+async def test_speech_is_found_in_batches_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "LISTENED", 17)
+    monkeypatch.setattr(batching, "ROUNDS", 1)
+    found = batching.compare_activity(await synthesised(("what is a gateway",), ("en-us",)))
+    assert (found.streams, found.same) == (17, 17)
+    assert found.audio_s > 17
+    assert found.alone_s > 0 < found.together_s
+
+
 def test_lag_runs_from_the_end_of_each_word() -> None:
     said = Said(tones(3), began=10.0)
     said.updates = [(10.30, "zero"), (10.70, "zero seven one")]
     assert said.lags_ms(0.2, 0.1) == pytest.approx([100.0, 200.0, -100.0])
 
 
-def test_a_gap_is_the_longest_silence_from_the_kill_on() -> None:
-    said = Said(tones(3), stopped=5.0, final=5.5)
-    said.updates = [(1.0, "a"), (1.5, "a b"), (2.1, "a b c"), (4.0, "a b c d"), (4.2, "a b c d e")]
-    assert longest(said, 2.0) == 2.0  # what was under way at 2.1 does not end it
-    assert longest(said, 4.5) == 1.0  # only the last word came
-    assert usual(said) == pytest.approx(1.9)
+def test_a_gap_is_the_longest_wait_for_a_new_word_that_ends_after_the_kill() -> None:
+    said = Said(tones(3), began=0.5, final=5.5)
+    said.updates = [(1.0, "a"), (1.5, "a b"), (2.1, "a b c"), (3.0, "a b"), (4.0, "a b c d"), (4.2, "a b c d e")]
+    assert gap(said, 2.0) == gap(said, 3.5) == pytest.approx(1.9)  # from the new word before the kill
+    assert gap(said, 4.1) == pytest.approx(1.3)  # only the last word came
+    assert gap(said, 6.0) == 0.0
+    undisturbed = Said(tones(3), began=10.5, final=13.0)
+    undisturbed.updates = [(11.0, "a"), (11.5, "a b"), (12.0, "a b c"), (12.9, "a b c d e")]
+    assert later(said, undisturbed, 2.0) == pytest.approx(1.3)  # what came with others is measured by them
+    assert later(said, undisturbed, 6.0) == 0.0
 
 
 @asynccontextmanager
@@ -150,14 +164,14 @@ def test_tables_and_bars() -> None:
     rows = [Heard("sphinx", "m", "recorded", words, 2, 9.0, 0.25 if words else 0.5, 0.4) for words in (False, True)]
     levels = [_level("plain server", 1, 5, 0.01), _level("Parley", 1, 12, 0.03)]
     levels += [_level("plain server", 8, 700, 0.01), _level("Parley", 8, 40, 0.02)]
-    killed = Failover("scripted", "one two", 0.3, 0.01, [0.4, 2.5], [0.1, 0.2], 1)
+    killed = Failover("scripted", Said(tones(3)), [0.4, 2.5], [0.3, 2.1], [0.1, 0.2], 1)
     soon = [Soon("to silence", 100.0, [10.0, 140.0, 20.0]), Soon("to the next answer", 0.0, [900.0])]
     accuracy = Accuracy(rows, {"other": "no model"}, "none")
     found = Voice(
         accuracy,
         levels,
         [killed],
-        [Batching(*("sherpa", 16, 4, 40.0, 2.0, 0.5, 3))],
+        [Batching(*("sherpa", 16, 4, 40.0, 2.0, 0.5, 3)), Batching(ACTIVITY, 16, 32, 90.0, 3.0, 1.5, 32)],
         soon,
         {"batching": "no engine batches"},
     )
@@ -167,12 +181,13 @@ def test_tables_and_bars() -> None:
         "other cannot be used here: no model",
         "| scripted | 8 | 1 | 1 | +7 / +7 ms |",
         "| 2.00 | 0.50 | 4.00x | 3 of 4 |",
+        "| silero, voice activity (CPU time) | 32, 90 s | 16 | 3.00 | 1.50 | 2.00x | 32 of 32 |",
         "| to silence | 3 | 20 | 140 | 140 | 100 |",
     ):
         assert part in text
     assert "Not measured: batching: no engine batches" in text
     assert {bar.what: bar.met for bar in bars({"voice": found})} == {
-        "listener killed (scripted): new words, worst": False,
+        "listener killed (scripted): words later than undisturbed, worst": False,
         "listener killed (scripted): transcripts changed": False,
         "final after stop (scripted), one stream, p95": True,
         "to silence": False,
