@@ -11,8 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from bench.bars import bars
 from bench.peers.plain_listener import Server
-from bench.voice import errors
-from bench.voice import batching
+from bench.voice import batching, errors
 from bench.voice.accuracy import Accuracy, Heard
 from bench.voice.answering import Soon, Talker
 from bench.voice.batching import ACTIVITY, Batching
