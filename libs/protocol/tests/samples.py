@@ -215,6 +215,7 @@ CLIENT = {
     ),
     "audio.stop": client.AudioStop(),
     "audio.played": client.AudioPlayed(turn="t-1", ms=1200),
+    "answer.speak": client.AnswerSpeak(turn="t-1", speak=client.Voice(rate=16_000), sentence=3),
     "ack": client.Ack(position="p"),
     "ping": client.Ping(),
 }

@@ -369,3 +369,50 @@ async def test_a_client_that_takes_nothing_for_a_while_is_not_sent_more(house, v
         stalled = False
         await heard(client, before // 2 + 9 * RATE * CHAR_MS // 1000)
         assert pcm_of(client)[before:] == sound("And more.", RATE)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same gateway", "another gateway"])
+async def test_who_comes_back_hears_the_rest_of_an_answer(house, voice, elsewhere):
+    text = "One here. Two here. Three here."
+    async with speaking(house, text) as (gateway, client, job):
+        await house.worker.finish(job, text, 1)
+        await client.until("turn.done")
+        await heard(client, 9 * RATE * CHAR_MS // 1000)
+        client.socket.transport.abort()
+    other = await house.gateway("gateway-2", mouths=AT_ONCE) if elsewhere else gateway
+    async with house.client(other, greet=False, known=client.seen) as again:
+        await again.hello(session=client.session, position=client.position, pending=["one"])
+        await again.send(type="answer.speak", turn="one", speak=SPEAK, sentence=1)
+        spoken = await again.until("answer.spoken")
+    assert pcm_of(again) == sound("Two here.", RATE) + sound("Three here.", RATE)
+    assert [header.sentence for header, _ in again.audio] == sorted(header.sentence for header, _ in again.audio)
+    assert (again.audio[0][0].sentence, again.audio[0][0].at) == (1, 0)
+    assert spoken["ms"] == 20 * CHAR_MS
+
+
+async def test_an_answer_that_was_only_read_is_read_aloud(house, voice):
+    gateway = await house.gateway(mouths=AT_ONCE)
+    async with house.client(gateway) as client:
+        await client.start("one")
+        await house.worker.answer(await house.worker.jobs.get(), "One here.")
+        await client.until("turn.done")
+        await client.send(type="answer.speak", turn="one", speak=SPEAK)
+        await client.until("answer.spoken")
+    assert pcm_of(client) == sound("One here.", RATE)
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ({"turn": "two"}, "not_found"),
+        ({"turn": "one", "sentence": -1}, "invalid"),
+        ({"turn": "one", "speak": {"rate": 1}}, "invalid"),
+    ],
+)
+async def test_an_answer_that_cannot_be_read_aloud_is_refused(house, voice, frame, code):
+    async with speaking(house, "One here. ") as (_, client, job):
+        await client.send(type="answer.speak", **({"speak": SPEAK} | frame))
+        error = await client.until("error")
+        assert (error["code"], error["turn"]) == (code, frame["turn"])
+        await house.worker.finish(job, "One here. ", 1)
+        await client.until("answer.spoken")

@@ -22,8 +22,8 @@ CHAR = RATE // 20
 class World:
     """A speech, an answer that grows, a worker and a listener."""
 
-    def __init__(self, text: str = "", *, ended: bool = False, **settings: Any) -> None:
-        self.speech = Speech(MouthSettings(**settings), RATE)
+    def __init__(self, text: str = "", *, ended: bool = False, first: int = 0, **settings: Any) -> None:
+        self.speech = Speech(MouthSettings(**settings), RATE, first=first)
         self.text, self.ended = text, ended
         self.now = 100.0
         self.asks: list[Ask] = []
@@ -297,3 +297,37 @@ def test_a_listener_without_room_is_sent_nothing_and_asked_for_no_more_than_ever
     assert len(world.asks) == 3
     world.step()
     assert world.sent[0][1] == 0
+
+
+def test_a_listener_who_has_heard_the_beginning_hears_the_rest() -> None:
+    world = World("One here. Two here. Three here. ", ended=True, first=1)
+    world.step()
+    assert world.speech.heard_at(world.now) == 9
+    world.run(10)
+    assert [ask.text for ask in world.asks] == ["Two here.", "Three here."]
+    assert world.sent[0][:2] == (1, 0)
+    assert {sentence for sentence, _, _ in world.sent} == {1, 2}
+    assert world.speech.heard_at(world.now) == len(world.text)
+
+
+def test_the_rest_may_be_far_into_a_long_answer() -> None:
+    world = World("This is said. " * 60, ended=True, first=55)
+    world.run(20)
+    assert [ask.index for ask in world.asks] == [55, 56, 57, 58, 59]
+    assert world.over
+
+
+def test_nothing_is_left_to_say_behind_the_end() -> None:
+    world = World("One here. Two here. ", ended=True, first=9)
+    world.run(5)
+    assert world.over
+    assert world.asks == []
+
+
+def test_what_an_answer_says_anew_is_said_however_far_its_listener_was() -> None:
+    world = World("One here. Two here. Three here. A", first=2)
+    world.step()
+    world.text = "One here. Quite other things. And more. A"
+    world.speech.restart(world.text, world.now)
+    world.run(2)
+    assert [ask.text for ask in world.asks] == ["Three here.", "Quite other things.", "And more."]

@@ -112,6 +112,16 @@ class AudioPlayed(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="au
     ms: int
 
 
+class AnswerSpeak(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="answer.speak"):
+    """Speak the answer of a turn of this session to this socket: one whose socket was lost while it was spoken, or one
+    that was not to be spoken at first. It begins with ``sentence``, as the frames of ``answer.audio`` number them.
+    """
+
+    turn: TurnId
+    speak: Voice
+    sentence: int = 0
+
+
 class Ack(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
     """What the client has kept; allows the server to forget earlier text."""
 
@@ -122,7 +132,7 @@ class Ping(_Frame, frozen=True, kw_only=True, omit_defaults=True, tag="ping"):
     """Answered by ``pong``."""
 
 
-ClientFrame = Hello | TurnStart | TurnCancel | AudioStart | AudioStop | AudioPlayed | Ack | Ping
+ClientFrame = Hello | TurnStart | TurnCancel | AudioStart | AudioStop | AudioPlayed | AnswerSpeak | Ack | Ping
 
 # --- server to client -------------------------------------------------------------------------------------------
 

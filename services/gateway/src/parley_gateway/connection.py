@@ -1,4 +1,6 @@
-"""One client on one socket: from hello to close. All but resuming happens without waiting, in the receive loop."""
+"""One client on one socket: from hello to close. All but what has to be read from the store happens without waiting, in
+the receive loop.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from parley_gateway.limits import Bucket
 from parley_gateway.outbox import Outbox
 from parley_gateway.sockets import News
 from parley_gateway.turns import request_of
+from parley_gateway.voice import again
 from parley_gateway.voice.frames import is_audio, pcm_of
 from parley_gateway.voice.handsfree import HandsFree
 from parley_gateway.voice.mouth import Mouth, check_voice
@@ -22,6 +25,7 @@ from parley_gateway.voice.talk import Talk
 from parley_gateway.wire import Wire
 from parley_protocol.client import (
     Ack,
+    AnswerSpeak,
     AudioPlayed,
     AudioStart,
     AudioStop,
@@ -250,14 +254,21 @@ class Connection:
                 self.talk.look()
             if self.mouth is not None:
                 self.mouth.drop(frame.turn)
-        elif isinstance(frame, AudioPlayed):
-            if self.mouth is not None:
-                self.mouth.played(frame.turn, frame.ms)
         elif isinstance(frame, Ack):
             decode_position(frame.position)
+        else:
+            await self._on_sound(frame, self.session)
+
+    async def _on_sound(self, frame: AudioStart | AudioStop | AudioPlayed | AnswerSpeak, session: Session) -> None:
+        if isinstance(frame, AudioPlayed):
+            if self.mouth is not None:
+                self.mouth.played(frame.turn, frame.ms)
+        elif isinstance(frame, AnswerSpeak):
+            await again.hold(self.hub, session, frame)
+            self.speak(frame.turn, frame.speak, first=frame.sentence)
         elif isinstance(frame, AudioStart):
-            self._speak(frame, self.session)
-        elif isinstance(frame, AudioStop):
+            self._speak(frame, session)
+        else:
             self._stop()
 
     def _check_drain(self) -> None:
@@ -279,8 +290,10 @@ class Connection:
         if frame.speak is not None:
             self.speak(frame.turn, frame.speak)
 
-    def speak(self, turn: str, voice: Voice) -> None:
-        """Have the answer of a turn of this session spoken to this socket too. Raises ProtocolError ``invalid``."""
+    def speak(self, turn: str, voice: Voice, *, first: int = 0) -> None:
+        """Have the answer of a turn of this session spoken to this socket too, from sentence ``first`` on. Raises
+        ProtocolError ``invalid``.
+        """
         if self.left:  # what was said before it went is asked, and nobody hears the answer
             return
         assert self.session is not None
@@ -290,7 +303,7 @@ class Connection:
             self.mouth = self.hub.mouths.open(self.session, voice, sink, room=lambda: not outbox.stalled)
         check_voice(voice)
         self.mouth.voice = voice
-        self.mouth.say(turn)
+        self.mouth.say(turn, first=first)
 
     async def _greeted(self, frame: Hello) -> None:
         """A hello that is refused leaves nothing to talk about: say why and close."""

@@ -130,16 +130,27 @@ def _follow(
 ) -> Entry:
     entry = session.entries.get(turn)
     if entry is None:
-        over = row is not None and row.closed
-        entry = session.follow(turn, row.fence if row is not None else 1, client.now, client.budget_s, over=over)
+        entry = _begin(session, turn, row, client.now, client.budget_s)
         result.effects.append(Opened(entry))
-        flow.watch_now(entry, client.now, "resume")
     entry.rejoin(client.now)
     session.view(entry, sink)
     result.effects.append(Touch(entry))
     if row is not None:
         result.effects += flow.on_row(entry, row, client.now, fresh=False)
     return entry
+
+
+def _begin(session: Session, turn: TurnId, row: TurnRow | None, now: float, budget_s: float) -> Entry:
+    over = row is not None and row.closed
+    entry = session.follow(turn, row.fence if row is not None else 1, now, budget_s, over=over)
+    flow.watch_now(entry, now, "resume")
+    return entry
+
+
+def hold(session: Session, turn: TurnId, row: TurnRow, now: float, budget_s: float) -> list[Effect]:
+    """Have a turn held here that is not, and that the store knows."""
+    entry = _begin(session, turn, row, now, budget_s)
+    return [Opened(entry), *flow.on_row(entry, row, now, fresh=False)]
 
 
 def _later(session: Session, client: Returning, result: Resumption) -> list[Entry]:

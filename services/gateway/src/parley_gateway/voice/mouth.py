@@ -51,9 +51,9 @@ class Mouth:
         """Whether it waits for :meth:`resume`."""
         return bool(self._answers) and self._answers[0].speech.playout.paused
 
-    def say(self, turn: TurnId) -> None:
-        """Speak this turn's answer from its beginning, after those that are being spoken. A turn that is not open here,
-        or is spoken already, is left alone.
+    def say(self, turn: TurnId, *, first: int = 0) -> None:
+        """Speak this turn's answer from sentence ``first`` on, after those that are being spoken. A turn that is not
+        held here, or is spoken already, is left alone.
         """
         entry = self._session.entries.get(turn)
         if entry is None or any(answer.turn == turn for answer in self._answers):
@@ -66,7 +66,7 @@ class Mouth:
             self._session,
             entry,
             self.voice,
-            Speech(self._settings, self.voice.rate, given=self._outlet.given),
+            Speech(self._settings, self.voice.rate, given=self._outlet.given, first=first),
             outlet=self._outlet,
             saying=self._mouths.saying,
             heard=self._mouths.heard,

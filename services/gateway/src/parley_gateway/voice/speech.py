@@ -44,10 +44,15 @@ class Step:
 class Speech:
     """The answer's text goes into ``script`` while this is ``hungry``."""
 
-    def __init__(self, settings: MouthSettings, rate: int, *, given: bool = False) -> None:
-        """``given``: it is over when all of it has been given, not when it has been heard."""
+    def __init__(self, settings: MouthSettings, rate: int, *, given: bool = False, first: int = 0) -> None:
+        """``given``: it is over when all of it has been given, not when it has been heard. ``first``: the sentence to
+        begin with; those before it have been heard already.
+        """
         self._settings = settings
         self._given = given
+        self._first = first
+        self._passed = 0
+        """Code points before the sentence to begin with."""
         self.script = Script(KEPT + settings.ahead)
         self.orders = Orders(rate, wait_s=settings.ask_s, longest_s=settings.longest_s)
         self.playout = Playout(rate, lead_s=settings.lead_s, frame_s=settings.frame_ms / 1000)
@@ -64,6 +69,7 @@ class Speech:
         listener has to forget what it was sent; None: it has nothing to forget.
         """
         first = self.script.restart(text)
+        self._first, self._passed = min(self._first, first), min(self._passed, self.script.at)
         self.orders.drop_from(first)
         return self.playout.sent if self.playout.drop_from(first, now) else None
 
@@ -79,7 +85,11 @@ class Speech:
         step.pieces = self.playout.due(now) if room else []
         while self._room and self.fault is None and (numbered := self.script.next()) is not None:
             index, sentence = numbered
-            self.playout.tape.open(index)
+            clip = self.playout.tape.open(index)
+            if index < self._first:
+                clip.whole = True
+                self._passed = sentence.end
+                continue
             self.orders.put(index, 0, now)
             step.asks.append(Ask(index, 0, sentence.said.text))
         if self._nothing_more and (self.playout.given if self._given else self.playout.over(now)):
@@ -137,7 +147,7 @@ class Speech:
         """Code points of the answer whose audio comes before ``samples``, of sentences that are still remembered."""
         place = self.playout.tape.place(samples)
         sentence = self.script.sentence(place[0]) if place is not None else None
-        return sentence.heard(place[1]) if place is not None and sentence is not None else 0
+        return max(self._passed, sentence.heard(place[1]) if place is not None and sentence is not None else 0)
 
     def pause(self, now: float) -> int:
         """See :meth:`Playout.pause`."""
