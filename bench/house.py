@@ -39,6 +39,8 @@ class Member:
     port: int
     health: int
     child: Started
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Of this one alone."""
 
     @property
     def pid(self) -> int:
@@ -84,19 +86,21 @@ class House:
         """Of the gateways' sockets."""
         return [member.port for member in self.of("gateway")]
 
-    async def spawn(self, role: str, name: str, port: int, health: int) -> Started:
+    async def spawn(self, role: str, name: str, port: int, health: int, own: Mapping[str, str]) -> Started:
         """Start one process; not waiting for it."""
-        env = {"PARLEY_HEALTH_PORT": str(health)} | ({"PARLEY_PORT": str(port)} if role == "gateway" else {})
+        env = (
+            {"PARLEY_HEALTH_PORT": str(health)} | ({"PARLEY_PORT": str(port)} if role == "gateway" else {}) | dict(own)
+        )
         flags = self.plan.launch.get(role)
         if flags is None:
             return await self.running.start(name, f"parley_{role}", env=env)
         return await self.running.start(name, "bench.launch", role, *flags, env=env)
 
-    async def add(self, role: str) -> Member:
-        """One more process of a kind; not waiting for it."""
+    async def add(self, role: str, **env: str) -> Member:
+        """One more process of a kind, with settings of its own; not waiting for it."""
         name = f"{role}-{len(self.of(role)) + 1}"
         port, health = free_port(), free_port()
-        member = Member(role, name, port, health, await self.spawn(role, name, port, health))
+        member = Member(role, name, port, health, await self.spawn(role, name, port, health, env), env)
         self.members.append(member)
         return member
 
@@ -113,7 +117,7 @@ class House:
     async def again(self, member: Member) -> None:
         """Start a killed process on its ports and wait until it is ready."""
         await member.child.process.wait()
-        member.child = await self.spawn(member.role, member.name, member.port, member.health)
+        member.child = await self.spawn(member.role, member.name, member.port, member.health, member.env)
         await answering(member.health, "/readyz?without=workers", member.child)
 
     def alive(self) -> None:

@@ -3,7 +3,8 @@
 Parley itself has no such hooks. ``--hold POINT --flag FILE``: while FILE exists, whoever comes to POINT (``search``:
 a question is being looked up; ``close``: a record is about to be stored) writes its process id to ``FILE.here`` and
 waits. ``--stamps FILE``: the time (monotonic, one clock for the whole machine) at which each answer's seat was given
-back is appended. ``--without GUARANTEE``: see ``bench.without``. A patch that finds Parley changed ends the process.
+back is appended. ``--slow SECONDS``: every search lasts so much longer. ``--without GUARANTEE``: see ``bench.without``.
+A patch that finds Parley changed ends the process.
 """
 
 import argparse
@@ -43,6 +44,19 @@ def hold_search(flag: Path) -> None:
     swap(EmbeddedRetriever, search=held)
 
 
+def slow_search(seconds: float) -> None:
+    """Wait before each search, as for an index on another machine."""
+    from parley_rag.retrieval import EmbeddedRetriever
+
+    search = EmbeddedRetriever.search
+
+    async def slow(self: EmbeddedRetriever, *arguments: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await search(self, *arguments)
+
+    swap(EmbeddedRetriever, search=slow)
+
+
 def hold_close(flag: Path) -> None:
     """Wait before each closing of a row."""
     from parley_runtime.store.turns import TurnTable
@@ -78,12 +92,15 @@ def main() -> None:
     parser.add_argument("--hold", choices=("search", "close"))
     parser.add_argument("--flag", type=Path)
     parser.add_argument("--stamps", type=Path)
+    parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--without", choices=tuple(without.VARIANTS))
     options = parser.parse_args()
     if options.hold:
         {"search": hold_search, "close": hold_close}[options.hold](options.flag)
     if options.stamps:
         stamp_seats(options.stamps)
+    if options.slow:
+        slow_search(options.slow)
     if options.without:
         without.VARIANTS[options.without].patch()
     sys.argv = [f"parley_{options.role}"]

@@ -108,8 +108,10 @@ async def _spoken(speaker: Speaker, number: int) -> tuple[Said, float]:
 class Talker:
     """Speaks hands free: silence, but for what it is told to say; keeps what comes back, with its time."""
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: Socket, voice: Voice | None = VOICE) -> None:
+        """``voice`` None: answers are text alone."""
         self._socket = socket
+        self._voice = voice
         self._left = b""
         self._began = self._ended = 0.0
         self.events: list[tuple[float, str, str]] = []
@@ -141,7 +143,9 @@ class Talker:
 
     async def pace(self, turn: str) -> None:
         """Until it is cancelled."""
-        start = {"type": "audio.start", "turn": turn, "hands_free": True, "speak": msgspec.to_builtins(VOICE)}
+        start = {"type": "audio.start", "turn": turn, "hands_free": True}
+        if self._voice is not None:
+            start["speak"] = msgspec.to_builtins(self._voice)
         self._socket.send(json.dumps(start))
         due = time.perf_counter()
         while not self.problem:

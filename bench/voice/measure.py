@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.voice import accuracy, answering, batching, failover, load
+from bench.voice import accuracy, answering, batching, early, failover, load
 from bench.voice.accuracy import Accuracy
 from bench.voice.answering import Soon
 from bench.voice.batching import Batching
+from bench.voice.early import Sooner
 from bench.voice.failover import Failover
 from bench.voice.load import MOONSHINE, SCRIPTED, SPHINX, Level
 from bench.voice.sound import SENTENCES, Clip, noisy, synthesised, tones
@@ -26,6 +27,7 @@ class Voice:
     failovers: list[Failover] = field(default_factory=list)
     batches: list[Batching] = field(default_factory=list)
     answers: list[Soon] = field(default_factory=list)
+    early: list[Sooner] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -73,12 +75,16 @@ async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) 
     async def answers() -> None:
         found.answers += await answering.measure(folder / "answers", amqp, 2 if quick else 10, say)
 
+    async def sooner() -> None:
+        found.early += await early.measure(folder / "early", amqp, 4 if quick else 20, say)
+
     parts = {
         "word error rate": accuracies,
         "batches": batches,
         "streams": streams,
         "failover": kills,
         "spoken answers": answers,
+        "early retrieval": sooner,
     }
     for what, part in parts.items():
         try:

@@ -8,6 +8,7 @@ from bench.tables import table
 from bench.voice.accuracy import Accuracy
 from bench.voice.answering import Soon
 from bench.voice.batching import ACTIVITY, Batching
+from bench.voice.early import Sooner
 from bench.voice.failover import Failover
 from bench.voice.load import HOLDS_MS, Level
 from bench.voice.measure import Voice
@@ -26,6 +27,8 @@ def voice(found: Voice) -> str:
         parts.append(failovers(found.failovers))
     if found.answers:
         parts.append(answers(found.answers))
+    if found.early:
+        parts.append(sooner(found.early))
     parts += [f"Not measured: {what}: {why}" for what, why in found.missing.items()]
     return "\n\n".join(parts)
 
@@ -184,3 +187,20 @@ def answers(found: Sequence[Soon]) -> str:
         for row in found
     ]
     return table(["spoken answers, by espeak-ng", "times", "p50 ms", "p95", "worst", "bar (worst)"], rows)
+
+
+def sooner(found: Sequence[Sooner]) -> str:
+    """With early retrieval and without."""
+    rows = [
+        [
+            row.index,
+            "yes" if row.early else "no",
+            f"{row.used} of {len(row.sources)}",
+            *(f"{quantile(row.sources, q):.1f}" for q in (0.5, 0.95)),
+            *(f"{quantile(row.all, q):.0f}" for q in (0.5, 0.95)),
+        ]
+        for row in found
+    ]
+    head = ["index of 10,000 passages", "early retrieval", "searches spared"]
+    head += ["transcript to sources p50 ms", "p95", "last sample to sources p50 ms (600 ms are silence)", "p95"]
+    return table(head, rows)

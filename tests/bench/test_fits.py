@@ -17,6 +17,7 @@ POINTS = {
     "without record": "from bench.without import no_record as patch; patch()",
     "hold search": "from pathlib import Path; from bench.launch import hold_search; hold_search(Path('x'))",
     "hold close": "from pathlib import Path; from bench.launch import hold_close; hold_close(Path('x'))",
+    "slow search": "from bench.launch import slow_search; slow_search(0.2)",
     "stamp": "from pathlib import Path; from bench.launch import stamp_seats; stamp_seats(Path('/dev/null'))",
 }
 SAME_ARGUMENTS = """

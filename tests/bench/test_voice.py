@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from bench.voice import batching, errors
 from bench.voice.accuracy import Accuracy, Heard
 from bench.voice.answering import Soon, Talker
 from bench.voice.batching import ACTIVITY, Batching
+from bench.voice.early import Sooner, stock, written
 from bench.voice.failover import Failover, gap, later
 from bench.voice.load import Level, System, Texts, level
 from bench.voice.measure import Voice
@@ -22,6 +25,9 @@ from bench.voice.sound import Clip, noisy, synthesised, tones
 from bench.voice.speaker import Said, Speaker
 from bench.voice.tables import voice
 from parley_asr.engines.scripted import ScriptedSettings, ScriptedTranscriber
+from parley_rag.retrieval import EmbeddedRetriever, IndexFollower, Query
+from parley_runtime.clock import SystemClock
+from parley_runtime.store import open_store
 
 pytestmark = pytest.mark.unit
 
@@ -172,6 +178,7 @@ def test_tables_and_bars() -> None:
         [killed],
         [Batching(*("sherpa", 16, 4, 40.0, 2.0, 0.5, 3)), Batching(ACTIVITY, 16, 32, 90.0, 3.0, 1.5, 32)],
         soon,
+        [Sooner("here", True, 2, [1.0, 3.0, 4.0], [601.0, 603.0, 604.0]), Sooner("here", False, 0, [5.0], [605.0])],
         {"batching": "no engine batches"},
     )
     text = voice(found)
@@ -182,6 +189,8 @@ def test_tables_and_bars() -> None:
         "| 2.00 | 0.50 | 4.00x | 3 of 4 |",
         "| silero, voice activity (CPU time) | 32, 90 s | 16 | 3.00 | 1.50 | 2.00x | 32 of 32 |",
         "| to silence | 3 | 20 | 140 | 140 | 100 |",
+        "| here | yes | 2 of 3 | 3.0 | 4.0 | 603 | 604 |",
+        "| here | no | 0 of 1 | 5.0 | 5.0 | 605 | 605 |",
     ):
         assert part in text
     assert "Not measured: batching: no engine batches" in text
@@ -191,6 +200,26 @@ def test_tables_and_bars() -> None:
         "final after stop (scripted), one stream, p95": True,
         "to silence": False,
     }
+
+
+async def test_the_base_of_early_retrieval_holds_what_is_asked_for(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'p.db'}"
+    await stock(url, 250)
+    store, retriever = await open_store(url), EmbeddedRetriever()
+    try:
+        await IndexFollower(store, retriever, SystemClock()).catch_up()
+    finally:
+        await store.aclose()
+    assert retriever.size() == 250
+    found = await retriever.search("default", "default", Query(tones(4).text), 5)
+    assert len(found) == 5
+    assert set(tones(4).text.split()) & set(found[0].text.split())
+
+
+def test_passages_differ_and_are_the_same_every_time() -> None:
+    texts = [written(number, random.Random(number)) for number in range(50)]
+    assert len(set(texts)) == 50
+    assert texts[7] == written(7, random.Random(7))
 
 
 class Wire:
