@@ -64,7 +64,7 @@ async def serve_stage(
             lambda: Figures(
                 listening.seats,
                 listening.busy,
-                latencies={**listening.waits.quantiles(), **listening.finals.quantiles()},
+                latencies=listening.latencies,
             )
         )
         yield listening
