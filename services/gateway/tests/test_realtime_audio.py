@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from openai import omit
 
+from parley_gateway.config import TurnSettings
 from parley_gateway.dialects.realtime.aloud import Aloud, Given, heard_of
 from parley_gateway.dialects.realtime.audio import a_law, mu_law
 from parley_gateway.dialects.realtime.faults import Unfit
@@ -273,9 +274,9 @@ async def test_a_flood_ends_the_stream_and_not_the_socket(house):
 
 
 @asynccontextmanager
-async def listening(house, *, speaks=True, realtime=None, mouths=None, **session):
+async def listening(house, *, speaks=True, realtime=None, mouths=None, turns=None, **session):
     """A client that is answered aloud."""
-    gateway = await house.gateway(ears=FAST, mouths=mouths, realtime=realtime or RealtimeSettings())
+    gateway = await house.gateway(ears=FAST, mouths=mouths, realtime=realtime or RealtimeSettings(), turns=turns)
     asr = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1")
     speaker = await Speaker.open(house.broker) if speaks else None
     try:
@@ -419,6 +420,18 @@ async def test_what_cannot_be_truncated_while_it_is_being_said(house):
         for index, ms, param in ((1, 0, "content_index"), (0, 60_000, "audio_end_ms")):
             await client.send(type="conversation.item.truncate", item_id=id, content_index=index, audio_end_ms=ms)
             assert (await client.until("error")).error.param == param
+
+
+async def test_an_answer_is_spoken_to_its_end_though_its_turn_is_kept_no_longer(house):
+    """As on a gateway with so many turns that those that have ended are let go at once."""
+    slow = RealtimeSettings(lead_s=0.1)
+    async with listening(house, realtime=slow, turns=TurnSettings(resume_bytes=0)) as (client, _):
+        await client.say("Say it.")
+        await client.respond()
+        await house.worker.answer(await house.worker.jobs.get(), "This takes a while.")
+        response = (await client.until("response.done")).response
+        assert response.status == "completed"
+        assert audio_of(client) == sound("This takes a while.", 24_000)
 
 
 async def test_a_cancel_while_only_audio_is_under_way_ends_it(house):

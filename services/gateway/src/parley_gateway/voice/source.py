@@ -52,7 +52,7 @@ class Source:
     def fate(self) -> Fate:
         """What has become of the turn."""
         turn, entry = self.view.turn, self._session.entries.get(self.turn)
-        if entry is None or (entry.ended and not turn.closed):
+        if (entry is None or entry.ended) and not turn.closed:  # one that has ended may be kept no longer
             return Fate.REFUSED
         stopped = turn.frozen and not turn.closed
         if stopped or (turn.terminal is not None and turn.closed and turn.terminal.status is not TurnStatus.COMPLETED):
