@@ -1,13 +1,19 @@
 """Answers spoken by real processes with embedded voices, over a real broker."""
 
 import array
+import asyncio
 import math
 import signal
 import time
 import uuid
+from urllib.parse import urlsplit
 
 import pytest
 
+from parley_client import ClientOptions, Voice, connect
+from parley_client.commands.listen import Answered
+from parley_protocol.speech import AnswerAudio
+from parley_testkit.proxy import CuttableProxy
 from parley_testkit.stack import Stack
 
 from .sockets import Socket, opened
@@ -62,3 +68,42 @@ async def test_a_worker_killed_as_it_speaks_is_followed_by_another(make_stack) -
     assert done["text"].endswith("t12")
     assert "fault" not in spoken
     assert spoken["ms"] > 1000
+
+
+class Ear(Answered):
+    """Keeps an answer as it is to be heard. ``cut`` is called once, within the second sentence."""
+
+    def __init__(self, cut=None) -> None:
+        super().__init__()
+        self.cuts = 0
+        self._cut = cut
+
+    def on_audio(self, header: AnswerAudio, pcm: bytes) -> None:
+        super().on_audio(header, pcm)
+        if header.sentence == 1 and self._cut is not None and not self.cuts:
+            self.cuts += 1
+            self._cut()
+
+
+async def hear(url: str, ear: Ear) -> float:
+    """Seconds of the answer as it was heard."""
+    options = ClientOptions(on_audio=ear.on_audio, on_sound=ear.on_sound)
+    async with connect(url, options) as chat:
+        turn = await chat.ask("What happens when a worker dies?", kb="handbook", voice=Voice(rate=RATE, speed=4.0))
+        async for _ in turn:
+            pass
+        async with asyncio.timeout(60):
+            await ear.over.wait()
+    assert ear.fault == ""
+    return sum(len(pcm) for pcm in ear._pcm.values()) / 2 / RATE
+
+
+async def test_a_connection_cut_as_an_answer_is_spoken_costs_no_word_of_it(stack: Stack) -> None:
+    undisturbed = await hear(stack.url, Ear())
+    address = urlsplit(stack.url)
+    assert address.hostname is not None
+    async with CuttableProxy(address.hostname, address.port or 80) as proxy:
+        ear = Ear(proxy.cut)
+        found = await hear(f"http://127.0.0.1:{proxy.port}", ear)
+    assert ear.cuts == 1
+    assert found == pytest.approx(undisturbed, rel=0.01)

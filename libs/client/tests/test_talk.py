@@ -14,6 +14,7 @@ from parley_protocol.client import (
     Accepted,
     AnswerDelta,
     AnswerFlush,
+    AnswerSpeak,
     AnswerSpoken,
     AudioPlayed,
     AudioStart,
@@ -154,18 +155,25 @@ async def test_what_was_accepted_survives_the_connection_and_the_talk_does_not()
             hellos.append(frame)
         if isinstance(frame, Hello) and len(hellos) == 2:
             await send(socket, AnswerDelta(turn="t.0", seq=1, position="p", text="So."), done("t.0", 2, "So."))
+        if isinstance(frame, AnswerSpeak):
+            await send(socket, audio(1, 0), AnswerSpoken(turn="t.0", ms=10))
         if frame == b"ab":
             await send(
                 socket,
                 TranscriptFinal(turn="t.0", seq=0, position="p", text="hello"),
                 Accepted(turn="t.0"),
+                audio(0, 0),
+                audio(1, 80),
                 TranscriptFinal(turn="t.1", seq=0, position="p", text="lost"),
             )
             socket.transport.abort()
 
-    async with serving(says) as (_, url), connect(url, OPTIONS) as chat:
+    def audio(sentence: int, at: int) -> bytes:
+        return encode_audio(AnswerAudio(turn="t.0", sentence=sentence, at=at, rate=8000), bytes(160))
+
+    async with serving(says) as (server, url), connect(url, OPTIONS) as chat:
         found = []
-        async with talk(chat, turn="t", voice=Voice()) as talking:
+        async with talk(chat, turn="t", voice=Voice(rate=8000)) as talking:
             await talking.send(b"ab")
             with pytest.raises(TurnLost, match="say it again"):
                 async for event in talking:
@@ -175,7 +183,17 @@ async def test_what_was_accepted_survives_the_connection_and_the_talk_does_not()
     assert hellos[1].pending == ("t.0",)
     lost = [event.turn for event in found if isinstance(event, Unasked)]
     assert lost == ["t.1"]
-    assert [type(event) for event in found if not isinstance(event, Unasked)] == [
+    asked = [frame for frame in server.taken if isinstance(frame, AnswerSpeak)]
+    assert asked == [AnswerSpeak(turn="t.0", speak=Voice(rate=8000), sentence=1)]
+    sounds = [event for event in found if isinstance(event, Sound | AnswerFlush | AnswerSpoken)]
+    assert [(type(each), getattr(each, "at", getattr(each, "ms", -1))) for each in sounds] == [
+        (Sound, 0),
+        (Sound, 80),
+        (AnswerFlush, 10),
+        (Sound, 80),
+        (AnswerSpoken, 20),
+    ]
+    assert [type(event) for event in found if event not in sounds and not isinstance(event, Unasked)] == [
         TranscriptFinal,
         TranscriptFinal,
         AnswerDelta,

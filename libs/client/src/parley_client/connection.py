@@ -13,10 +13,11 @@ from websockets.frames import CloseCode
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
+from parley_client.aloud import Aloud
 from parley_client.backoff import Backoff
 from parley_client.ending import named_wait_s, raise_if_final, reason_of, socket_url
 from parley_client.errors import ClientClosed, ClientError, Disconnected, TurnLost
-from parley_client.options import GRACE_S, ClientOptions
+from parley_client.options import GRACE_S, ClientOptions, Sound
 from parley_client.resume import GapFound, Joins, Memory
 from parley_client.speech import Line, Speech, gone, is_audio, read_audio
 from parley_client.turn import Turn
@@ -62,6 +63,7 @@ class Chat:
         self._notice = options.on_notice or (lambda _: None)
         self._wait_s: float | None = None
         self._sockets = 0
+        self.aloud = Aloud()
         self.talks: list[Joins] = self._memory.talks
         """Whoever talks hands free, see :func:`parley_client.talk`."""
 
@@ -108,6 +110,8 @@ class Chat:
             speak=voice,
         )
         self._memory.begin(start, made)
+        if voice is not None:
+            self.aloud.want(made, voice)
         self.limit(made, deadline_s)
         await self._send(start)
         await made.accepted.wait()
@@ -143,6 +147,8 @@ class Chat:
             speak=voice,
         )
         line = await self.begin(start, made)
+        if voice is not None:
+            self.aloud.want(made, voice)
         if not made.finished:
             self.limit(made, None)
         return Speech(self, made, line)
@@ -225,6 +231,7 @@ class Chat:
         if is_audio(data, binary=self._options.binary):
             assert isinstance(data, bytes)
             header, pcm = read_audio(data, binary=self._options.binary)
+            header = self.aloud.audio(header, pcm)
             if self._options.on_audio is not None:
                 self._options.on_audio(header, pcm)
             for talk in self.talks:
@@ -309,6 +316,10 @@ class Chat:
             await self._write(socket, start)
         for turn in self._memory.cancels():
             await self._write(socket, TurnCancel(turn=turn))
+        for flush, speak in self.aloud.again():
+            if flush is not None:
+                self._tell(flush)
+            await self._write(socket, speak)
         async for data in socket:
             self._read(data)
         protocol = socket.protocol
@@ -329,16 +340,21 @@ class Chat:
             case Restored():
                 self._notice("the server is restored")
             case AnswerFlush() | AnswerSpoken() | SpeechStartedFrame() | SpeechStoppedFrame():
-                if self._options.on_sound is not None:
-                    self._options.on_sound(frame)
-                for talk in self.talks:
-                    talk.on_sound(frame)
+                self._tell(self.aloud.sound(frame))
+            case ErrorFrame() if (unspoken := self.aloud.refused(frame)) is not None:
+                self._tell(unspoken)
             case ErrorFrame() if frame.turn is None:
                 self._notice(f"{frame.code}: {frame.message}")
                 if frame.retry_after_ms and not self._welcome.done():
                     self._wait_s = frame.retry_after_ms / 1000  # hello was refused: there is no room yet
             case _:
                 pass
+
+    def _tell(self, sound: Sound) -> None:
+        if self._options.on_sound is not None:
+            self._options.on_sound(sound)
+        for talk in self.talks:
+            talk.on_sound(sound)
 
     async def welcome(self) -> Welcome:
         """The greeting of the current connection, as soon as there is one."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parley_client.connection import Chat
-from parley_client.errors import ClientError, TurnLost
+from parley_client.errors import ClientError
 from parley_client.options import Sound as Told
 from parley_client.speech import Line
 from parley_client.turn import Turn
@@ -97,17 +97,17 @@ class Talk:
     """One stream of speech. Made by :func:`talk`; iterate over it for everything that both sides say, in order.
 
     Each utterance is a turn of its own, ``<turn>.<k>``. Turns that have been accepted survive the connection, as all
-    do; their answers are told to the end, and not spoken any more. The stream does not survive: :meth:`send` raises
-    TurnLost then, and so does the iteration, once every accepted turn has been told. Begin another talk, and say again
-    what had not been accepted. Events that nobody reads are kept.
+    do; their answers are told, and spoken, to the end. The stream does not survive: :meth:`send` raises TurnLost
+    then, and so does the iteration, once every accepted turn has been told and spoken. Begin another talk, and say
+    again what had not been accepted. Events that nobody reads are kept.
     """
 
-    def __init__(self, chat: Chat, stream: str, *, speaks: bool) -> None:
+    def __init__(self, chat: Chat, stream: str, voice: Voice | None) -> None:
         self.turn = stream
         self.part = _Part(stream, chat.cancel, self._on_frame, self._on_failure)
         self.line: Line | None = None
         self._chat = chat
-        self._speaks = speaks
+        self._voice = voice
         self._events: deque[TalkEvent] = deque()
         self._changed = asyncio.Event()
         self._seen: set[str] = set()
@@ -146,16 +146,17 @@ class Talk:
         while True:
             while self._events:
                 yield self._events.popleft()
-            if not self._open:
+            if not self._open and not self._sounding:
                 self.part.check()
             limit_s = None
-            if self._stopped and not self._open:
+            if (self._stopped or self.part.finished) and not self._open:
                 limit_s = SPOKEN_S if self._sounding else END_S
             self._changed.clear()
             try:
                 async with asyncio.timeout(limit_s):
                     await self._changed.wait()
             except TimeoutError:
+                self.part.check()
                 return
 
     # --- what the connection brings ---------------------------------------------------------------------------
@@ -166,9 +167,10 @@ class Talk:
             return None
         self._seen.add(id)
         self._open.add(id)
-        if self._speaks:
-            self._sounding.add(id)
         part = _Part(id, self._chat.cancel, self._on_frame, self._on_failure)
+        if self._voice is not None:
+            self._sounding.add(id)
+            self._chat.aloud.want(part, self._voice)
         self._chat.limit(part, None)
         return part
 
@@ -193,8 +195,6 @@ class Talk:
 
     def _on_failure(self, id: str, error: ClientError) -> None:
         if id == self.turn:
-            if isinstance(error, TurnLost):
-                self._sounding.clear()  # what is not on its way goes with the connection
             self._changed.set()
             return
         self._open.discard(id)
@@ -226,7 +226,7 @@ async def talk(
     Raises:
         Disconnected: there is no connection at present.
     """
-    talking = Talk(chat, turn or uuid.uuid4().hex, speaks=voice is not None)
+    talking = Talk(chat, turn or uuid.uuid4().hex, voice)
     start = AudioStart(
         turn=talking.turn,
         format=format or AudioFormat(),

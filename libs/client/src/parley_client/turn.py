@@ -42,6 +42,11 @@ class Turn:
         """Whether the turn has ended, well or not."""
         return self._done is not None or self._failure is not None
 
+    @property
+    def failure(self) -> ClientError | None:
+        """Why it ended without a :class:`Done`."""
+        return self._failure
+
     def feed(self, frame: TurnFrame) -> None:
         """Take the next frame from the connection."""
         self.accepted.set()
