@@ -21,9 +21,10 @@ from parley_gateway.dialects.realtime.config import Session
 from parley_gateway.dialects.realtime.events import KINDS, event_of, id_of, parsed
 from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import FunctionCall
-from parley_gateway.dialects.realtime.machine import Bounds, Machine
+from parley_gateway.dialects.realtime.machine import Machine
 from parley_gateway.dialects.realtime.response import Outcome
 from parley_gateway.dialects.realtime.socket import refusal
+from parley_gateway.dialects.realtime.state import Bounds
 from parley_protocol.audio import Heard, Partial, SpeechStarted
 from parley_protocol.faults import FaultCode
 
@@ -205,15 +206,15 @@ class World:
         responses = self.machine.responses
         match what:
             case "started":
-                self.carry(self.machine.hears(SpeechStarted(0, 10)))
+                self.carry(self.machine.attention.hears(SpeechStarted(0, 10)))
             case "partial":
-                self.carry(self.machine.hears(Partial(0, text, len(text) // 2)))
+                self.carry(self.machine.attention.hears(Partial(0, text, len(text) // 2)))
             case "heard" | "marked" | "cut":
-                self.carry(self.machine.hears(Heard(0, text, 0, marked=what == "marked", cut=what == "cut")))
+                self.carry(self.machine.attention.hears(Heard(0, text, 0, marked=what == "marked", cut=what == "cut")))
             case "deaf":
-                self.carry(self.machine.deaf(FaultCode.UNAVAILABLE, "away"))
+                self.carry(self.machine.attention.deaf(FaultCode.UNAVAILABLE, "away"))
             case "idle":
-                self.carry(self.machine.idle())
+                self.carry(self.machine.attention.idle())
             case "sound" if self.voices:
                 self.carry(self.machine.audio(self.voices[0], "AAAA", Given(0, 0, 100, 3)))
             case "spoken" | "unspoken" if self.voices:
@@ -238,7 +239,7 @@ class World:
 
     def end(self):
         """Let everything end, and see that it has."""
-        self.carry(self.machine.deaf(FaultCode.UNAVAILABLE, "away"))
+        self.carry(self.machine.attention.deaf(FaultCode.UNAVAILABLE, "away"))
         for _ in range(100):
             if self.asked:
                 self.happen("ended", "x")
@@ -246,7 +247,7 @@ class World:
         assert not self.asked
         assert not self.machine.busy
         assert self.open == {}
-        assert self.items == {item.id for item in self.machine.conversation.items}
+        assert self.items == {item.id for item in self.machine.state.conversation.items}
 
 
 ids = st.sampled_from(["root", "a", "b", "c", "", "x" * 200])

@@ -13,9 +13,10 @@ from parley_gateway.dialects.realtime.conversation import Conversation
 from parley_gateway.dialects.realtime.events import event_of
 from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import Message, Part
-from parley_gateway.dialects.realtime.machine import Bounds, Machine
+from parley_gateway.dialects.realtime.machine import Machine
 from parley_gateway.dialects.realtime.plans import plan_of
 from parley_gateway.dialects.realtime.response import Outcome, Responding
+from parley_gateway.dialects.realtime.state import Bounds
 from parley_gateway.dialects.settings import RealtimeSettings
 from parley_protocol.events import Delta, Fault, Marks, Snapshot, Source, Status, Terminal, TurnStatus
 
@@ -293,13 +294,13 @@ UNFIT = [
 @pytest.mark.parametrize(("event", "code", "param"), UNFIT)
 def test_a_bad_event_is_named_and_changes_nothing(event, code, param):
     machine = Machine(Session(id="s", model="parley", expires_at=1, output_modalities=["text"]), Bounds())
-    before = machine.session
+    before = machine.state.session
     with pytest.raises(Unfit) as caught:
         machine.take(event_of(event))
     assert (caught.value.word, caught.value.param) == (code, param)
-    assert machine.session == before
+    assert machine.state.session == before
     assert not machine.responses.busy
-    assert not machine.conversation.items
+    assert not machine.state.conversation.items
 
 
 BROKEN = ("", "{", "[]", "null", '"x"', "{" * 5000, '{"type": {"a": 1}}', '{"a": NaN}')

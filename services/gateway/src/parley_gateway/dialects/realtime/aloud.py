@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from parley_gateway.dialects.realtime.faults import Unfit
+from parley_gateway.dialects.realtime.items import Item, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,49 @@ class Aloud:
                 return at + max(0, end - at) * (heard_ms - ms) // (end_ms - ms)
             ms, at = end_ms, end
         return at
+
+
+class Spoken:
+    """All spoken items of a socket, the last ``kept`` of them."""
+
+    __slots__ = ("_items", "_kept", "ms")
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        self._items: dict[str, Aloud] = {}
+        self.ms = 0
+        """Of the answer that was spoken last."""
+
+    def give(self, item: str, piece: Given, *, response: str, origin: int) -> None:
+        """More of this item; see :class:`Aloud`."""
+        self.ms = piece.end_ms
+        aloud = self._items.get(item)
+        if aloud is None:
+            aloud = self._items[item] = Aloud(response, origin)
+        aloud.give(piece)
+        if len(self._items) > self._kept:
+            del self._items[next(iter(self._items))]
+
+    def of(self, item: str) -> Aloud:
+        """How far it has been given."""
+        return self._items.get(item) or Aloud("")
+
+
+def cut(item: Item, index: int, heard_ms: int, aloud: Aloud) -> Message:
+    """The item, if of a part's audio only this much was heard: without the rest of its text. Raises Unfit."""
+    if not isinstance(item, Message) or item.role != "assistant":
+        raise Unfit("only a message of the assistant can be truncated", param="item_id")
+    if index >= len(item.content):
+        raise Unfit("there is no such part of its content", param="content_index")
+    part = item.content[index]
+    if part.type != "output_audio":
+        raise Unfit("this part has no audio: only audio can be truncated", param="content_index")
+    aloud.check(heard_ms)
+    whole = item.status == "completed" and heard_ms == aloud.ms > 0
+    parts = list(item.content)
+    text = part.said if whole else heard_of(part.said, aloud.heard(heard_ms))
+    parts[index] = msgspec.structs.replace(part, transcript=text)
+    return msgspec.structs.replace(item, content=parts)
 
 
 def heard_of(text: str, heard: int) -> str:

@@ -3,9 +3,9 @@
 import msgspec
 
 from parley_gateway.dialects.realtime import items
-from parley_gateway.dialects.realtime.aloud import Aloud, heard_of
+from parley_gateway.dialects.realtime.aloud import Aloud, cut
 from parley_gateway.dialects.realtime.faults import Unfit
-from parley_gateway.dialects.realtime.items import FunctionCall, FunctionOutput, Item, Message, Reference
+from parley_gateway.dialects.realtime.items import FunctionCall, FunctionOutput, Item, Reference
 from parley_gateway.dialects.realtime.server import Frame, ItemAdded, ItemDeleted, ItemDone, ItemTruncated, new_id
 
 ROOT = "root"
@@ -24,9 +24,6 @@ class Conversation:
         self._order: list[str] = []
         self._items: dict[str, Item] = {}
         self._text = 0
-
-    def __len__(self) -> int:
-        return len(self._order)
 
     @property
     def items(self) -> list[Item]:
@@ -76,21 +73,17 @@ class Conversation:
         if isinstance(item, Reference):
             raise Unfit("a reference is no item: name it in response.input", param="item.type")
         item = _named(items.kept(item))
-        if isinstance(item, FunctionOutput):
-            self._check_call(item)
-        return [*self.add(item, after), *self.done(item)]
-
-    def called(self, call_id: str) -> bool:
-        """Whether a function call has this id."""
-        return any(isinstance(each, FunctionCall) and each.call_id == call_id for each in self._items.values())
-
-    def _check_call(self, item: FunctionOutput) -> None:
-        if not self.called(item.call_id):
+        if isinstance(item, FunctionOutput) and not self.called(item.call_id):
             raise Unfit(
                 f"no function call of the conversation has the call_id {item.call_id[:80]!r}",
                 word="invalid_tool_call_id",
                 param="item.call_id",
             )
+        return [*self.add(item, after), *self.done(item)]
+
+    def called(self, call_id: str) -> bool:
+        """Whether a function call has this id."""
+        return any(isinstance(each, FunctionCall) and each.call_id == call_id for each in self._items.values())
 
     def replace(self, item: Item) -> None:
         """The item of the same id, which there is, is this from now on."""
@@ -113,20 +106,7 @@ class Conversation:
 
     def truncate(self, id: str, index: int, heard_ms: int, aloud: Aloud) -> list[Frame]:
         """Of a part's audio only this much was heard: the rest of its text is forgotten. Raises Unfit."""
-        item = self.get(id)
-        if not isinstance(item, Message) or item.role != "assistant":
-            raise Unfit("only a message of the assistant can be truncated", param="item_id")
-        if index >= len(item.content):
-            raise Unfit("there is no such part of its content", param="content_index")
-        part = item.content[index]
-        if part.type != "output_audio":
-            raise Unfit("this part has no audio: only audio can be truncated", param="content_index")
-        aloud.check(heard_ms)
-        whole = item.status == "completed" and heard_ms == aloud.ms > 0
-        parts = list(item.content)
-        text = part.said if whole else heard_of(part.said, aloud.heard(heard_ms))
-        parts[index] = msgspec.structs.replace(part, transcript=text)
-        self.replace(msgspec.structs.replace(item, content=parts))
+        self.replace(cut(self.get(id), index, heard_ms, aloud))
         return [ItemTruncated(item_id=id, content_index=index, audio_end_ms=heard_ms)]
 
     def _bounded(self, newest: str) -> list[Frame]:

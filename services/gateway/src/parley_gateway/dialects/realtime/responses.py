@@ -2,7 +2,7 @@
 
 from parley_gateway.dialects.realtime import server
 from parley_gateway.dialects.realtime.conversation import Conversation
-from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Hush, Rates, Say, said
+from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Hush, Kept, Rates, Say, said
 from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
 from parley_gateway.dialects.realtime.plans import prompt_of
 from parley_gateway.dialects.realtime.response import Outcome, Plan, Reason, Responding, Stage
@@ -143,3 +143,16 @@ class Responses:
         self.active = None
         plan, self._next = self._next, None
         return [] if plan is None else self._by_itself(plan)
+
+
+def interrupted(responses: Responses, id: str | None, reason: Reason) -> list[Effect]:
+    """End one, as :meth:`Responses.cancel`. What the client has said of its hearing counts, and not the clock."""
+    active = responses.active
+    kept = [] if active is None else kept_of(active)
+    return [*responses.cancel(id, reason), *kept]
+
+
+def kept_of(response: Responding) -> list[Effect]:
+    """What the client has said of its hearing, for the record."""
+    said = response.saying
+    return [] if said is None or said.heard is None else [Kept(response.id, response.said_before + said.heard)]
