@@ -95,13 +95,13 @@ async def test_the_pause_comes_within_the_tick_of_the_news(house: Any) -> None:
         await answering(house, client)
         await client.until("answer.audio", "t.0")
         (connection,) = gateway.hub.connections.values()
-        assert connection.mouth is not None
+        assert connection.speech.mouth is not None
         hearings: list[bool] = []
         take = gateway.hub.ears.on_hearings
 
         def taken(message: Any) -> None:
             take(message)
-            hearings.append(connection.mouth.paused)
+            hearings.append(connection.speech.mouth.paused)
 
         gateway.hub.ears.on_hearings = taken  # what the event queue brings, and nothing in between
         await client.socket.send(speech("uh"))

@@ -182,13 +182,13 @@ async def test_a_pause_flushes_and_speech_goes_on_with_the_word(house, voice):
         (connection,) = gateway.hub.connections.values()
         with stopped(gateway):
             await played(client, gateway, "one", 8 * CHAR_MS)
-            connection.mouth.pause()
+            connection.speech.mouth.pause()
         flush = await client.until("answer.flush")
         assert "ended" not in flush
         assert flush["ms"] == 8 * CHAR_MS
-        assert connection.mouth.speaking == "one"
+        assert connection.speech.mouth.speaking == "one"
         before = len(pcm_of(client))
-        connection.mouth.resume()
+        connection.speech.mouth.resume()
         await client.until("answer.spoken")
         assert pcm_of(client)[before:] == sound("beta gamma.", RATE)
 
@@ -200,11 +200,11 @@ async def test_an_interrupt_says_what_was_heard(house, voice):
         (connection,) = gateway.hub.connections.values()
         with stopped(gateway):
             await played(client, gateway, "one", 7 * CHAR_MS)
-            said = connection.mouth.interrupt()
+            said = connection.speech.mouth.interrupt()
         assert (said.turn, said.ms) == ("one", 7 * CHAR_MS)
         assert "Alpha [1] beta gamma. "[: said.heard] == "Alpha [1] b"
-        assert connection.mouth.interrupt() is None
-        assert connection.mouth.speaking is None
+        assert connection.speech.mouth.interrupt() is None
+        assert connection.speech.mouth.speaking is None
         assert (await client.until("answer.flush"))["ended"]
 
 

@@ -8,6 +8,7 @@ from parley_gateway.core import resume as resuming
 from parley_gateway.core.session import Session
 from parley_gateway.identity import Identity
 from parley_gateway.turns import check_turn
+from parley_gateway.voice.socket_speech import SocketSpeech
 from parley_protocol.client import Degraded, Hello, Welcome
 from parley_protocol.faults import CloseCode, FaultCode, ProtocolError
 from parley_protocol.position import Position, decode_position
@@ -28,13 +29,34 @@ MAX_AFTER = 64
 """Turns after the position that are replayed; beyond it the client is told of a gap."""
 
 
-async def hello(connection: Connection, frame: Hello, token: str) -> None:
-    """Give the connection its identity and its session, and send ``welcome`` before anything else of the session.
+FATAL = {
+    FaultCode.UNAUTHORIZED: CloseCode.BAD_TOKEN,
+    FaultCode.NO_HELLO: CloseCode.NO_HELLO,
+}
+"""What ends a connection, whatever the frame was."""
+
+
+async def hello(connection: Connection, frame: Hello) -> None:
+    """Give the connection its identity and its session, and send ``welcome`` before anything else of the session. A
+    hello that is refused leaves nothing to talk about: the connection is closed, too.
 
     Raises:
         ProtocolError: ``unauthorized``, ``rate_limited`` (too many sockets of this user) or ``invalid``.
         Overloaded: this gateway holds as many sessions as it may, or this one as many turns as it may.
     """
+    try:
+        token, connection.token = frame.token or connection.token, ""
+        await _hello(connection, frame, token)
+    except ProtocolError as error:
+        if error.code not in FATAL:
+            connection.close(CloseCode.PROTOCOL_ERROR, str(error))
+        raise
+    except Overloaded as error:
+        connection.close(CloseCode.OVERLOADED, str(error))
+        raise
+
+
+async def _hello(connection: Connection, frame: Hello, token: str) -> None:
     if connection.identity is not None:
         connection.error(FaultCode.BAD_FRAME, "hello was said before; open another socket for another session", None)
         connection.close(CloseCode.PROTOCOL_ERROR, "second hello")
@@ -82,7 +104,9 @@ def _check_identity(connection: Connection, identity: Identity) -> None:
 
 def _welcome(connection: Connection, session: Session, *, resumed: bool, gap: bool) -> None:
     hub = connection.hub
+    assert connection.identity is not None
     connection.session = session
+    connection.speech = SocketSpeech(hub, connection.identity, session, connection.outbox, text=connection.text)
     session.attach(connection.outbox)
     connection.outbox.push(
         Welcome(

@@ -27,9 +27,12 @@ from parley_gateway.voice.mouth import Mouths
 from parley_protocol.client import Limits
 from parley_protocol.faults import FaultCode, ProtocolError
 from parley_runtime.control import ControlPlane
+from parley_runtime.errors import Overloaded
 from parley_runtime.ports import Link
 from parley_runtime.process import Process
 from parley_runtime.store.ports import Store
+from parley_runtime.telemetry import names
+from parley_runtime.telemetry.metrics import counter
 
 if TYPE_CHECKING:
     from parley_gateway.sockets import Socket
@@ -101,6 +104,12 @@ class Hub:
         limit = self.settings.limits.identity_sockets
         if limit and self.count_identity(identity, 1) > limit:
             raise ProtocolError(FaultCode.RATE_LIMITED, f"{limit} sockets of this user are open; close one first")
+
+    def check_open(self, text: str) -> None:
+        """Raises Overloaded with this text while the gateway is going away."""
+        if self.draining:
+            counter(names.REFUSED).labels("draining").inc()
+            raise Overloaded(text, retry_after_s=self.admission.elsewhere_s())
 
     def limits(self) -> Limits:
         """What ``welcome`` says."""

@@ -13,6 +13,7 @@ from parley_protocol.faults import FaultCode, ProtocolError
 from parley_protocol.ids import MAX_TURN_ID
 from parley_protocol.work import ChatMessage, Sampling
 
+ASK_AGAIN = "this gateway is going away; reconnect and send the turn again"
 DEFAULT_KB = "default"
 MAX_KB = 64
 _digests = msgspec.msgpack.Encoder(order="deterministic")

@@ -144,9 +144,7 @@ async def ask(
 
 def _held(hub: Hub, identity: Identity, session: SessionId | None) -> Session:
     """The session to ask in. Raises Overloaded while draining, Invalid for somebody else's id."""
-    if hub.draining:
-        counter(names.REFUSED).labels("draining").inc()
-        raise Overloaded(GOING, retry_after_s=hub.admission.elsewhere_s())
+    hub.check_open(GOING)
     if session is not None and not hub.sessions.verify(session, identity):
         raise Invalid("this session id was not made for this user; leave it out to begin a new session")
     return hub.registry.session(session or hub.sessions.make(identity), identity)
