@@ -1,6 +1,7 @@
 """The pure core: what is heard, and that it is a function of the audio since the last boundary."""
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from hearing import SCRIPT, hear, heard, pcm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley_asr.engines.scripted import WORDS, speak
-from parley_asr.listener import Listener
+from parley_asr.engines.scripted import WORDS, ScriptedRecognition, speak
+from parley_asr.listener import Listener, Parts
+from parley_asr.silero import SileroModel
 from parley_protocol.audio import Endpointing, Heard, Hearing, Mark, Partial, SpeechStarted, SpeechStopped
 
 pytestmark = pytest.mark.unit
@@ -98,6 +100,34 @@ def test_long_silence_moves_the_boundary_and_keeps_memory_flat() -> None:
     assert len(keeps) >= 12
     assert listener.taken - listener.keep < 6 * 32_000
     assert held < 3 * 32_000
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(lambda chance, second: np.zeros(16_000), id="zeros"),
+        pytest.param(lambda chance, second: chance.standard_normal(16_000) * 0.001, id="noise"),
+        pytest.param(
+            lambda chance, second: 0.1 + 0.02 * np.sin(np.arange(16_000) * np.pi / 160), id="hum on an offset"
+        ),
+    ],
+)
+def test_silence_as_microphones_make_it_gives_no_word_and_holds_nothing(
+    kind: Callable[[np.random.Generator, int], np.ndarray],
+) -> None:
+    def engine() -> ScriptedRecognition:
+        raise AssertionError("an engine was asked for")
+
+    chance = np.random.default_rng(1)
+    listener = Listener(BY_SILENCE, 0, 0, Parts(SileroModel().stream, engine))
+    held = []
+    for second in range(30):
+        assert listener.feed(pcm(kind(chance, second).astype(np.float32))) == []
+        held.append(listener.taken - listener.keep)
+    assert max(held[10:]) <= max(held[:10]) <= 6 * 32_000
+    (last,) = listener.feed(b"", Mark.END)
+    assert isinstance(last, Heard)
+    assert (last.text, last.words) == ("", ())
 
 
 def test_a_short_word_that_is_committed_is_heard() -> None:

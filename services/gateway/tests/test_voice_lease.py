@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parley_gateway.voice.config import EarSettings
 from parley_gateway.voice.lease import Lease
 from parley_gateway.voice.leasing import Ask, Boundary, Effect, LetGo, Over, Tell, Timing
+from parley_gateway.voice.meter import Meter
 from parley_gateway.voice.ring import Ring, RingFull
 from parley_gateway.voice.stream import Stream
 from parley_protocol.audio import (
@@ -26,7 +28,7 @@ from parley_protocol.audio import (
     StreamEvent,
 )
 from parley_protocol.events import Fault
-from parley_protocol.faults import FaultCode
+from parley_protocol.faults import FaultCode, ProtocolError
 from parley_testkit.hearing import Recogniser, listen, silence, speech
 
 pytestmark = pytest.mark.unit
@@ -94,6 +96,32 @@ class TestLease:
         ]
         assert lease.run is not None
         assert not lease.run.sending.waiting
+
+    def test_three_hours_of_silence_keep_seconds_of_audio_and_end_with_a_word_why(self) -> None:
+        settings = EarSettings()
+        hearing = Hearing(by_silence=True)
+        lease, meter = Lease(Stream("a-1", settings.ring), TIMING), Meter(hearing, settings, 0.0)
+        effects, kept, worker, keep = lease.ask(0.0), [], 1, 0
+        effects += lease.on_events(1, "w1", (Leased("e"),), 0.0)
+        for second in range(1, 3 * 3600 + 1):
+            meter.add(32_000, float(second))
+            lease.stream.ring.append(bytes(32_000))
+            assert sum(len(part.data) for part in take(lease, 10**6, float(second))) >= 32_000
+            if second % 15 == 0:  # no worker lets a boundary lie still for longer
+                keep = second * 32_000 - 16_000
+            if second % 1350 == 0:  # the lease is old
+                effects += lease.on_events(worker, f"w{worker}", (Moving("age"),), float(second))
+                worker += 1
+                effects += lease.on_events(worker, f"w{worker}", (Leased("e"),), float(second))
+                take(lease, 10**6, float(second))
+            effects += lease.on_events(worker, f"w{worker}", (Progress(second * 32_000, keep),), float(second))
+            effects += lease.tick(float(second))
+            kept.append(lease.stream.ring.end - lease.stream.ring.start)
+        assert max(kept) == max(kept[:60]) <= 16 * 32_000
+        assert [effect for effect in effects if isinstance(effect, Tell)] == [Tell(Leased("e"))]
+        assert asks(effects) == [(1, ""), *((epoch, "moving") for epoch in range(2, 10))]
+        with pytest.raises(ProtocolError, match=r"may last 10800 s.*begin another"):
+            meter.add(32_000, 10_801.0)
 
     def test_what_was_not_sent_is_sent_again(self) -> None:
         lease = leased()
