@@ -1,5 +1,6 @@
 """``/v1/realtime`` by the official client, over real sockets and a broker: sessions, items, responses in text."""
 
+import asyncio
 import time
 
 import jwt
@@ -18,6 +19,7 @@ from parley_gateway.dialects.realtime.plans import plan_of
 from parley_gateway.dialects.realtime.response import Outcome, Responding
 from parley_gateway.dialects.realtime.state import Bounds
 from parley_gateway.dialects.settings import RealtimeSettings
+from parley_gateway.dialects.socket import DialectSocket
 from parley_protocol.events import Delta, Fault, Marks, Snapshot, Source, Status, Terminal, TurnStatus
 
 from .conftest import counted
@@ -407,6 +409,30 @@ async def test_an_event_without_audio_has_its_own_bound(house):
         tool = {"type": "function", "name": "f", "description": "x" * 70_000}
         await client.send(type="session.update", session={"type": "realtime", "tools": [tool]})
         assert (await client.error()).param == "session.tools"
+
+
+async def test_a_cancel_of_what_has_ended_and_waits_for_its_client_to_read_is_no_defect(house, monkeypatch):
+    free, held, room = asyncio.Event(), asyncio.Event(), DialectSocket.room
+    free.set()
+
+    async def slow(socket):
+        if not free.is_set():
+            held.set()
+        await free.wait()
+        await room(socket)
+
+    monkeypatch.setattr(DialectSocket, "room", slow)
+    gateway = await house.gateway()
+    async with talk(gateway) as client:
+        job = await begun(client, house, "why?", "Because.")
+        free.clear()
+        await house.worker.finish(job, "Because.", 2)
+        await held.wait()
+        await client.send(type="response.cancel")
+        await client.say("I see.")  # the cancel has been taken
+        free.set()
+        assert (await client.until("response.done")).response.output[0].content[0].text == "Because."
+    assert not [event for event in client.events if event.type == "error"]
 
 
 async def test_what_has_not_begun_can_be_cancelled(house):

@@ -74,6 +74,8 @@ class Asking:
 
     def cancel(self, response: Responding) -> None:
         """The turn's end is told by its task. One that has not been begun never will be."""
+        if response not in self._turns:  # it is over, and is told once the client has read what there is
+            return
         question, task = self._turns[response]
         if not cancel(self._socket.hub, question):
             task.cancel()

@@ -81,9 +81,11 @@ class Saying:
     """Code points that were heard of it, where its client has said so: the item ends with them."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Responding:
-    """One response. ``conversation``: None where it is no part of it. Its methods give the events to say."""
+    """One response. ``conversation``: None where it is no part of it. Its methods give the events to say. It has no
+    representation: that would bring its text into a log.
+    """
 
     plan: Plan
     conversation: Conversation | None
