@@ -171,6 +171,16 @@ def test_a_sentence_that_cannot_be_said_is_left_out() -> None:
     assert world.speech.fault is None
 
 
+def test_an_answer_of_which_no_sentence_could_be_said_says_why() -> None:
+    world = World("One here. Two here. ", ended=True)
+    world.step()
+    refused = Fault("engine_failed", "the key was refused", False)
+    for ask in world.asks:
+        world.speech.on_spoken(Spoken("s", ask.index, 0, 0, b"", RATE, True, refused), world.now)
+    world.step()
+    assert (world.over, world.speech.fault) == (True, refused)
+
+
 def test_a_failure_that_may_pass_is_tried_again_at_once() -> None:
     world = World("One here. ", ended=True)
     world.step()

@@ -87,6 +87,24 @@ async def test_what_it_refuses_is_not_tried_again(status: int) -> None:
         assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_a_voice_that_the_server_does_not_have_counts_as_none(status: int) -> None:
+    """Clients of OpenAI name its voices, whatever speaks; a server is asked once for one that it does not have."""
+    async with serving(refusing(status), good, good, good) as (server, engine):
+        assert await audio_of(engine, "one", voice="cedar") == hum("one")
+        assert await audio_of(engine, "two", voice="cedar") == hum("two")
+        assert await audio_of(engine, "three", voice="nova") == hum("three")
+        assert [each.body["voice"] for each in server.asked] == ["cedar", "alloy", "alloy", "nova"]
+
+
+async def test_what_is_refused_in_any_voice_is_not_the_voices_fault() -> None:
+    async with serving(refusing(400), refusing(400), good) as (server, engine):
+        with pytest.raises(EngineRejected, match="400"):
+            await audio_of(engine, "one", voice="cedar")
+        assert await audio_of(engine, "two", voice="cedar") == hum("two")
+        assert [each.body["voice"] for each in server.asked] == ["cedar", "alloy", "cedar"]
+
+
 async def test_it_is_tried_again_while_nothing_was_heard() -> None:
     async with serving(refusing(503), _hang_up, good, settings=replace(FAST, retries=2)) as (server, engine):
         assert await audio_of(engine) == hum("hello there")

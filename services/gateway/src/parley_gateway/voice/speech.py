@@ -58,6 +58,8 @@ class Speech:
         self.playout = Playout(rate, lead_s=settings.lead_s, frame_s=settings.frame_ms / 1000)
         self.fault: Fault | None = None
         """Why not all of it could be had."""
+        self._refused: Fault | None = None
+        """Why a sentence was left out."""
 
     @property
     def hungry(self) -> bool:
@@ -75,7 +77,10 @@ class Speech:
 
     def on_spoken(self, part: Spoken, now: float) -> bool:
         """Audio of a sentence. False: it is of no use, and has been dropped."""
-        return self.orders.take(part, self.playout.tape.clip(part.index), now)
+        useful = self.orders.take(part, self.playout.tape.clip(part.index), now)
+        if useful and part.fault is not None and not part.fault.retryable:
+            self._refused = part.fault
+        return useful
 
     # --- what to do -------------------------------------------------------------------------------------------
 
@@ -94,6 +99,8 @@ class Speech:
             step.asks.append(Ask(index, 0, sentence.said.text))
         if self._nothing_more and (self.playout.given if self._given else self.playout.over(now)):
             step.over = True
+            if not self.playout.sent:  # not a word of it was said: that is no sentence left out
+                self.fault = self.fault or self._refused
             return step
         waits = self.orders.waits(now)
         if (paced := self.playout.wait_s(now)) is not None and (self.playout.tape.unread or self._nothing_more):

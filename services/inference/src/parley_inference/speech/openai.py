@@ -34,6 +34,10 @@ BACKOFF_S = 0.1
 AUDIO_TYPES = ("audio/", "application/octet-stream")
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
+_VOICE = frozenset({400, 404, 422})
+"""What a server may answer that does not have the voice."""
+MOST_VOICES = 256
+"""Names of voices that are remembered as unknown to the server."""
 _HINTS = {
     401: "the key was refused: set PARLEY_SPEECH_API_KEY",
     403: "the key may not do this: check PARLEY_SPEECH_API_KEY",
@@ -125,6 +129,8 @@ class OpenAISynthesizer:
         self._settings = settings
         self._client = client
         self._breaker = Breaker(settings.breaker)
+        self._unknown: dict[str, None] = {}
+        """Voices that the server does not have."""
 
     @property
     def model(self) -> str:
@@ -142,9 +148,32 @@ class OpenAISynthesizer:
         await self._client.aclose()
 
     async def speak(self, utterance: Utterance) -> AsyncGenerator[bytes, None]:
-        """Stream one sentence. While the breaker is open it fails at once: speech that comes late is of no use."""
+        """Stream one sentence. While the breaker is open it fails at once: speech that comes late is of no use. A
+        sentence that is refused is tried once more with the usual voice: the server may not have the one named.
+        """
         if not speakable(utterance.text):
             raise EngineRejected("there is nothing in this text that can be said")
+        named, usual = utterance.voice, self._settings.voice
+        voices = [usual] if not named or named in (usual, *self._unknown) else [named, usual]
+        for voice in voices:
+            try:
+                async with aclosing(self._say(utterance, voice)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                break
+            except _Refused as error:
+                if voice == usual or error.status not in _VOICE:
+                    raise
+        if voice != voices[0]:
+            self._forget_voice(named)
+
+    def _forget_voice(self, voice: str) -> None:
+        log.info("the server of speech does not have a voice; its usual one speaks", engine=NAME, voice=voice[:64])
+        self._unknown[voice] = None
+        if len(self._unknown) > MOST_VOICES:
+            del self._unknown[next(iter(self._unknown))]
+
+    async def _say(self, utterance: Utterance, voice: str) -> AsyncGenerator[bytes, None]:
         attempt = 0
         while True:
             wait_s = self._breaker.wait_s(asyncio.get_running_loop().time())
@@ -152,7 +181,7 @@ class OpenAISynthesizer:
                 raise EngineError(f"{self.problem()}; it is left alone for now", retry_after_s=wait_s)
             said = reported = False
             try:
-                async with aclosing(self._attempt(utterance)) as chunks:
+                async with aclosing(self._attempt(utterance, voice)) as chunks:
                     async for chunk in chunks:
                         said = True
                         yield chunk
@@ -183,20 +212,20 @@ class OpenAISynthesizer:
         if self._breaker.open and not was_open:
             log.error("engine paused", engine=NAME, reason=self.problem())
 
-    def _body(self, utterance: Utterance) -> dict[str, Any]:
+    def _body(self, utterance: Utterance, voice: str) -> dict[str, Any]:
         return {
             "model": self._settings.model,
             "input": utterance.text,
-            "voice": utterance.voice or self._settings.voice,
+            "voice": voice,
             "response_format": "pcm",
             "speed": utterance.speed,
             "stream_format": "audio",
         }
 
-    async def _attempt(self, utterance: Utterance) -> AsyncGenerator[bytes, None]:
+    async def _attempt(self, utterance: Utterance, voice: str) -> AsyncGenerator[bytes, None]:
         """One HTTP request. Leaving it early closes the connection, which tells the server to stop."""
         settings = self._settings
-        request = self._client.build_request("POST", "audio/speech", json=self._body(utterance))
+        request = self._client.build_request("POST", "audio/speech", json=self._body(utterance, voice))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + settings.first_byte_s
         response = await openai_server.send(self._client, request, deadline, prefix=PREFIX, where=self._where())
@@ -244,4 +273,12 @@ def _explain(status: int, where: str, retry_after_s: float) -> EngineError | Eng
     said = f"{where} answered HTTP {status}"
     if status >= 500 or status in _RETRYABLE:
         return EngineError(said, retry_after_s=retry_after_s)
-    return EngineRejected(f"{said}: {_HINTS.get(status, 'the server refuses the request itself')}")
+    return _Refused(f"{said}: {_HINTS.get(status, 'the server refuses the request itself')}", status)
+
+
+class _Refused(EngineRejected):
+    """By the server, with this status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
