@@ -118,9 +118,9 @@ class Peer:
     async def send(self, frame: wire.ServerFrame) -> None:
         await self.ws.send_text(msgspec.json.encode(frame).decode())
 
-    async def audio(self, turn: str, at: int, rate: int, pcm: bytes) -> None:
+    async def audio(self, turn: str, at: int, rate: int, pcm: bytes, *, sentence: int = 0) -> None:
         """A frame of a spoken answer."""
-        header = AnswerAudio(turn=turn, sentence=0, at=at, rate=rate)
+        header = AnswerAudio(turn=turn, sentence=sentence, at=at, rate=rate)
         await self.ws.send_bytes(encode_audio(header, pcm))
 
     async def close(self, code: int) -> None:

@@ -132,6 +132,51 @@ async def test_a_flush_is_silent_at_once_and_what_follows_is_heard(gateway, open
     await expect(page.locator("#stop")).to_be_hidden()
 
 
+async def test_an_answer_goes_on_with_its_sentence_after_a_lost_connection(gateway, open_page):
+    page, peer = await spoken_page(open_page, gateway)
+    await page.locator("#aloud").click()
+    await page.locator("#question").fill("Why?")
+    await page.keyboard.press("Enter")
+    start, turn = await peer.turn()
+    assert start.speak is not None
+    rate = start.speak.rate
+    await turn.whole("Because. And so.")
+    await peer.audio(start.turn, 0, rate, beep(rate, 0.1))
+    await peer.audio(start.turn, rate // 10, rate, beep(rate, 5.0), sentence=1)
+    async with asyncio.timeout(30):
+        while (await peer.frame(wire.AudioPlayed)).ms <= 100:
+            pass
+    await peer.close(1012)
+    again = await gateway.peer()
+    assert await again.frame(wire.AnswerSpeak) == wire.AnswerSpeak(turn=start.turn, speak=start.speak, sentence=1)
+    await again.audio(start.turn, 0, rate, beep(rate, 0.2), sentence=1)
+    await told(again, 200)
+    await again.close(1012)
+    last = await gateway.peer()
+    await page.locator("#question").fill("And now?")
+    await page.keyboard.press("Enter")
+    await last.turn()
+    assert last.frames(wire.AnswerSpeak) == []  # it had been heard to its end
+
+
+async def test_an_answer_is_read_aloud_by_its_button(gateway, open_page, shot):
+    page, peer = await spoken_page(open_page, gateway)
+    await page.locator("#question").fill("Why?")
+    await page.keyboard.press("Enter")
+    start, turn = await peer.turn()
+    await turn.whole("Because.")
+    await shot(page, "voice-read-aloud")
+    button = page.get_by_role("button", name="Read aloud", exact=True)
+    await button.click()
+    asked = await peer.frame(wire.AnswerSpeak)
+    assert (asked.turn, asked.sentence) == (start.turn, 0)
+    await peer.audio(start.turn, 0, asked.speak.rate, beep(asked.speak.rate, 5.0))
+    await peer.frame(wire.AudioPlayed)
+    await button.click()
+    assert (await peer.frame(wire.TurnCancel)).turn == start.turn
+    assert (await peer.frame(wire.AnswerSpeak)).turn == start.turn
+
+
 async def test_hands_free_makes_a_turn_of_each_utterance(gateway, open_page, shot):
     page, peer = await spoken_page(open_page, gateway, locale="zh-CN")
     await page.locator("#free").check()

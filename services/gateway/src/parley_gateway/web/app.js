@@ -23,6 +23,7 @@ class App {
       openSource: (...which) => this.panel.open(...which),
       retry: (turn) => this.ask(turn.text, turn.kb),
       copy: (turn) => copy(turn.answer),
+      read: (turn) => this.voice.read(turn.id),
     });
     this.composer = new Composer({
       send: (text) => this.ask(text, this.kb.name),
@@ -71,7 +72,7 @@ class App {
   }
 
   async renew() {
-    this.voice.lost();
+    this.voice.leave();
     this.exchange.leave();
     this.panel.close();
     this.#show(await openConversation({ fresh: true }));
@@ -88,6 +89,7 @@ class App {
       voice: (frame) => this.voice.event(frame),
       removed: (turn) => this.log.remove(turn),
       refused: (id) => this.voice.refused(id),
+      ready: () => this.voice.back(),
       begun: (id) => {
         if (!this.voice.began(id)) return false;
         this.#hear(id);

@@ -19,7 +19,8 @@ const clock = () => performance.timeOrigin + performance.now();
 
 export class Exchange {
   // hooks: changed(turn, frame or null), greeted(welcome, lost), notice(text), link(state), audio(buffer), voice(frame),
-  // begun(turn id) -> whether a turn that is not known was begun by voice, removed(turn), and refused(turn id): by an error
+  // begun(turn id) -> whether a turn that is not known was begun by voice, removed(turn), and refused(turn id): by an error,
+  // ready(): the socket takes frames
   constructor(url, talk, hooks) {
     this.talk = talk;
     this.hooks = hooks;
@@ -109,6 +110,7 @@ export class Exchange {
 
   #ready() {
     if (this.hole) this.hole.filling = true;
+    this.hooks.ready?.();
     for (const turn of this.open.filter((each) => each.state === "sent")) {
       // What was said in mid-sentence is gone with the socket that it was said to.
       if (turn.spoken) this.forget(turn);

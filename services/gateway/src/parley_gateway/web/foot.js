@@ -1,4 +1,5 @@
-// The line below an ended turn: its times, the latency record behind them, and the button that copies the answer.
+// The line below an ended turn: its times, the latency record behind them, and the buttons that read the answer aloud
+// and copy it.
 
 import { h, icon } from "./dom.js";
 import { duration, stageName, t } from "./i18n.js";
@@ -6,17 +7,23 @@ import { ended, latencyOf, measured } from "./turns.js";
 
 const COPIED_MS = 1_500;
 
-// -> nodes; `copy(turn)` resolves to whether the answer is in the clipboard.
-export function foot(turn, copy) {
+// -> nodes; `copy(turn)` resolves to whether the answer is in the clipboard, `read(turn)` has it read aloud.
+export function foot(turn, { copy, read }) {
   if (!ended(turn) || turn.state === "refused") return [];
   const { first, total } = measured(turn);
   const times = [first === null ? null : time("first", t("firstToken"), first), time("total", t("total"), total)];
   const details = h("details", { class: "latency" }, h("summary", null, times), record(turn));
-  return turn.answer ? [details, copyButton(() => copy(turn))] : [details];
+  if (!turn.answer) return [details];
+  const tools = turn.state === "completed" ? [readButton(() => read(turn))] : [];
+  return [details, h("span", { class: "tools" }, tools, copyButton(() => copy(turn)))];
 }
 
 function time(name, label, ms) {
   return h("span", { class: "time", "data-time": name }, h("span", { class: "label" }, `${label} `), duration(ms));
+}
+
+function readButton(read) {
+  return h("button", { class: "tool", type: "button", "aria-label": t("read"), title: t("read"), onclick: read }, icon("speak"));
 }
 
 function copyButton(copy) {

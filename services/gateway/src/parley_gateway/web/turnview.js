@@ -11,7 +11,7 @@ import { ended } from "./turns.js";
 const PATH = ["routing", "retrieving", "generating"];
 
 export class TurnView {
-  // actions: openSource(turn, n, {claims, cited, opener}), retry(turn), copy(turn)
+  // actions: openSource(turn, n, {claims, cited, opener}), retry(turn), copy(turn), read(turn)
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
@@ -38,7 +38,7 @@ export class TurnView {
     this.#once("answer", [turn.answer, turn.sources.length], () => this.#showAnswer());
     this.#once("sources", [turn.sources, [...this.#cited()], ended(turn)], () => this.#showSources());
     this.#once("note", [turn.state, turn.error, retryWait(turn)], () => this.#showNote());
-    this.#once("foot", [turn.state, turn.latency], () => this.foot.replaceChildren(...foot(turn, this.actions.copy)));
+    this.#once("foot", [turn.state, turn.latency], () => this.foot.replaceChildren(...foot(turn, this.actions)));
   }
 
   dispose() {

@@ -17,13 +17,15 @@ export class Voice {
     this.actions = actions;
     this.sound = new Sound({
       heard: (pcm, level) => this.#heard(pcm, level),
-      played: (turn, ms) => this.#send({ type: "audio.played", turn, ms }),
+      played: (turn, ms) => this.#played(turn, ms),
       idle: () => this.#quiet(),
       ended: () => this.#unplugged(),
     });
     this.base = null; // the id that audio.start was given, while the microphone is open
     this.starting = false;
     this.speaking = null; // the turn whose answer is being played
+    this.place = null; // in it: {turn, starts: [[sentence, its first sample], ...], at: samples played}
+    this.broken = null; // {turn, sentence} that was being played when the socket went
     this.aloud = choices.get("aloud") === "1";
     byId("mic").addEventListener("click", () => this.toggle());
     byId("aloud").addEventListener("click", () => this.#setAloud(!this.aloud));
@@ -60,10 +62,37 @@ export class Voice {
     this.#close();
   }
 
-  // The socket has gone, or the conversation: nobody hears what is said any more.
+  // The socket has gone: nobody hears what is said any more, and the answer waits for the next one.
   lost() {
+    if (this.speaking !== null) this.broken = { turn: this.speaking, sentence: this.#sentence() };
     this.silence();
     if (this.base) this.#close();
+  }
+
+  // The conversation is another one.
+  leave() {
+    this.lost();
+    this.broken = null;
+  }
+
+  // There is a socket again: the answer goes on with the sentence in which it broke.
+  back() {
+    const { broken, wanted } = this;
+    this.broken = null;
+    if (broken && wanted) this.#send({ type: "answer.speak", speak: wanted, ...broken });
+  }
+
+  // This answer, from its beginning, in place of any other.
+  async read(turn) {
+    try {
+      await this.sound.wake();
+    } catch {
+      toast(t("noSound"));
+      return;
+    }
+    if (this.speaking) this.#send({ type: "turn.cancel", turn: this.speaking });
+    this.silence();
+    if (!this.#send({ type: "answer.speak", turn, speak: { rate: this.sound.rate } })) toast(t("stopped"));
   }
 
   // The server has said why it hears no more of what is being said.
@@ -80,6 +109,8 @@ export class Voice {
     const frame = readAudio(buffer);
     if (!frame || !this.sound.context) return;
     this.sound.play(frame.turn, frame.at, frame.pcm);
+    if (this.place?.turn !== frame.turn || frame.at === 0) this.place = { turn: frame.turn, starts: [], at: 0 };
+    if (this.place.starts.at(-1)?.[0] !== frame.sentence) this.place.starts.push([frame.sentence, frame.at]);
     if (this.speaking === frame.turn) return;
     this.speaking = frame.turn;
     this.actions.changed();
@@ -88,6 +119,7 @@ export class Voice {
   event(frame) {
     if (frame.type === "answer.flush") {
       this.sound.flush();
+      if (this.place?.turn === frame.turn) this.#takeBack((frame.ms * this.sound.rate) / 1000);
       if (frame.ended) this.#quiet();
     }
     if (frame.type === "answer.spoken" && frame.fault) toast(frame.fault.message);
@@ -144,6 +176,23 @@ export class Voice {
     if (!this.base) return;
     byId("level").style.setProperty("--level", Math.min(1, Math.sqrt(level)).toFixed(3));
     this.actions.exchange().connection.sendBytes(pcm);
+  }
+
+  #played(turn, ms) {
+    if (this.place?.turn === turn) this.place.at = (ms * this.sound.rate) / 1000;
+    this.#send({ type: "audio.played", turn, ms });
+  }
+
+  // What comes after that sample was not heard.
+  #takeBack(at) {
+    this.place.at = Math.min(this.place.at, at);
+    this.place.starts = this.place.starts.filter(([, start], index) => index === 0 || start < at);
+  }
+
+  // The one that is being heard.
+  #sentence() {
+    if (this.place?.turn !== this.speaking) return 0;
+    return this.place.starts.findLast(([, start]) => start <= this.place.at)?.[0] ?? 0;
   }
 
   #quiet() {
