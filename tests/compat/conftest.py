@@ -41,7 +41,7 @@ async def _load(stack: Stack) -> None:
     async with Api(stack.url) as api:
         await sample.load(api, ROOT, stack.folder)
         await sample.load_readings(api, now.timestamp() - 3600)
-        await api.put_readings(_csv(readings), "text/csv")
+        await api.readings.put(_csv(readings), "text/csv")
         await sample_review.load(api, ROOT)
 
 

@@ -177,7 +177,7 @@ def test_nothing_to_ingest_is_said(tmp_path: Path) -> None:
 async def test_no_server_is_said_with_what_to_do() -> None:
     async with Api("http://127.0.0.1:1") as api:
         with pytest.raises(ApiError, match="task up") as caught:
-            await api.bases()
+            await api.kb.all()
     assert (caught.value.status, caught.value.retryable) == (0, True)
 
 

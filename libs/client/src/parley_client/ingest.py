@@ -105,13 +105,13 @@ async def ingest(
     """
     files, closed = await asyncio.to_thread(candidates, root)
     folder = files[0].file != root
-    known = {document.path: document.digest for document in await api.all_documents(kb)}
+    known = {document.path: document.digest for document in await api.kb.all_documents(kb)}
     summary = await upsert(api, files, kb, known, parallel=parallel, progress=progress)
     if folder and not keep:
         hidden = tuple(f"{path}/" for path, _ in closed)
         for path in sorted(set(known) - {candidate.path for candidate in files}):
             if not path.startswith(hidden):
-                summary.removed += await api.delete(kb, path)
+                summary.removed += await api.kb.delete(kb, path)
     summary.failed = sorted([*summary.failed, *closed])
     return summary
 
@@ -162,7 +162,7 @@ async def _put(api: Api, kb: str, candidate: Candidate, digest: str | None, summ
             summary.unchanged += 1
             return
         media_type = mimetypes.guess_type(candidate.file.name)[0] or ""
-        info = await api.put(kb, candidate.path, data, media_type)
+        info = await api.kb.put(kb, candidate.path, data, media_type)
     except OSError as error:
         summary.failed.append((candidate.path, f"cannot be read: {error.strerror or error}"))
     except ClientError as error:

@@ -136,7 +136,7 @@ async def bring(api: Api, file: Path, *, all_or_nothing: bool = False, progress:
     data = read(file)
     summary, sent = Summary(file), 0
     for part in parts(file, data, whole=all_or_nothing):
-        found = await api.put_readings(part.data, part.media_type, all_or_nothing=all_or_nothing)
+        found = await api.readings.put(part.data, part.media_type, all_or_nothing=all_or_nothing)
         _add(summary, part, found)
         sent += part.size
         if progress is not None:

@@ -28,7 +28,7 @@ def list_dead(
 
     async def work() -> None:
         async with Api(url, token=token) as api:
-            rows = await api.dead(limit=limit, before=before)
+            rows = await api.dead.page(limit=limit, before=before)
         if as_json:
             sys.stdout.write(msgspec.json.encode(rows).decode() + "\n")
             return
@@ -48,7 +48,7 @@ def show(id: Id, url: common.Url = common.DEFAULT_URL, token: common.Token = Non
 
     async def work() -> None:
         async with Api(url, token=token) as api:
-            row = await api.dead_one(id)
+            row = await api.dead.one(id)
         fields = msgspec.to_builtins(row) | {"body": _readable(row.body)}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(fields), indent=2).decode() + "\n")
 
@@ -68,7 +68,7 @@ def retry(id: Id, url: common.Url = common.DEFAULT_URL, token: common.Token = No
 
     async def work() -> Retried:
         async with Api(url, token=token) as api:
-            return await api.dead_retry(id)
+            return await api.dead.retry(id)
 
     made = common.run(work())
     if not made.turn:
@@ -106,12 +106,12 @@ def drop(
 
 async def _of_reason(url: str, token: str | None, reason: str) -> list[str]:
     async with Api(url, token=token) as api:
-        return [row.id for row in await api.all_dead() if reason in ("", row.reason)]
+        return [row.id for row in await api.dead.all() if reason in ("", row.reason)]
 
 
 async def _drop(url: str, token: str | None, ids: Sequence[str]) -> list[str]:
     async with Api(url, token=token) as api:
-        return [id for id in ids if await api.dead_drop(id)]
+        return [id for id in ids if await api.dead.drop(id)]
 
 
 def _count(number: int) -> str:

@@ -27,7 +27,7 @@ def list_bases(
 
     async def work() -> None:
         async with Api(url, token=token) as api:
-            bases = await api.bases()
+            bases = await api.kb.all()
         if as_json:
             _print_json(bases)
             return
@@ -47,7 +47,7 @@ def show(
 
     async def work() -> None:
         async with Api(url, token=token) as api:
-            documents = await api.all_documents(name)
+            documents = await api.kb.all_documents(name)
         if as_json:
             _print_json(documents)
             return
@@ -75,7 +75,7 @@ def search(
 
     async def work() -> None:
         async with Api(url, token=token) as api:
-            sources = await api.search(name, query, limit=limit)
+            sources = await api.kb.search(name, query, limit=limit)
         if as_json:
             _print_json(sources)
             return
@@ -100,7 +100,7 @@ def remove(
 
     async def work() -> int:
         async with Api(url, token=token) as api:
-            return await api.delete(name, path)
+            return await api.kb.delete(name, path)
 
     removed = common.run(work())
     common.out.print(f"removed {removed}" if removed else f"{path} is not in {name}")
@@ -120,7 +120,7 @@ def drop(
 
     async def work() -> int:
         async with Api(url, token=token) as api:
-            removed = await api.drop(name)
+            removed = await api.kb.drop(name)
         if not removed:
             raise common.nothing(name)
         return removed

@@ -87,7 +87,7 @@ def list_series(
 
     async def ask() -> None:
         async with Api(url, token=token) as api:
-            series = await api.series()
+            series = await api.readings.series()
         if as_json:
             sys.stdout.write(msgspec.json.encode(series).decode() + "\n")
             return
@@ -113,7 +113,7 @@ def remove(
 
     async def ask() -> int:
         async with Api(url, token=token) as api:
-            return await api.drop_readings(metric, sensor)
+            return await api.readings.drop(metric, sensor)
 
     removed = common.run(ask())
     common.out.print(f"removed {removed} readings")

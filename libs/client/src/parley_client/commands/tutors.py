@@ -41,7 +41,7 @@ def add(
 
     async def work() -> TutorInfo:
         async with Api(url, token=token or own_token(url)) as api:
-            return await api.add_tutor(admin, name)
+            return await api.tutors.add(admin, name)
 
     made = common.run(work())
     if as_json:
@@ -58,7 +58,7 @@ def list_tutors(
 
     async def work() -> list[TutorInfo]:
         async with Api(url, token=token or own_token(url)) as api:
-            return await api.tutors()
+            return await api.tutors.all()
 
     rows = common.run(work())
     if as_json:
@@ -80,7 +80,7 @@ def remove(
 
     async def work() -> int:
         async with Api(url, token=token or own_token(url)) as api:
-            return await api.remove_tutor(id)
+            return await api.tutors.remove(id)
 
     ended = common.run(work())
     common.out.print(f"removed; {ended} of his sessions {'was' if ended == 1 else 'were'} ended")

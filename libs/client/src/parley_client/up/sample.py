@@ -39,10 +39,10 @@ async def load(api: Api, root: Path, data: Path) -> dict[str, Summary]:
     before = _recall(data)
     done: dict[str, Summary] = {}
     for base in BASES:
-        known = {document.path: document.digest for document in await api.all_documents(base)}
+        known = {document.path: document.digest for document in await api.kb.all_documents(base)}
         done[base] = await upsert(api, found, base, known)
         for path in sorted(before & known.keys() - here):
-            done[base].removed += await api.delete(base, path)
+            done[base].removed += await api.kb.delete(base, path)
     (data / _NAME).write_text(json.dumps(sorted(here), ensure_ascii=False), encoding="utf-8")
     return done
 
@@ -97,4 +97,4 @@ def _noise(seed: str) -> float:
 
 async def load_readings(api: Api, now: float) -> Readings:
     """Brings the sample readings in. Raises ApiError."""
-    return await api.put_readings(readings(now), "text/csv")
+    return await api.readings.put(readings(now), "text/csv")

@@ -28,7 +28,7 @@ async def load(api: Api, root: Path) -> Summary:
 
     The same contract again is the same task, and so is another one that got the id first. Raises ApiError and OSError.
     """
-    known = {document.path for document in await api.all_documents(BASE)}
+    known = {document.path for document in await api.kb.all_documents(BASE)}
     done = await upsert(api, [one for one in files(root) if one.path not in known], BASE, {})
     contract = root / CONTRACT
     if contract.is_file() and not done.failed:
