@@ -52,20 +52,20 @@ def welcome(*, gap: bool = False) -> Welcome:
 def begun() -> tuple[Memory, Turn]:
     memory = Memory(session=None, position=None, token="x")
     turn = Turn("t", _no_cancel)
-    memory.begin(TurnStart(turn="t", text="hi"), turn)
+    memory.turns.begin(turn, TurnStart(turn="t", text="hi"))
     return memory, turn
 
 
 def test_hello_names_session_position_and_the_turns_under_way() -> None:
     memory, _ = begun()
     assert memory.hello().pending == ()
-    assert [start.turn for start in memory.unsent()] == ["t"]
+    assert [start.turn for start in memory.turns.unsent] == ["t"]
     memory.take(welcome())
     memory.take(Accepted(turn="t"))
     memory.take(delta(0, "a"))
     hello = memory.hello()
     assert (hello.session, hello.position, hello.pending, hello.token) == ("s1", "p0", ("t",), "x")
-    assert memory.unsent() == []
+    assert memory.turns.unsent == []
     memory.take(done(1, "a"))
     assert memory.hello().pending == ()
 
@@ -115,7 +115,7 @@ async def test_a_refusal_reaches_the_one_who_asked() -> None:
     with pytest.raises(TurnRefused) as caught:
         await turn.done()
     assert (caught.value.code, caught.value.retryable, caught.value.retry_after_s) == ("overloaded", True, 1.5)
-    assert memory.unsent() == []
+    assert memory.turns.unsent == []
 
 
 async def test_a_turn_yields_its_events_in_order_and_ends_with_done() -> None:
@@ -146,32 +146,32 @@ async def test_what_another_session_had_accepted_is_lost_and_the_rest_is_asked_a
     memory.take(welcome())
     memory.take(delta(0, "a"))
     waiting = Turn("later", _no_cancel)
-    memory.begin(TurnStart(turn="later", text="hi"), waiting)
+    memory.turns.begin(waiting, TurnStart(turn="later", text="hi"))
     memory.take(Welcome(session="s2", resumed=False, gap=True, heartbeat_s=25, limits=welcome().limits))
     with pytest.raises(TurnLost, match="session"):
         await accepted.done()
-    assert [start.turn for start in memory.unsent()] == ["later"]
+    assert [start.turn for start in memory.turns.unsent] == ["later"]
     assert (memory.session, memory.position, memory.hello().pending) == ("s2", None, ())
     assert not waiting.finished
 
 
 def test_a_cancel_is_remembered_until_the_turn_is_over() -> None:
     memory, _ = begun()
-    memory.cancel("t")
-    memory.cancel("unknown")
-    assert memory.cancels() == ["t"]
+    memory.turns.cancel("t")
+    memory.turns.cancel("unknown")
+    assert memory.turns.cancels == ["t"]
     memory.take(done(0, ""))
-    assert memory.cancels() == []
+    assert memory.turns.cancels == []
 
 
 async def test_a_turn_that_was_given_up_ignores_what_still_comes() -> None:
     memory, turn = begun()
-    memory.give_up(turn, TurnLost("no end came"))
+    memory.turns.give_up(turn, TurnLost("no end came"))
     memory.take(delta(0, "late"))
     memory.take(done(1, "late"))
     with pytest.raises(TurnLost):
         await turn.done()
-    assert (turn.text, memory.unsent(), memory.position) == ("", [], None)
+    assert (turn.text, memory.turns.unsent, memory.position) == ("", [], None)
 
 
 def test_backoff_grows_is_jittered_and_resets() -> None:
@@ -193,7 +193,7 @@ def overheard(*frames: AnswerDelta | Done) -> tuple[Memory, Turn]:
     for frame in frames:
         memory.take(frame)
     turn = Turn("t", _no_cancel)
-    memory.begin(TurnStart(turn="t", text="hi"), turn)
+    memory.turns.begin(turn, TurnStart(turn="t", text="hi"))
     return memory, turn
 
 
@@ -222,7 +222,7 @@ def test_what_was_told_to_its_end_before_it_is_accepted_is_told_anew() -> None:
 def test_what_a_connection_told_of_a_turn_not_asked_for_ends_with_it() -> None:
     """No position: the next one tells it from its start, in frames of another size perhaps."""
     memory, turn = overheard(delta(0, "one "), delta(1, "two "))
-    assert (memory.hello().position, memory.unsent()[0].turn) == (None, "t")
+    assert (memory.hello().position, memory.turns.unsent[0].turn) == (None, "t")
     for frame in (delta(0, "one two "), Accepted(turn="t"), done(1, "one two ")):
         memory.take(frame)
     assert turn.text == "one two "
@@ -233,7 +233,7 @@ def test_a_refused_text_leaves_what_was_told_of_the_turn_to_the_next_who_asks() 
     memory.take(ErrorFrame(code="conflict", message="no", retryable=False, retry_after_ms=None, turn="t"))
     assert refused.finished
     turn = Turn("t", _no_cancel)
-    memory.begin(TurnStart(turn="t", text="hi"), turn)
+    memory.turns.begin(turn, TurnStart(turn="t", text="hi"))
     memory.take(Accepted(turn="t"))
     assert (turn.text, refused.text) == ("one ", "")
 

@@ -47,15 +47,15 @@ async def _no_cancel(turn: str) -> None:
 class TestMemory:
     def test_a_turn_that_is_being_said_goes_with_its_connection(self) -> None:
         memory, turn = Memory(session="s", position=None, token=None), Turn("t", _no_cancel)
-        memory.speak(turn)
+        memory.turns.speak(turn)
         assert memory.hello().pending == ()
         with pytest.raises(TurnLost, match="say it again"):
             turn.check()
 
     def test_one_that_was_said_to_its_end_is_asked_for_again(self) -> None:
         memory, turn = Memory(session="s", position=None, token=None), Turn("t", _no_cancel)
-        memory.speak(turn)
-        memory.said(turn)
+        memory.turns.speak(turn)
+        memory.turns.said(turn.id)
         assert memory.hello().pending == ("t",)
         turn.check()
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from parley_client.connection import Chat
+    from parley_client.link import Link
 
 _GONE = "the connection was lost while the turn was being said; say it again"
 
@@ -22,8 +23,8 @@ _GONE = "the connection was lost while the turn was being said; say it again"
 class Line:
     """A connection on which something is being said. When it is gone, what is put here goes nowhere."""
 
-    def __init__(self, chat: Chat, socket: ClientConnection, *, binary: bool) -> None:
-        self._chat = chat
+    def __init__(self, link: Link, socket: ClientConnection, *, binary: bool) -> None:
+        self._link = link
         self._socket = socket
         self._binary = binary
 
@@ -33,7 +34,7 @@ class Line:
 
     async def put(self, frame: ClientFrame | bytes) -> None:
         """Anything else about it."""
-        await self._chat.put(self._socket, frame)
+        await self._link.put(self._socket, frame)
 
 
 class Speech:
