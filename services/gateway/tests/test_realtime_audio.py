@@ -187,6 +187,32 @@ async def test_another_format_begins_a_stream_of_its_own_and_what_waits_is_heard
         assert (await client.until(PART + "completed")).transcript == "narrow words"
 
 
+async def test_what_has_not_been_committed_is_heard_in_the_way_that_is_asked_for_meanwhile(house):
+    """Turn detection is switched off in mid-sentence, and on again."""
+    vad = {"type": "server_vad", "silence_duration_ms": 200, "create_response": False}
+    async with speaking(house, turn_detection=vad, **HEARD) as client:
+
+        async def detect(how):
+            session = {"type": "realtime", "audio": {"input": {"turn_detection": how}}}
+            await client.send(type="session.update", session=session)
+            await client.until("session.updated")
+
+        said, odd = speech("one two", WIDE), len(speech("one", WIDE)) + 4801
+        await append(client, said[:odd])
+        started = await client.until("input_audio_buffer.speech_started")
+        await detect(None)
+        await append(client, said[odd:])
+        await client.send(type="input_audio_buffer.commit")
+        assert (await client.until("input_audio_buffer.committed")).item_id == started.item_id
+        await append(client, speech("three", WIDE))
+        await detect(vad)  # while the first is still to be heard, perhaps
+        await append(client, silence(300, WIDE))
+        heard = [await client.until(PART + "completed") for _ in range(2)]
+        assert [each.transcript for each in heard] == ["one two", "three"]
+        items = [event.item_id for event in client.events if event.type == "input_audio_buffer.committed"]
+        assert items == [each.item_id for each in heard]
+
+
 async def test_nobody_listens(house):
     async with speaking(house, listens=False, turn_detection=None, **HEARD) as client:
         await append(client, speech("hello", WIDE))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from parley_gateway.voice.events import HearingEvent, Hears, Listening
 from parley_gateway.voice.files import samples_alone
 from parley_gateway.voice.lease import Lease
-from parley_gateway.voice.meter import MAX_PACKET, OPUS, Meter
+from parley_gateway.voice.meter import MAX_PACKET, OPUS, WIDTHS, Meter
 from parley_gateway.voice.ring import RingFull
 from parley_protocol.audio import Ended, Heard, Listen, Mark, SpeechStopped
 from parley_protocol.faults import FaultCode, ProtocolError
@@ -69,6 +69,12 @@ class Ear:
             self.drop()
             raise
         self._ears.lanes.ready(self)
+
+    def tail(self, size: int) -> bytes:
+        """The last ``size`` bytes of the audio, from a whole sample on, as far as they are kept."""
+        ring, hearing = self.lease.stream.ring, self.listen.hearing
+        at = max(ring.start, ring.end - size)
+        return ring.read(at + -at % (WIDTHS.get(hearing.encoding, 1) * hearing.channels), ring.end)
 
     def commit(self) -> None:
         """The utterance ends here: one ``Heard`` answers, whose text may be empty."""

@@ -59,11 +59,18 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """``commit``: what has been fed is one utterance. ``clear``: forget what has been fed since the last one. ``end``:
-    as commit, and the next audio begins a stream of another kind. ``drop``: as clear, and the same.
-    """
+    """``commit``: what has been fed is one utterance. ``clear``: forget what has been fed since the last one."""
 
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """The next audio begins a stream of another kind, which hears the last ``size`` bytes as well: they have not been
+    committed. What has been is heard as it was said.
+    """
+
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Idle:
     seconds: float | None
 
 
-Effect = Say | Ask | Cancel | Hush | Kept | Rates | Feed | Mark | Idle
+Effect = Say | Ask | Cancel | Hush | Kept | Rates | Feed | Mark | Anew | Idle
 
 
 def said(frames: Iterable[Frame]) -> list[Effect]:

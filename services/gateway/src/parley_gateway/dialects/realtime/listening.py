@@ -110,6 +110,16 @@ class InputBuffer:
         """Audio has come."""
         self.written += size / self.rate
 
+    def another(self, rate: int) -> int:
+        """It is heard in another way from here on. Returns the bytes of it that are heard so too: none of them where
+        the rate is another one, since they mean something else then, and are forgotten.
+        """
+        if rate == self.rate:
+            return round((self.written - self._since) * rate)
+        self.clear()
+        self.rate = rate
+        return 0
+
     def commit(self) -> list[Frame]:
         """The client says that the utterance ends here. Raises Unfit where there is next to nothing."""
         length = self.written - self._since

@@ -5,7 +5,7 @@ from parley_gateway.dialects.realtime.aloud import Given
 from parley_gateway.dialects.realtime.attention import Attention
 from parley_gateway.dialects.realtime.audio import decoded
 from parley_gateway.dialects.realtime.config import Session, TranscriptionChange, changed, shown
-from parley_gateway.dialects.realtime.effects import Effect, Feed, Hush, Idle, Kept, Mark, Say, said
+from parley_gateway.dialects.realtime.effects import Anew, Effect, Feed, Hush, Idle, Kept, Mark, Say, said
 from parley_gateway.dialects.realtime.events import Event
 from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import Message
@@ -106,14 +106,11 @@ class Machine:
             change = change.whole()
         before = hearing_of(self.state.session)
         self.state.session = changed(self.state.session, change, self.state.bounds.max_text)
-        effects: list[Effect] = []
-        if hearing_of(self.state.session) != before:
-            # What waits is heard as it was said; the rest of the buffer belongs to the format of before.
-            effects.append(Mark("end" if self._input.waiting else "drop"))
-            self._input.clear()
-            self._input.rate = self.state.rate
         session = shown(self.state.session, transcribes=self.state.bounds.transcribes)
-        return [*effects, Say(server.SessionUpdated(session=session))]
+        effects: list[Effect] = [Say(server.SessionUpdated(session=session))]
+        if hearing_of(self.state.session) != before:
+            effects.append(Anew(self._input.another(self.state.rate)))
+        return effects
 
     def _respond(self, event: events.ResponseCreate) -> list[Effect]:
         state = self.state

@@ -75,14 +75,20 @@ class Microphone:
                 stream.ear.commit()
             case "clear":
                 stream.ear.clear()
-            case "end":
-                self._stream = None
-                self._retired.append(stream)
-                stream.ear.end()
-            case _:
-                self._stream = None
-                stream.ear.drop()
         return True
+
+    def anew(self, size: int) -> bytes:
+        """See :class:`parley_gateway.dialects.realtime.effects.Anew`: the bytes that the new stream is to be fed."""
+        stream, self._stream = self._stream, None
+        if stream is None or stream.ear is None or stream.ear.ended:
+            return b""
+        tail = stream.ear.tail(size)
+        if stream.owed > 0:
+            self._retired.append(stream)
+            stream.ear.end()
+        else:
+            stream.ear.drop()
+        return tail
 
     def close(self) -> None:
         """The socket is gone."""

@@ -10,7 +10,7 @@ from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.realtime import events, server
 from parley_gateway.dialects.realtime.asking import MODEL, NAME, Asking, Where
 from parley_gateway.dialects.realtime.config import Session
-from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Feed, Hush, Idle, Kept, Mark, Rates, Say
+from parley_gateway.dialects.realtime.effects import Anew, Ask, Cancel, Effect, Feed, Hush, Idle, Kept, Mark, Rates, Say
 from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
 from parley_gateway.dialects.realtime.listening import hearing_of
 from parley_gateway.dialects.realtime.machine import Machine
@@ -118,10 +118,8 @@ class Realtime:
                     self._asking.speaker.hush(response, interrupted=True)
                 case Kept(response, characters):
                     self._asking.speaker.heard(response, characters)
-                case Feed(data):
-                    self._feed(data)
-                case Mark(kind):
-                    self._mark(kind)
+                case Feed() | Mark() | Anew():
+                    self._listen(effect)
                 case Idle(seconds):
                     self._idle.cancel()
                     if seconds is not None:
@@ -138,6 +136,16 @@ class Realtime:
         self._socket.send(frame.kind, frame)
 
     # --- audio in -----------------------------------------------------------------------------------------------
+
+    def _listen(self, effect: Feed | Mark | Anew) -> None:
+        match effect:
+            case Feed(data):
+                self._feed(data)
+            case Mark(kind):
+                self._mark(kind)
+            case Anew(size):
+                if data := self._microphone.anew(size):
+                    self._feed(data)
 
     def _feed(self, data: bytes) -> None:
         """Raises ProtocolError: nobody hears it, and what waits will not be heard."""
