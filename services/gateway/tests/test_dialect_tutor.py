@@ -12,11 +12,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from parley_gateway.attendance import pause_s
 from parley_gateway.config import AccessSettings, LimitSettings
 from parley_gateway.dialects import tutor_frames
 from parley_gateway.dialects.settings import TutorSettings
 from parley_gateway.dialects.tutor_frames import engine_url, session_token
-from parley_gateway.tutoring import Tokens, pause_s
+from parley_gateway.tutoring import Tokens
 from parley_gateway.voice.config import EarSettings
 from parley_protocol.events import TurnStatus
 from parley_protocol.work import DocumentInfo

@@ -140,7 +140,7 @@ async def connected(process: Process, settings: GatewaySettings, broker: Broker,
         hub = _hub(process, settings, publisher=publisher, control=control, store=store, ears=ears)
         stack.push_async_callback(hub.dispatch.close)
         stack.push_async_callback(hub.contact.close)
-        stack.push_async_callback(hub.tutors.close)
+        stack.push_async_callback(hub.tutors.attendance.close)
         stack.push_async_callback(hub.engine.close)
         stack.push_async_callback(hub.reviews.close)
         stack.push_async_callback(hub.ears.close)

@@ -41,7 +41,7 @@ class Student:
         """Nothing is said unasked."""
 
     async def hear(self, data: str | bytes) -> None:
-        if not await self._desk.used(self):
+        if not await self._desk.attendance.used(self):
             return
         frame = frames.decoded(data, self._socket.hub.settings.limits.max_message)
         waiting = self._socket.hub.settings.tutor.waiting
@@ -53,7 +53,7 @@ class Student:
             raise ProtocolError(FaultCode.OVERLOADED, f"{waiting} questions wait for their answers; wait for one")
 
     def refuse(self, error: ProtocolError) -> None:
-        self._desk.seen(self)
+        self._desk.attendance.seen(self)
         self._socket.send("error", frames.error(str(error)))
 
     def gone(self) -> None:
@@ -61,7 +61,7 @@ class Student:
         dropped = self._line.outlive(self._socket.hub.tasks)
         if dropped:
             log.info("questions of a student who has gone are not asked", questions=dropped)
-        self._socket.hub.spawn(self._desk.leave(self))
+        self._socket.hub.spawn(self._desk.attendance.leave(self))
 
     def over(self, state: SessionState) -> None:
         """See :class:`parley_gateway.tutoring.Pupil`."""
@@ -97,7 +97,7 @@ async def open_socket(socket: DialectSocket, parameters: Mapping[str, str]) -> S
         raise ProtocolError(FaultCode.NOT_FOUND, frames.words(row.state))
     socket.identity = Identity(row.tenant)
     student = Student(socket, row)
-    desk.join(student)
+    desk.attendance.join(student)
     return student
 
 
