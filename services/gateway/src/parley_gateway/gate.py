@@ -1,7 +1,7 @@
 """Which frames of one native socket are taken at all: their size, their rate, their kind. Pure."""
 
 from parley_gateway.config import LimitSettings
-from parley_gateway.limits import Bucket
+from parley_gateway.limits import Bucket, exceeds
 from parley_protocol.faults import FaultCode, ProtocolError
 
 
@@ -31,9 +31,8 @@ class Gate:
 
     def audio(self, data: str | bytes) -> None:
         """One of a stream of audio, which bounds their rate. Raises ProtocolError ``too_large``."""
-        limit = self._most
-        if len(data) > limit or (isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit):
-            raise ProtocolError(FaultCode.TOO_LARGE, f"a frame may have {limit} bytes; this one was dropped")
+        if exceeds(data, self._most):
+            raise ProtocolError(FaultCode.TOO_LARGE, f"a frame may have {self._most} bytes; this one was dropped")
 
     def wait_s(self) -> float:
         """Until one more frame is within the rate."""

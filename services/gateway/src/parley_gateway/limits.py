@@ -1,4 +1,4 @@
-"""Token buckets: messages of a socket, connections of an address."""
+"""Token buckets, of messages of a socket and connections of an address; and sizes of messages."""
 
 from collections import OrderedDict
 
@@ -61,3 +61,8 @@ class Addresses:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(address)
         return 0.0 if bucket.take(now) else max(bucket.wait_s(), 0.001)
+
+
+def exceeds(data: str | bytes, limit: int) -> bool:
+    """Whether a message has more than so many bytes."""
+    return len(data) > limit or (isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit)

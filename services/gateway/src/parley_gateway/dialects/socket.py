@@ -13,11 +13,11 @@ from parley_gateway.dialects.dialect import Dialect, Speaker
 from parley_gateway.doors import Scope, chosen_subprotocol, deny, header_map, refusal
 from parley_gateway.hub import Hub
 from parley_gateway.identity import ANONYMOUS, Identity
-from parley_gateway.limits import Bucket
+from parley_gateway.limits import Bucket, exceeds
 from parley_gateway.outbox import Outbox
 from parley_gateway.sockets import News
 from parley_gateway.wire import Wire
-from parley_protocol.faults import CloseCode, FaultCode, ProtocolError
+from parley_protocol.faults import FaultCode, ProtocolError
 from parley_runtime.telemetry import names
 from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter, gauge
@@ -48,7 +48,12 @@ class DialectSocket:
         self._closing = 0
         self._bucket = Bucket(limits.message_rate, limits.message_burst, hub.now())
         self.outbox = Outbox(
-            wire, hub.flusher, text=True, limit=limits.outbox + MAX_FRAME, send_s=limits.send_s, on_slow=self._slow
+            wire,
+            hub.flusher,
+            text=True,
+            limit=limits.outbox + MAX_FRAME,
+            send_s=limits.send_s,
+            on_slow=lambda _, reason: self.close(SLOW, reason),
         )
 
     @property
@@ -117,7 +122,12 @@ class DialectSocket:
         begun = self.hub.now()
         outcome = "taken"
         try:
-            self._admit(data, speaker)
+            admit(
+                data,
+                getattr(speaker, "max_message", self.hub.settings.limits.max_message),
+                getattr(speaker, "bucket", self._bucket),
+                begun,
+            )
             await speaker.hear(data)
         except ProtocolError as error:
             outcome = error.code.value
@@ -136,27 +146,24 @@ class DialectSocket:
         say = log.debug if kind == "audio" and outcome == "taken" else log.info
         say("message", dialect=self._name, socket=self.label, bytes=len(data), outcome=outcome, ms=milliseconds)
 
-    def _admit(self, data: str | bytes, speaker: Speaker) -> None:
-        limit = getattr(speaker, "max_message", self.hub.settings.limits.max_message)
-        if len(data) > limit or (isinstance(data, str) and len(data) * 4 > limit and len(data.encode()) > limit):
-            raise ProtocolError(FaultCode.TOO_LARGE, f"a message may have {limit} bytes; this one was dropped")
-        bucket: Bucket = getattr(speaker, "bucket", self._bucket)
-        if not bucket.take(self.hub.now()):
-            raise ProtocolError(FaultCode.RATE_LIMITED, "messages come faster than they may; slow down")
-
     def gone(self) -> None:
         """The socket is lost."""
         self.outbox.drop()
         if self.speaker is not None:
             self.speaker.gone()
 
-    def _slow(self, _: CloseCode, reason: str) -> None:
-        self.close(SLOW, reason)
-
     async def _close(self, code: int, reason: str) -> None:
         if code != SLOW:
             self.outbox.flush()
         await self.wire.close(code, reason, 1.0 if code == SLOW else self.hub.settings.limits.send_s)
+
+
+def admit(data: str | bytes, limit: int, bucket: Bucket, now: float) -> None:
+    """Raises ProtocolError ``too_large`` or ``rate_limited``."""
+    if exceeds(data, limit):
+        raise ProtocolError(FaultCode.TOO_LARGE, f"a message may have {limit} bytes; this one was dropped")
+    if not bucket.take(now):
+        raise ProtocolError(FaultCode.RATE_LIMITED, "messages come faster than they may; slow down")
 
 
 class DialectEndpoint:
