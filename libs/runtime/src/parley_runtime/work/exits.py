@@ -57,7 +57,7 @@ class Exits:
         if not await self._publish(run, stamp(run, job, self._desk.clock.monotonic())):
             return "unpublished"
         if isinstance(job, Record):
-            self._desk.runs.remember(run)
+            self._desk.runs.ended.remember(run)
         await run.lease.ack()
         return "done"
 

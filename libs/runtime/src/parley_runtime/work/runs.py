@@ -30,16 +30,66 @@ def count_waste(run: AnyRun, why: str) -> None:
         counter(names.WASTED_TOKENS).labels(run.stage, why).inc(run.pieces)
 
 
+def send_to_row(sink: EventSink, run: AnyRun) -> None:
+    """A turn that one gateway has ended by force: the others would hear of it only after a silence, since the
+    forced record names but the one. An ``ending`` snapshot makes them read the row.
+    """
+    speaks = run.end is None and (run.begun or run.fence == 1)
+    if speaks and len(run.feed.gateways) > 1:
+        run.output.ending = True
+        sink.emit(tuple(run.feed.gateways), run.key, run.fence, run.output.snapshot())
+
+
+class Ended:
+    """Finished runs that still answer an attach for a while, with an ``ending`` snapshot. Bounded."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._feeds: OrderedDict[TurnKey, tuple[Feed, float]] = OrderedDict()
+
+    def remember(self, run: AnyRun) -> None:
+        """``run`` has published its record."""
+        run.output.ending = True
+        if not self._options.ended_turns or not self._options.ended_s:
+            return
+        self._feeds.pop(run.key, None)
+        self._feeds[run.key] = (run.feed, self._loop.time() + self._options.ended_s)
+        if len(self._feeds) > self._options.ended_turns:
+            self._feeds.popitem(last=False)
+        if len(self._feeds) == 1:
+            self._loop.call_later(self._options.ended_s, self._forget)
+
+    def get(self, key: TurnKey) -> Feed | None:
+        """The turn's, if its time has not passed."""
+        feed, until = self._feeds.get(key, (None, 0.0))
+        return feed if until > self._loop.time() else None
+
+    def drop(self, key: TurnKey, *, below: int | None = None) -> None:
+        """The turn has ended otherwise; ``below``: only one with a lower fence."""
+        found = self._feeds.get(key)
+        if found is not None and (below is None or found[0].fence < below):
+            del self._feeds[key]
+
+    def _forget(self) -> None:
+        now = self._loop.time()
+        while self._feeds:
+            key, (_, until) = next(iter(self._feeds.items()))
+            if until > now:
+                self._loop.call_at(until, self._forget)
+                return
+            del self._feeds[key]
+
+
 class Runs:
-    """Live runs, and finished ones that still answer an attach for a while."""
+    """Live runs; ``ended`` are finished ones."""
 
     def __init__(self, control: ControlPlane, sink: EventSink, options: WorkerOptions) -> None:
         self._control = control
         self._sink = sink
-        self._options = options
+        self.ended = Ended(options)
         self._loop = asyncio.get_running_loop()
         self._live: dict[TurnKey, list[AnyRun]] = {}
-        self._ended: OrderedDict[TurnKey, tuple[Feed, float]] = OrderedDict()
         control.on(Stop, self._on_stop)
         control.on(Begin, self._on_begin)
         control.on(Attach, self._on_attach)
@@ -63,18 +113,6 @@ class Runs:
         if not runs:
             del self._live[run.key]
 
-    def remember(self, run: AnyRun) -> None:
-        """``run`` has published its record: let it answer an attach for a while with an ``ending`` snapshot."""
-        run.output.ending = True
-        if not self._options.ended_turns or not self._options.ended_s:
-            return
-        self._ended.pop(run.key, None)
-        self._ended[run.key] = (run.feed, self._loop.time() + self._options.ended_s)
-        if len(self._ended) > self._options.ended_turns:
-            self._ended.popitem(last=False)
-        if len(self._ended) == 1:
-            self._loop.call_later(self._options.ended_s, self._forget)
-
     def twin(self, stage: str, job: Job, *, first: bool) -> AnyRun | None:
         """The live run of the very job ``job``, if this process has it."""
         for run in self._live.get(job.key, ()):
@@ -96,9 +134,7 @@ class Runs:
                 run.feed.mute()
                 if run.stop(End.SUPERSEDED):
                     count_waste(run, End.SUPERSEDED.value)
-        ended = self._ended.get(key)
-        if ended is not None and ended[0].fence < fence:
-            del self._ended[key]
+        self.ended.drop(key, below=fence)
 
     def follow(self, key: TurnKey, fence: int, gateway: str, late: bool) -> None:
         """``gateway`` answered a begin: it follows. ``late``: the run may have spoken, so it gets a snapshot now."""
@@ -116,20 +152,11 @@ class Runs:
             self.end_below(stop.key, stop.fence)
             return
         for run in tuple(self._live.get(stop.key, ())):
-            self._send_to_row(run)
+            send_to_row(self._sink, run)
             run.feed.mute()
             if run.stop(End.STOPPED):
                 count_waste(run, End.STOPPED.value)
-        self._ended.pop(stop.key, None)
-
-    def _send_to_row(self, run: AnyRun) -> None:
-        """A turn that one gateway has ended by force: the others would hear of it only after a silence, since the
-        forced record names but the one. An ``ending`` snapshot makes them read the row.
-        """
-        speaks = run.end is None and (run.begun or run.fence == 1)
-        if speaks and len(run.feed.gateways) > 1:
-            run.output.ending = True
-            self._sink.emit(tuple(run.feed.gateways), run.key, run.fence, run.output.snapshot())
+        self.ended.drop(stop.key)
 
     def _on_attach(self, attach: Attach) -> None:
         # Following and queueing the snapshot happen in this one tick: nothing is missed and nothing is sent twice.
@@ -140,10 +167,10 @@ class Runs:
                 # One that takes over says nothing before its begin: the run before it may still be heard until then.
                 if run.begun or run.fence == 1:
                     self._sink.touch(run.feed, urgent=True)
-            ended = self._ended.get(key)
-            if not runs and ended is not None and ended[1] > self._loop.time():
-                ended[0].follow(attach.gateway)
-                self._sink.touch(ended[0], urgent=True)
+            feed = self.ended.get(key)
+            if not runs and feed is not None:
+                feed.follow(attach.gateway)
+                self._sink.touch(feed, urgent=True)
 
     def _on_leave(self, leave: Leave) -> None:
         for run in self._live.get(leave.key, ()):
@@ -158,12 +185,3 @@ class Runs:
     def _on_running(self, running: Running) -> None:
         if self.runs_base(running.key, running.base):
             self._control.post(running.worker, Alive(running.key, running.base, self._control.process_id))
-
-    def _forget(self) -> None:
-        now = self._loop.time()
-        while self._ended:
-            key, (_, until) = next(iter(self._ended.items()))
-            if until > now:
-                self._loop.call_at(until, self._forget)
-                return
-            del self._ended[key]
