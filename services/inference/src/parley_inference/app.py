@@ -123,7 +123,7 @@ async def _speaking(
     try:
         await speaking.start()
         process.checks.add("speech", speaking.check)
-        process.add_figures(lambda: Figures(voice.seats, speaking.busy, latencies=speaking.latencies))
+        process.add_figures(lambda: Figures(voice.seats, speaking.speaker.busy, latencies=speaking.speaker.latencies))
         yield speaking
     finally:
         await speaking.aclose()
