@@ -10,8 +10,8 @@ does not cancel the turn; call :func:`cancel`, or pass ``cancel_on_leave``.
 import asyncio
 import secrets
 import typing
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -39,6 +39,8 @@ class VirtualSink:
     """A sink for one turn: views write when the reader asks for the next frame, as a slow socket's do."""
 
     def __init__(self) -> None:
+        self.ended = False
+        """The turn's end has been read."""
         self._control: list[ServerFrame] = []
         self._views: list[View] = []
         self._error: ParleyError | None = None
@@ -106,20 +108,15 @@ async def ask(
             also come later, from a gateway that goes away before the turn has ended.
     """
     settings = hub.settings
-    budget_s = min(settings.turns.budget_s, deadline_s or settings.turns.budget_s)
     turn_id = turn or f"t{secrets.token_hex(10)}"
     held = _held(hub, identity, session)
-    sink = VirtualSink()
-    hub.asks.add(sink)
-    held.attach(sink)
-    ended = False
-    try:
+    with _asking(hub, held, turn_id, cancel_on_leave=cancel_on_leave) as sink:
         request = make_request(
             turn_id,
             text,
             kb=kb,
             context=context,
-            budget_s=budget_s,
+            budget_s=min(settings.turns.budget_s, deadline_s or settings.turns.budget_s),
             max_text=settings.limits.max_text,
             messages=messages,
             sampling=sampling,
@@ -129,14 +126,23 @@ async def ask(
         request = msgspec.structs.replace(request, early=early)
         hub.dispatch.apply(held.start(request, sink, hub.now()))
         async for frame in _frames(sink, turn_id):
-            ended = isinstance(frame, Done)
             yield frame
+
+
+@contextmanager
+def _asking(hub: Hub, held: Session, turn: TurnId, *, cancel_on_leave: bool) -> Iterator[VirtualSink]:
+    """A sink of the session for as long as somebody reads it."""
+    sink = VirtualSink()
+    hub.asks.add(sink)
+    held.attach(sink)
+    try:
+        yield sink
     except ProtocolError as error:
         raise _refused(hub, error) from error
     finally:
-        if cancel_on_leave and not ended:
+        if cancel_on_leave and not sink.ended:
             with suppress(ProtocolError):
-                hub.dispatch.apply(held.cancel(turn_id, hub.now()))
+                hub.dispatch.apply(held.cancel(turn, hub.now()))
         hub.asks.discard(sink)
         held.detach(sink, hub.now())
         hub.registry.release(held)
@@ -165,8 +171,9 @@ async def _frames(sink: VirtualSink, turn: TurnId) -> AsyncIterator[Frame]:
             if frame.turn == turn:
                 raise error_of(FaultCode(frame.code), frame.message, frame.retry_after_ms)
         elif isinstance(frame, _FRAMES) and frame.turn == turn:
+            sink.ended = isinstance(frame, Done)
             yield frame
-            if isinstance(frame, Done):
+            if sink.ended:
                 return
 
 
