@@ -186,7 +186,7 @@ async def test_stop_cancels_the_turn_and_the_worker_is_told(house):
 
 
 async def test_stop_of_a_turn_whose_end_is_not_stored_yet(house, monkeypatch):
-    monkeypatch.setattr("parley_gateway.dialects.realtime_asr.STOP_S", 0.05)
+    monkeypatch.setattr("parley_gateway.dialects.asr.answering.STOP_S", 0.05)
     house.worker.record = False
     gateway = await house.gateway()
     async with asr(gateway) as client:
