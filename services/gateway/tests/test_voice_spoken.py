@@ -441,3 +441,16 @@ async def test_an_answer_is_not_spoken_to_a_socket_that_went_before_its_question
         await house.worker.answer(await house.worker.jobs.get(), "To somebody.")
         await client.until("answer.spoken")
     assert [job.text for job in voice.jobs[said:]] == ["To somebody."]
+
+
+async def test_an_answer_whose_turn_is_kept_no_longer_can_be_silenced(house: Any) -> None:
+    gateway = await house.gateway(turns=TurnSettings(resume_bytes=0))
+    voice = await Speaker.open(house.broker)
+    house.stack.push_async_callback(voice.control.aclose)
+    async with house.client(gateway) as client:
+        await client.start("t1", speak={})
+        await house.worker.answer(await house.worker.jobs.get(), "This takes a while to be said to its end.")
+        await client.until("turn.done")
+        await client.until("answer.audio")
+        await client.send(type="turn.cancel", turn="t1")
+        assert (await client.until("answer.flush"))["ended"]

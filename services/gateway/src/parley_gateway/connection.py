@@ -195,8 +195,10 @@ class Connection:
             case TurnStart():
                 self._start(frame, session, speech)
             case TurnCancel():
-                self.hub.dispatch.apply(session.cancel(frame.turn, self.hub.now()))
-                speech.cancelled(frame.turn)
+                try:
+                    self.hub.dispatch.apply(session.cancel(frame.turn, self.hub.now()))
+                finally:  # one that is kept no longer may be spoken still
+                    speech.cancelled(frame.turn)
             case Ack():
                 decode_position(frame.position)
             case _:
