@@ -15,6 +15,7 @@ from parley_gateway.voice.config import EarSettings
 from parley_gateway.voice.mouth_settings import MouthSettings
 from parley_protocol.audio import Hearing
 from parley_protocol.events import Delta, Ending, Marks, Snapshot, Terminal, ToolCall, TurnStatus
+from parley_protocol.events import Fault as ListenFault
 from parley_testkit.hearing import silence, speech
 from parley_testkit.listener import ScriptedListener
 from parley_testkit.speaker import Speaker, sound
@@ -211,6 +212,35 @@ async def test_what_has_not_been_committed_is_heard_in_the_way_that_is_asked_for
         assert [each.transcript for each in heard] == ["one two", "three"]
         items = [event.item_id for event in client.events if event.type == "input_audio_buffer.committed"]
         assert items == [each.item_id for each in heard]
+
+
+async def test_what_nobody_here_hears_is_said_once_and_not_with_every_piece_of_audio(house):
+    gateway = await house.gateway(ears=FAST)
+    asr = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1")
+    asr.fault = ListenFault("unsupported", "The language 'zh' is not heard here: speak en.", False)
+    async with talk(gateway) as client:
+
+        async def speak_in(language):
+            heard = {"transcription": {"model": "whisper-1", "language": language}, "turn_detection": None}
+            await client.send(type="session.update", session={"type": "realtime", "audio": {"input": heard}})
+            await client.until("session.updated")
+            await append(client, speech("hello", WIDE))
+
+        await speak_in("zh")
+        error = await client.error()
+        assert (error.type, error.code) == ("invalid_request_error", "unsupported")
+        for _ in range(3):
+            await append(client, speech("hello", WIDE))
+        await client.send(type="input_audio_buffer.commit")
+        failed = await client.until(PART + "failed")  # what is committed has its answer all the same
+        assert failed.error.code == "unavailable"
+        assert [event.type for event in client.events].count("error") == 1
+        assert len(asr.listens) == 1
+        asr.fault = None
+        await speak_in("en")
+        await client.send(type="input_audio_buffer.commit")
+        assert (await client.until(PART + "completed")).transcript == "hello"
+    await asr.close()
 
 
 async def test_nobody_listens(house):

@@ -3,6 +3,7 @@
 from parley_gateway.dialects.realtime import server
 from parley_gateway.dialects.realtime.config import ServerVad
 from parley_gateway.dialects.realtime.effects import Effect, Idle, Mark, Say, said
+from parley_gateway.dialects.realtime.faults import kind_of
 from parley_gateway.dialects.realtime.listening import Over
 from parley_gateway.dialects.realtime.plans import Prompt, plan_of, prompt_of
 from parley_gateway.dialects.realtime.response import Plan
@@ -54,7 +55,7 @@ class Attention:
         missed = self._input.waiting or self._input.speaking or code is not FaultCode.EXPIRED
         effects = said(self._input.deaf(code.value, message, told=self._state.told))
         if missed and tell:
-            effects.append(Say(server.error_event(message, type="server_error", code=code.value)))
+            effects.append(Say(server.error_event(message, type=kind_of(code), code=code.value)))
         return [*effects, *self._responses.unheard(code, message)]
 
     def idle(self) -> list[Effect]:

@@ -6,6 +6,7 @@ from parley_gateway.dialects.socket import DialectSocket
 from parley_gateway.voice.ear import Ear
 from parley_gateway.voice.events import HearingEvent
 from parley_protocol.audio import Ended, Failed, Heard, Hearing
+from parley_protocol.faults import FaultCode
 from parley_protocol.ids import SessionId
 from parley_runtime.telemetry.logging import get_logger
 
@@ -39,17 +40,22 @@ class Microphone:
         self._kb = kb
         self._tell = told
         self._stream: Stream | None = None
+        self._unheard: Hearing | None = None
+        """What no recogniser hears at all, as its client has been told."""
         self._retired: list[Stream] = []
         """Streams whose end has been said, and that still owe something; the oldest is told first."""
         self._held: list[tuple[Stream, HearingEvent]] = []
         """Of later ones."""
 
     def feed(self, data: bytes, hearing: Hearing, opened: Callable[[int], None]) -> None:
-        """More audio; ``opened`` is called where a stream begins with so many bytes of it.
+        """More audio; ``opened`` is called where a stream begins with so many bytes of it. Audio of a kind that is not
+        heard here is dropped once that has been told.
 
         Raises:
             ProtocolError: nobody hears it; the stream is over.
         """
+        if hearing == self._unheard:
+            return
         stream = self._stream
         if stream is None or stream.ear is None or stream.ear.ended:
             stream = Stream(self._told)
@@ -101,6 +107,8 @@ class Microphone:
     def _told(self, stream: Stream, event: HearingEvent) -> None:
         if isinstance(event, Failed):
             log.info("stream of audio failed", socket=self._socket.label, code=event.fault.code)
+            if event.fault.code == FaultCode.UNSUPPORTED.value and stream.ear is not None:
+                self._unheard = stream.ear.listen.hearing
         if self._retired and stream is not self._retired[0]:
             self._held.append((stream, event))
             return
