@@ -50,6 +50,21 @@ def kinds(client: Any, *wanted: str) -> list[tuple[str, str]]:
     return [(frame["type"], frame["turn"]) for frame in client.frames if frame["type"] in wanted]
 
 
+async def test_who_begins_with_an_interruption_ends_what_is_being_answered(house: Any) -> None:
+    gateway = await house.gateway(ears=FAST)
+    listener = await ScriptedListener.open(house.broker.process("asr-1"), "asr-1")
+    house.stack.push_async_callback(listener.close)
+    async with house.client(gateway) as client:
+        await client.start("typed")
+        await house.worker.emit(await house.worker.jobs.get(), Delta(0, 0, LONG))
+        await client.until("answer.delta", "typed")
+        await client.send(type="audio.start", turn="t", hands_free=True, interrupt=True)
+        done = await client.until("turn.done", "typed")
+        assert (done["status"], done["text"]) == ("cancelled", LONG)
+        await client.socket.send(speech("what is a turn") + END)
+        assert (await house.worker.jobs.get()).question == "what is a turn"
+
+
 async def test_each_utterance_is_a_turn(house: Any) -> None:
     async with talking(house) as (client, _, _):
         for number, text in enumerate(("what is a turn", "谁 保存")):

@@ -64,6 +64,8 @@ class HandsFree:
         request_of(hub, frame, frame.turn, "?")
         self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or DEFAULT_KB)
         self._ahead = ahead_of(hub, identity, session.id, frame.kb or DEFAULT_KB, self._ear.context)
+        if frame.interrupt:
+            self._interrupt(room.mouth)
 
     @property
     def stopped(self) -> bool:
