@@ -154,7 +154,7 @@ class ContactDesk:
         """
         message = await self.keep(tenant, client="", sender=OWNER, kind=CHAT, text=text)
         gateways: set[str] = {self._calls.gateway}
-        listed = asyncio.create_task(self._list(gateways))
+        listed = asyncio.create_task(_list(self._calls, gateways))
         try:
             counts = await self._reached(message, lambda found: listed.done() and found.keys() >= gateways)
         finally:
@@ -171,9 +171,6 @@ class ContactDesk:
             await asyncio.wait({self._follower})
 
     # --- who has delivered what -------------------------------------------------------------------------------
-
-    async def _list(self, gateways: set[str]) -> None:
-        gateways.update(one.id for one in await self._calls.hail(wait_s=GATHER_S) if one.role == "gateway")
 
     async def _reached(self, message: ContactMessage, enough: "_Enough") -> dict[str, int]:
         """Sockets reached by gateway. Asked again while answers are missing: what is posted can be lost."""
@@ -243,6 +240,11 @@ class ContactDesk:
         self._told[message.id] = reached
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
+
+
+async def _list(calls: Calls, gateways: set[str]) -> None:
+    """Add those that there are."""
+    gateways.update(one.id for one in await calls.hail(wait_s=GATHER_S) if one.role == "gateway")
 
 
 class _Enough(Protocol):

@@ -70,8 +70,11 @@ class Lease:
         """What a worker says under ``epoch``."""
         effects: list[Effect] = []
         if self.asked is not None and epoch in self.asked.epochs:
-            if not takes(events):
-                return self._on_refused(events, now)
+            if not takes(events):  # whoever took it cannot hear the stream; who has it still goes on meanwhile
+                if (fault := failure(events)) is None:
+                    return []
+                self.asked = None
+                return self._on_failed(fault, now)
             effects += self._adopt(self.asked, epoch, worker, events)
             events = tuple(event for event in events if not isinstance(event, Leased))
         elif self.run is None or (epoch, worker) != (self.run.epoch, self.run.worker):
@@ -93,14 +96,6 @@ class Lease:
             self._leased = True
             effects += [Tell(event) for event in events if isinstance(event, Leased)]
         return effects
-
-    def _on_refused(self, events: tuple[StreamEvent, ...], now: float) -> list[Effect]:
-        """Whoever took the lease asked for cannot hear the stream; who has it still goes on meanwhile."""
-        fault = next((event.fault for event in events if isinstance(event, Failed)), None)
-        if fault is None:
-            return []
-        self.asked = None
-        return self._on_failed(fault, now)
 
     def _on_other(self, epoch: int, worker: str, events: tuple[StreamEvent, ...], now: float) -> list[Effect]:
         """A worker that does not have the lease, or not any more."""
@@ -211,6 +206,11 @@ def let_go(run: Run | None) -> list[Effect]:
 def takes(events: tuple[StreamEvent, ...]) -> bool:
     """Whether whoever says this has just taken a lease."""
     return any(isinstance(event, Leased) for event in events)
+
+
+def failure(events: tuple[StreamEvent, ...]) -> Fault | None:
+    """Why whoever says this cannot hear the stream."""
+    return next((event.fault for event in events if isinstance(event, Failed)), None)
 
 
 def holds(events: tuple[StreamEvent, ...]) -> bool:

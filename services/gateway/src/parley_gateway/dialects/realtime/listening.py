@@ -66,6 +66,11 @@ class Utterance:
     text: list[str] = field(default_factory=list)
     """Of its parts, where it was longer than an utterance may be."""
 
+    def more(self, text: str) -> list[Frame]:
+        """Tell of its transcript as far as it is sure."""
+        delta, self.told = text[self.told :], max(len(text), self.told)
+        return [server.TranscriptionDelta(item_id=self.id, delta=delta)] if delta else []
+
 
 @dataclass(frozen=True, slots=True)
 class Over:
@@ -153,7 +158,7 @@ class InputBuffer:
         utterance = self._current
         if self._pending or not told or not utterance.started or utterance.text or event.stable <= utterance.told:
             return []
-        return self._more(utterance, event.text[: event.stable])
+        return utterance.more(event.text[: event.stable])
 
     def heard(self, event: Heard, base: float, *, told: bool) -> Over | None:
         """The last word on an utterance. None where it goes on, or nothing was said."""
@@ -215,8 +220,4 @@ class InputBuffer:
             return []
         used = server.Duration(seconds=max(0.0, (event.end_ms - event.start_ms) / 1000))
         done = server.TranscriptionCompleted(item_id=utterance.id, transcript=text, usage=used)
-        return [*self._more(utterance, text), done]
-
-    def _more(self, utterance: Utterance, text: str) -> list[Frame]:
-        delta, utterance.told = text[utterance.told :], max(len(text), utterance.told)
-        return [server.TranscriptionDelta(item_id=utterance.id, delta=delta)] if delta else []
+        return [*utterance.more(text), done]

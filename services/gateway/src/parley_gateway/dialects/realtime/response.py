@@ -165,9 +165,8 @@ class Responding:
         for call in outcome.calls:
             frames += self._call(call)
         self.stage = Stage.OVER
-        details = server.StatusDetails(
-            type=outcome.end, reason=outcome.reason or self._why(outcome.end), error=outcome.error
-        )
+        why = (self.reason or "client_cancelled") if outcome.end == "cancelled" else None
+        details = server.StatusDetails(type=outcome.end, reason=outcome.reason or why, error=outcome.error)
         used = outcome.usage or Usage()
         response = self._shown(
             outcome.end,
@@ -176,9 +175,6 @@ class Responding:
             sources=outcome.sources,
         )
         return [*frames, server.ResponseDone(response=response)]
-
-    def _why(self, end: End) -> Reason | None:
-        return (self.reason or "client_cancelled") if end == "cancelled" else None
 
     # --- items ------------------------------------------------------------------------------------------------
 
@@ -251,13 +247,6 @@ class Responding:
         self._next += 1
         return self._next - 1
 
-    def _repeated(self) -> list[Item]:
-        if sum(items.size(item) for item in self.output) <= MAX_OUTPUT:
-            return list(self.output)
-        return [
-            msgspec.structs.replace(item, content=[]) if isinstance(item, Message) else item for item in self.output
-        ]
-
     def _shown(
         self,
         status: End | Literal["in_progress"],
@@ -271,7 +260,7 @@ class Responding:
             id=self.id,
             status=status,
             status_details=details,
-            output=self._repeated(),
+            output=repeated(self.output),
             conversation_id=self.conversation.id if self.conversation is not None else None,
             output_modalities=[plan.modality],
             max_output_tokens=plan.max_output_tokens,
@@ -279,6 +268,13 @@ class Responding:
             usage=usage,
             metadata=cited(plan.metadata, sources),
         )
+
+
+def repeated(output: list[Item]) -> list[Item]:
+    """As a response's end tells it: without the texts where they are too much."""
+    if sum(items.size(item) for item in output) <= MAX_OUTPUT:
+        return list(output)
+    return [msgspec.structs.replace(item, content=[]) if isinstance(item, Message) else item for item in output]
 
 
 def cited(metadata: Mapping[str, str] | None, sources: Sequence[Source]) -> dict[str, str] | None:

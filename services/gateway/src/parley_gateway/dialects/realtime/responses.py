@@ -35,7 +35,11 @@ class Responses:
         are under way as may be.
         """
         if plan.alone:
-            return self._aside(plan)
+            if len(self.beside) >= self._limit:
+                raise Unfit(f"{len(self.beside)} responses are under way already: wait for one", word="overloaded")
+            response = Responding(plan, None)
+            self.beside[response.id] = response
+            return [Ask(response, prompt_of(plan, self._conversation, self._prompt))]
         if self.active is not None:
             raise Unfit(
                 f"Conversation already has an active response in progress: {self.active.id}. Wait until the response "
@@ -46,13 +50,6 @@ class Responses:
         if not known and plan.input is None:
             self._unasked = response
             return []
-        return [Ask(response, prompt_of(plan, self._conversation, self._prompt))]
-
-    def _aside(self, plan: Plan) -> list[Effect]:
-        if len(self.beside) >= self._limit:
-            raise Unfit(f"{len(self.beside)} responses are under way already: wait for one", word="overloaded")
-        response = Responding(plan, None)
-        self.beside[response.id] = response
         return [Ask(response, prompt_of(plan, self._conversation, self._prompt))]
 
     def follow(self, plan: Plan) -> list[Effect]:
