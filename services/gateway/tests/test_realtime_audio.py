@@ -528,6 +528,21 @@ async def test_nobody_speaks(house):
         assert response.output[0].content[0].transcript == "This is text."
 
 
+async def test_a_call_is_told_though_nobody_speaks_the_words_before_it(house):
+    impatient = MouthSettings(ask_s=0.05, attempts=1)
+    tools = [{"type": "function", "name": "f"}]
+    async with listening(house, speaks=False, mouths=impatient, tools=tools) as (client, _):
+        await client.say("Call it.")
+        await client.respond()
+        job = await house.worker.jobs.get()
+        await house.worker.emit(job, Delta(0, 0, "Let me see."))
+        await house.worker.finish(job, "Let me see.", 1, ending=Ending("", (ToolCall("c", "f", "{}"),)))
+        response = (await client.until("response.done")).response
+        assert response.status == "failed"
+        assert [item.type for item in response.output] == ["message", "function_call"]
+        assert any(event.type == "response.function_call_arguments.done" for event in client.events)
+
+
 async def test_a_call_has_no_audio(house):
     async with listening(house, tools=[{"type": "function", "name": "f"}]) as (client, speaker):
         await client.say("Call it.")

@@ -1,5 +1,7 @@
 """The responses of one socket: one at a time writes to the conversation, others run beside it. Pure."""
 
+from dataclasses import replace
+
 from parley_gateway.dialects.realtime import server
 from parley_gateway.dialects.realtime.conversation import Conversation
 from parley_gateway.dialects.realtime.effects import Ask, Cancel, Effect, Hush, Kept, Rates, Say, said
@@ -118,7 +120,7 @@ class Responses:
         if outcome is None:
             return []
         if fault is not None:
-            outcome = Outcome(end="failed", error=fault, usage=outcome.usage, sources=outcome.sources)
+            outcome = replace(outcome, end="failed", reason=None, error=fault)  # calls are told all the same
         return self._end(response, outcome)
 
     def refused(self, response: Responding, code: FaultCode, message: str) -> list[Effect]:
