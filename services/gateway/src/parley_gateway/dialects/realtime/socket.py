@@ -69,7 +69,7 @@ class Realtime:
         self._microphone = Microphone(socket, id, kb, self._heard)
         self._ahead = ahead_of(socket.hub, socket.identity, id, kb or DEFAULT_KB)
         self._asking = Asking(socket, Where(id, kb, model), self._machine, self._carry)
-        self._idle = Alarm(self._on_idle)
+        self._idle = Alarm(lambda: self._carry(self._machine.attention.idle()))
         self._expiry = asyncio.get_running_loop().call_later(settings.session_s, self._expire)
 
     @property
@@ -179,9 +179,6 @@ class Realtime:
             self._ahead.drop()
         else:
             self._ahead.said(prompt.question, paused=True, messages=prompt.messages)
-
-    def _on_idle(self) -> None:
-        self._carry(self._machine.attention.idle())
 
     def _expire(self) -> None:
         seconds = self._socket.hub.settings.realtime.session_s
