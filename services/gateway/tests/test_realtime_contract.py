@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from parley_gateway.dialects.realtime import effects, server
 from parley_gateway.dialects.realtime.aloud import Given
-from parley_gateway.dialects.realtime.config import Session
+from parley_gateway.dialects.realtime.config import Audio, Input, ServerVad, Session
 from parley_gateway.dialects.realtime.events import KINDS, event_of, id_of, parsed
 from parley_gateway.dialects.realtime.faults import Unfit
 from parley_gateway.dialects.realtime.items import FunctionCall
@@ -124,6 +124,31 @@ def test_every_event_of_the_sdk_is_handled_with_every_field_of_it():
         raw = {"type": kind, "event_id": "e", **fields}
         TypeAdapter(RealtimeClientEvent).validate_python(raw)
         assert world.send(raw), kind
+
+
+def test_the_time_of_silence_begins_when_an_answer_has_been_played_and_anew_after_a_noise():
+    """The answer has 30 s of audio, of which 5 are still to be played when the last of it has been given."""
+    vad = ServerVad(idle_timeout_ms=1000)
+    session = Session(
+        id="s", model="parley", expires_at=1, output_modalities=["audio"], audio=Audio(input=Input(turn_detection=vad))
+    )
+    one = Machine(session, Bounds(lead_ms=5000))
+
+    def waits(done):
+        return [effect.seconds for effect in done if isinstance(effect, effects.Idle)]
+
+    asked = one.take(event_of({"type": "response.create"}))
+    (response,) = [effect.response for effect in asked if isinstance(effect, effects.Ask)]
+    one.responses.accepted(response)
+    response.speaking = True
+    one.piece(response, "Long.")
+    one.audio(response, "AAAA", Given(0, 0, 30_000, 5))
+    assert waits(one.ended(response, Outcome(end="completed"))) == []
+    assert waits(one.spoken(response)) == [6.0]
+    assert waits(one.attention.hears(SpeechStarted(0, 10))) == [None]
+    assert waits(one.attention.hears(Heard(0, "", 0))) == [1.0]
+    assert waits(one.attention.hears(SpeechStarted(1, 500))) == [None]
+    assert waits(one.attention.hears(Heard(1, "hello", 0))) == []  # it is answered
 
 
 class World:

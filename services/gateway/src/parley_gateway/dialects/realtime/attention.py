@@ -66,11 +66,14 @@ class Attention:
         return [*frames, Mark("clear"), *self._responses.follow(self._plan())]
 
     def quiet(self) -> list[Effect]:
-        """Nobody speaks: the time begins after which something is said unasked."""
+        """An answer has been given: once it has been played, the time begins after which something is said unasked."""
+        return self._wait(min(self._state.spoken.ms, self._state.bounds.lead_ms))
+
+    def _wait(self, played_ms: int = 0) -> list[Effect]:
         vad = self._state.session.audio.input.turn_detection
         if not isinstance(vad, ServerVad) or vad.idle_timeout_ms is None or self._busy:
             return []
-        return [Idle((vad.idle_timeout_ms + self._state.spoken.ms) / 1000)]
+        return [Idle((vad.idle_timeout_ms + played_ms) / 1000)]
 
     @property
     def _busy(self) -> bool:
@@ -100,4 +103,6 @@ class Attention:
             effects += self._responses.known()
         if over.mine and over.text and self._state.answers:
             effects += self._responses.follow(self._plan())
+        elif over.mine and self._state.answers:
+            effects += self._wait()  # what was taken for speech has said nothing
         return effects

@@ -57,6 +57,7 @@ class Realtime:
             prompt=settings.prompt,
             max_text=socket.hub.settings.limits.max_text,
             beside=settings.beside,
+            lead_ms=round(settings.lead_s * 1000),
             transcribes=transcribes,
         )
         self._machine = Machine(session, bounds)

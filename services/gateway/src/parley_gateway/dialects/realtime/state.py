@@ -12,7 +12,8 @@ from parley_gateway.dialects.realtime.responses import Responses
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """``items`` and ``text`` (code points) of a conversation, ``prompt`` of what an engine is told of it, ``max_text``
-    of one text; ``beside``: responses that are no part of the conversation, at a time.
+    of one text; ``beside``: responses that are no part of the conversation, at a time; ``lead_ms``: audio of an answer
+    that has been given and is still to be played, at most.
     """
 
     items: int = 1000
@@ -20,6 +21,7 @@ class Bounds:
     prompt: int = 65_536
     max_text: int = 16_000
     beside: int = 8
+    lead_ms: int = 5000
     transcribes: bool = False
     """The session only transcribes: there are no responses."""
 
