@@ -19,7 +19,7 @@ from tests.chaos.world.faults import Aimed
 from tests.chaos.world.world import BACKCHANNEL, CHAR_MS, World
 
 from .judge import Scale, judge
-from .seen import Line, Row, Talk
+from .seen import Line, Row
 from .talker import TALK_S, VOICE, Talker
 
 BARGING_IN = (Line("one two three four"), Line("five six seven eight nine", over=True))
@@ -63,10 +63,11 @@ class HandsFreeMatrix:
         self._world = world
         self._say = say
         self._count = 0
-        self.talks: list[Talk] = []
 
     async def run(self, cells: Iterable[tuple[str, str]]) -> list[Cell]:
-        """Every cell on an installation that is whole. The fault "": none."""
+        """Every cell on an installation that is whole. The fault "": none. What was seen in a conversation in which a
+        promise was broken lies beside the logs.
+        """
         found = []
         for fault, phase in cells:
             loop = asyncio.get_running_loop()
@@ -96,10 +97,12 @@ class HandsFreeMatrix:
         waiting.cancel()
         talk = talker.talk
         talk.rows = await self._rows(talker.session or "")
-        self.talks.append(talk)
         broken = judge(talk, SCALE, mortal=fault in MORTAL)
         if not reached.is_set():
             broken.append(f"the conversation never came to {phase}")
+        if broken:
+            lines = [str(one) for one in (*talk.sights, *talk.rows)]
+            (self._world.folder / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
         return broken, " ".join(row.status for row in talk.rows)
 
     def _url(self) -> str:
