@@ -96,7 +96,7 @@ class HandsFreeMatrix:
             await talking
         waiting.cancel()
         talk = talker.talk
-        talk.rows = await self._rows(talker.session or "")
+        talk.rows = await self._rows(talker.known.session or "")
         broken = judge(talk, SCALE, mortal=fault in MORTAL)
         if not reached.is_set():
             broken.append(f"the conversation never came to {phase}")

@@ -7,17 +7,15 @@ under another id, and says again what had not been accepted. Everything it sees 
 import asyncio
 import contextlib
 import json
-from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from parley_asr.engines.scripted import speak
-from parley_protocol.speech import decode_audio
 
-from .seen import Audio, Frame, Line, Lost, Said, Saying, Talk
+from .known import Known, Socket, Stream
+from .seen import Line, Lost, Said, Saying
 
 RATE = 16_000
 PIECE_S = 0.02
@@ -44,49 +42,19 @@ def pieces(text: str) -> list[bytes]:
     return [pcm[at : at + PIECE].ljust(PIECE, b"\0") for at in range(0, len(pcm), PIECE)]
 
 
-class Stream:
-    """One ``audio.start``."""
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.over = False
-        self.left: deque[bytes] = deque()
-
-
-class Socket:
-    """What the client knows of the connection that it has."""
-
-    def __init__(self, wire: ClientConnection) -> None:
-        self.wire = wire
-        self.draining = False
-        self.audible: set[str] = set()
-        """Turns of whose answers audio has come."""
-        self.silent: set[str] = set()
-        """Turns of whose answers no more comes."""
-        self.asked: set[str] = set()
-        """Turns whose answers are to be spoken here."""
-
-
 class Talker:
     """``at`` is called when a moment comes: ``speaking``, ``silence``, ``answering``, ``barging``, ``interrupted``,
     ``backchannel``, ``between``.
     """
 
     def __init__(self, url: Callable[[], str], name: str, lines: tuple[Line, ...], at: Callable[[str], None]) -> None:
-        self.talk = Talk(lines)
-        self.session: str | None = None
+        self.known = Known(lines, at)
+        self.talk = self.known.talk
         self._url = url
         self._name = name
         self._at = at
-        self._position: str | None = None
-        self._turns: dict[int, str] = {}
-        """The turn of each line, as far as it is known."""
-        self._accepted: list[str] = []
-        self._done: dict[str, str] = {}
-        self._line = -1
-        """That is being said, or was said last."""
         self._socket: Socket | None = None
-        self._stream: Stream | None = None
+        """Greeted, and open."""
         self._streams = 0
         self._leaving = False
         self._news = asyncio.Event()
@@ -100,7 +68,7 @@ class Talker:
             async with asyncio.timeout(TALK_S):
                 for number in range(len(self.talk.lines)):
                     await self._tell(number)
-                await self._until(lambda: all(turn in self._done for turn in self._accepted))
+                await self._until(lambda: not self.known.pending)
                 await self._until(lambda: self._quiet, SPOKEN_S)
             self.talk.over = True
         finally:
@@ -115,7 +83,7 @@ class Talker:
     async def _tell(self, number: int) -> None:
         line = self.talk.lines[number]
         if not line.over and number:
-            await self._until(lambda: all(turn in self._done for turn in self._accepted))
+            await self._until(lambda: not self.known.pending)
             await self._until(lambda: self._quiet, SPOKEN_S)
             self._at("between")
             await asyncio.sleep(PAUSE_S)
@@ -123,7 +91,7 @@ class Talker:
             await self._until(self._answering, HEARD_S)
         while True:
             stream = await self._open()
-            self._line = number
+            self.known.line = number
             self.talk.sights.append(Saying(number))
             await self._say(number, stream)
             if line.backchannel or await self._asked(number, stream):
@@ -144,20 +112,17 @@ class Talker:
 
     async def _asked(self, number: int, stream: Stream) -> bool:
         """Whether the line has been accepted; False: it is to be said again."""
-        await self._until(lambda: stream.over or self._known(number))
-        if not self._known(number):  # what came before the stream's end may be in the session's order
-            await self._until(lambda: self._known(number) or all(turn in self._done for turn in self._accepted))
-            await self._until(lambda: self._known(number), FATE_S)
-        if not self._known(number):
-            self._turns.pop(number, None)
-        return self._known(number)
-
-    def _known(self, number: int) -> bool:
-        return self._turns.get(number) in self._accepted
+        await self._until(lambda: stream.over or self.known.asked(number))
+        if not self.known.asked(number):  # what came before the stream's end may be in the session's order
+            await self._until(lambda: self.known.asked(number) or not self.known.pending)
+            await self._until(lambda: self.known.asked(number), FATE_S)
+        if not self.known.asked(number):
+            self.known.forget(number)
+        return self.known.asked(number)
 
     def _answering(self) -> bool:
         """Whether the last accepted turn's answer is heard, or will not be."""
-        turn, socket = self._accepted[-1], self._socket
+        turn, socket = self.known.accepted[-1], self._socket
         if socket is not None and turn in socket.asked:
             return turn in socket.audible or turn in socket.silent
         return True
@@ -169,15 +134,15 @@ class Talker:
 
     async def _open(self) -> Stream:
         """The stream, another one where it is over."""
-        while self._stream is None or self._stream.over:
+        while (stream := self.known.stream) is None or stream.over:
             await self._until(lambda: self._socket is not None)
             if self._socket is not None:
                 await self._begin(self._socket)
-        return self._stream
+        return stream
 
     async def _begin(self, socket: Socket) -> None:
         self._streams += 1
-        self._stream = stream = Stream(f"{self._name}-{self._streams}")
+        self.known.stream = stream = Stream(f"{self._name}-{self._streams}")
         start = {"type": "audio.start", "turn": stream.id, "hands_free": True, "silence_ms": SILENCE_MS}
         self._microphone = asyncio.create_task(self._listen(socket, stream, json.dumps(start | {"speak": VOICE})))
         await self._until(lambda: stream.over, AGAIN_S)
@@ -222,69 +187,23 @@ class Talker:
 
     async def _read(self, wire: ClientConnection) -> None:
         socket = Socket(wire)
-        pending = [turn for turn in self._accepted if turn not in self._done]
-        hello = {"type": "hello", "session": self.session, "position": self._position, "pending": pending}
+        known = self.known
+        hello = {"type": "hello", "session": known.session, "position": known.position, "pending": known.pending}
         await wire.send(json.dumps(hello))
         try:
             async for data in wire:
                 if isinstance(data, bytes):
-                    self._hear(socket, data)
+                    known.hear(socket, data)
                 else:
-                    self._take(socket, json.loads(data))
+                    known.take(socket, json.loads(data))
+                if socket.open:
+                    self._socket = socket
                 self._news.set()
         finally:
             if self._socket is socket:
                 self._socket = None
                 if not self._leaving:
                     self.talk.sights.append(Lost())
-            if self._stream is not None:
-                self._stream.over = True
+            if known.stream is not None:
+                known.stream.over = True
             self._news.set()
-
-    def _hear(self, socket: Socket, data: bytes) -> None:
-        header, pcm = decode_audio(data)
-        self.talk.sights.append(Audio(header.turn, header.at, len(pcm) // 2))
-        socket.asked.add(header.turn)
-        if header.turn not in socket.audible:
-            socket.audible.add(header.turn)
-            self._at("answering")
-
-    def _take(self, socket: Socket, frame: dict[str, Any]) -> None:
-        self.talk.sights.append(Frame(frame))
-        turn = frame.get("turn", "")
-        if "seq" in frame:
-            self._position = frame["position"]
-        match frame["type"]:
-            case "welcome":
-                self.session, self._socket = frame["session"], socket
-            case "draining":
-                socket.draining = True
-            case "transcript.final" if turn not in self._accepted:
-                self._turns.setdefault(self._line, turn)
-            case "turn.accepted" if turn not in self._accepted:
-                self._turns.setdefault(self._line, turn)
-                self._accepted.append(turn)
-                if self._stream is not None and turn.startswith(f"{self._stream.id}."):
-                    socket.asked.add(turn)
-            case "turn.done":
-                self._done[turn] = frame["status"]
-                if frame["status"] != "completed" and turn not in socket.audible:
-                    socket.silent.add(turn)
-            case "error":
-                self._refused(turn)
-            case "speech.started" if self.talk.lines[self._line].over:
-                self._at("barging")
-            case "answer.flush" if frame.get("ended"):
-                socket.silent.add(turn)
-                self._at("interrupted")
-            case "answer.flush" if self.talk.lines[self._line].backchannel:
-                self._at("backchannel")
-            case "answer.spoken":
-                socket.silent.add(turn)
-
-    def _refused(self, turn: str) -> None:
-        if self._stream is not None and turn == self._stream.id:
-            self._stream.over = True
-        for number, known in list(self._turns.items()):
-            if known == turn and turn not in self._accepted:
-                del self._turns[number]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .judge import Scale, judge
-from .seen import Audio, Frame, Line, Lost, Row, Said, Saying, Talk
+from .seen import Audio, Frame, Line, Lost, Row, Said, Saying, Sight, Talk
 
 pytestmark = pytest.mark.unit
 
@@ -35,7 +35,7 @@ def told(turn: str, question: str, text: str, status: str = "completed") -> list
 def clean() -> Talk:
     """The answer to one is cut off by two, zero holds the answer to two up, and three is asked when that is over."""
     one, two, three = told("h.0", "one", PART, "cancelled"), told("h.1", "two", TEXT), told("h.3", "three", TEXT)
-    sights = [
+    sights: list[Sight] = [
         Saying(0),
         Said(0),
         *one[:3],
