@@ -19,7 +19,7 @@ from tests.chaos.world.faults import Aimed
 from tests.chaos.world.world import BACKCHANNEL, CHAR_MS, World
 
 from .judge import Scale, judge
-from .seen import Line, Row
+from .seen import Line, Lost, Row
 from .talker import TALK_S, VOICE, Talker
 
 BARGING_IN = (Line("one two three four"), Line("five six seven eight nine", over=True))
@@ -40,7 +40,7 @@ PHASES = {
 """What is said in the conversation in which each of them comes."""
 TELLING = (
     ("kill-asr", "barging"),
-    ("kill-gateway", "interrupted"),
+    ("kill-gateway", "silence"),
 )
 """What CI runs."""
 MORTAL = ("kill-gateway", "restart-gateway")
@@ -96,7 +96,8 @@ class HandsFreeMatrix:
             await talking
         waiting.cancel()
         talk = talker.talk
-        talk.rows = await self._rows(talker.known.session or "")
+        lost = any(isinstance(sight, Lost) for sight in talk.sights)
+        talk.rows = await self._rows(talker.known.session or "", heard=not lost)
         broken = judge(talk, SCALE, mortal=fault in MORTAL)
         if not reached.is_set():
             broken.append(f"the conversation never came to {phase}")
@@ -110,11 +111,14 @@ class HandsFreeMatrix:
         found = next(member for member in self._world.of("gateway") if member.open() and not member.paused)
         return found.service.url.replace("http", "ws")
 
-    async def _rows(self, session: str) -> list[Row]:
-        """What is stored of it, once that is whole."""
+    async def _rows(self, session: str, *, heard: bool) -> list[Row]:
+        """What is stored of it, once that is whole. ``heard``: how much of interrupted answers is to be known too, as a
+        gateway that has died can not tell any more.
+        """
         for _ in range(int(KEPT_S / POLL_S)):
             rows = self._read(session)
-            if all(row.status != "open" and (row.status != "cancelled" or row.heard is not None) for row in rows):
+            known = (row.heard is not None or row.status != "cancelled" or not heard for row in rows)
+            if all(known) and all(row.status != "open" for row in rows):
                 break
             await asyncio.sleep(POLL_S)
         return rows
