@@ -1,6 +1,7 @@
 """Retrieval ahead of its question: used where a search would find the same, and nowhere else."""
 
 import contextlib
+import json
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,21 +9,37 @@ from typing import Any
 
 import pytest
 
+from parley_protocol import codec
 from parley_protocol.events import Source, TurnStatus
 from parley_protocol.ids import TurnKey
-from parley_protocol.work import ChatMessage, DocumentInfo, Early, Foreseen, Generate, Record, Retrieve, SearchPassages
+from parley_protocol.routes import WORK, Stage, topology
+from parley_protocol.work import (
+    ChatMessage,
+    DocumentInfo,
+    Early,
+    Foreseen,
+    Generate,
+    KnowledgeReply,
+    Record,
+    Retrieve,
+    SearchPassages,
+)
 from parley_rag.documents import Limits
 from parley_rag.finding import Options
 from parley_rag.handler import RetrieveHandler
-from parley_rag.knowledge import KnowledgeDesk
+from parley_rag.knowledge import KnowledgeDesk, KnowledgeService
 from parley_rag.reader import Bounds, DocumentReader
 from parley_rag.retrieval import EmbeddedRetriever, IndexFollower, Query, follower
 from parley_runtime.clock import SystemClock
 from parley_runtime.errors import Unavailable
+from parley_runtime.ports import Message
+from parley_runtime.settings import CommonSettings
 from parley_runtime.store import open_store
 from parley_runtime.store.ports import Change, Store, StoredPassage
-from parley_runtime.telemetry import names
+from parley_runtime.telemetry import names, tracing
 from parley_runtime.telemetry.metrics import value
+from parley_testkit.memory import MemoryBroker
+from parley_testkit.turns import FakeGateway
 
 pytestmark = pytest.mark.unit
 QUESTION = "What is the outbox?"
@@ -263,6 +280,33 @@ async def test_another_number_of_passages_is_another_search(process: Process) ->
     await strict.follower.catch_up()
     run, _, searches = await strict.ask(early)
     assert (searches, run.found) == (0, (await strict.ask())[0].found)
+
+
+async def test_a_gateway_is_answered_within_the_trace_that_it_names(process: Process, tmp_path: Path) -> None:
+    broker = MemoryBroker(topology())
+    gateway = await FakeGateway.open(broker.process("gw"), "gw")
+    service = KnowledgeService(process.desk, await broker.process("rag").open("publish"))
+    await service.start(broker.process("rag"))
+    command = SearchPassages(call="c", reply_to="gw", tenant="t", kb="kb", query=QUESTION, foreseen=Foreseen("s"))
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    tracing.setup("rag", "rag-1", CommonSettings(trace_file=str(tmp_path / "spans.jsonl")))
+    try:
+        link = await broker.process("gw").open("publish")
+        headers = {"traceparent": f"00-{trace}-{parent}-01"}
+        await link.publish(WORK, Stage.KNOWLEDGE, Message(codec.pack(command), headers))
+        await gateway.until(lambda: len(gateway.replies) == 1)
+    finally:
+        await service.drain(5)
+        await tracing.shutdown(1.0)
+        await service.aclose()
+        await gateway.close()
+        await broker.close()
+    reply = codec.unpack(gateway.replies[0].body, KnowledgeReply)
+    assert reply == KnowledgeReply(early=await process.ahead())
+    spans = {span["name"]: span for span in map(json.loads, (tmp_path / "spans.jsonl").read_text().splitlines())}
+    taken, search = spans["process knowledge"], spans["retrieval kb"]
+    assert (taken["trace_id"], taken["parent_id"]) == (trace, parent)
+    assert (search["trace_id"], search["parent_id"]) == (trace, taken["span_id"])
 
 
 class Torn:
