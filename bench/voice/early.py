@@ -3,11 +3,12 @@
 Two gateways of one installation, one with early retrieval and one without, are asked in turn, hands free, about a base
 of 10,000 passages: once with the index that each worker holds, and once with every search made to last 200 ms longer,
 as one on another machine might. An utterance ends by silence, so the times begin when the gateway knows what was said.
+The pause is known 360 ms before the end; a recogniser that takes time has its words of it later.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,8 @@ from bench.house import House, Layout, Member, Plan, house
 from bench.recovery import until
 from bench.stack import quantile
 from bench.voice.answering import AT_ONCE, QUESTION, Talker
-from bench.voice.sound import tones
+from bench.voice.load import MOONSHINE, SCRIPTED
+from bench.voice.sound import Clip, synthesised, tones
 from bench.wire import Socket, open_socket
 from parley_asr.engines.scripted import WORDS
 from parley_protocol.work import DocumentInfo
@@ -38,6 +40,7 @@ OUTCOME = 'parley_early_retrieval_total{{outcome="{}"}}'
 class Sooner:
     """Milliseconds, one for each question. ``used``: how many of them spared their search."""
 
+    hears: str
     index: str
     early: bool
     used: int = 0
@@ -77,12 +80,14 @@ async def stock(url: str, count: int = PASSAGES) -> None:
 
 
 @asynccontextmanager
-async def _parley(folder: Path, amqp: str, slow: bool, passages: int) -> AsyncIterator[tuple[House, list[Member]]]:
+async def _parley(
+    folder: Path, amqp: str, env: Mapping[str, str], slow: bool
+) -> AsyncIterator[tuple[House, list[Member]]]:
     """The gateway with early retrieval, and the one without."""
     folder.mkdir(parents=True)
-    await stock(f"sqlite+aiosqlite:///{folder}/parley.db", passages)
+    await stock(f"sqlite+aiosqlite:///{folder}/parley.db")
     launch = {"rag": ("--slow", str(SLOWER_S))} if slow else {}
-    async with house(folder, amqp, Layout(gateways=0), Plan(env=AT_ONCE, launch=launch)) as running:
+    async with house(folder, amqp, Layout(gateways=0), Plan(env=AT_ONCE | dict(env), launch=launch)) as running:
         gateways = [await running.add("gateway", PARLEY_EARLY_RETRIEVAL=value) for value in "10"]
         await running.add("asr")
         await running.ready()
@@ -98,10 +103,10 @@ class Asker:
         socket.send('{"type":"hello"}')
         self._pacing = asyncio.create_task(self._talker.pace("talk"))
 
-    async def ask(self, number: int) -> None:
-        """Say a question and wait for its answer's end."""
+    async def ask(self, question: Clip) -> None:
+        """Say it and wait for its answer's end."""
         talker = self._talker
-        talker.say(tones(QUESTION, number).pcm)
+        talker.say(question.pcm)
         await until(lambda: talker.problem or talker.ended, "all that was said")
         await until(lambda: talker.problem or talker.last("turn.done", talker.began), "the answer")
         if talker.problem:
@@ -115,19 +120,22 @@ class Asker:
         await asyncio.wait({self._pacing})
 
 
-async def compare(folder: Path, amqp: str, slow: bool, count: int, passages: int = PASSAGES) -> list[Sooner]:
+async def compare(
+    folder: Path, amqp: str, env: Mapping[str, str], slow: bool, questions: Sequence[Clip]
+) -> list[Sooner]:
     """One index, with early retrieval and without; the first question of each is not counted."""
+    hears = env["PARLEY_ASR_ENGINE"]
     index = f"in the worker + {SLOWER_S * 1000:.0f} ms" if slow else "in the worker"
-    async with _parley(folder, amqp, slow, passages) as (running, gateways):
-        rows = [Sooner(index, early) for early in (True, False)]
+    async with _parley(folder, amqp, env, slow) as (running, gateways):
+        rows = [Sooner(hears, index, early) for early in (True, False)]
         sockets = [await open_socket(gateway.port, "/v1/connect") for gateway in gateways]
         askers = [Asker(*pair) for pair in zip(sockets, rows, strict=True)]
         (rag,) = running.of("rag")
         used = 0.0
         try:
-            for number in range(count + 1):
+            for number, question in enumerate(questions):
                 for asker in askers if number % 2 else reversed(askers):
-                    await asker.ask(number)
+                    await asker.ask(question)
                 if not number:
                     used = await rag.metric(OUTCOME.format("used"))
         finally:
@@ -141,9 +149,15 @@ async def compare(folder: Path, amqp: str, slow: bool, count: int, passages: int
 
 
 async def measure(folder: Path, amqp: str, count: int, say: Callable[[str], None]) -> list[Sooner]:
-    """Both indexes."""
+    """Both indexes, with a recogniser that takes no time and with one that does."""
     rows: list[Sooner] = []
-    for slow in (False, True):
-        say(f"voice: {count} questions with early retrieval and without, {SLOWER_S if slow else 0:g} s added")
-        rows += await compare(folder / ("slow" if slow else "plain"), amqp, slow, count)
+    real = await synthesised()
+    said = {
+        "tones": (SCRIPTED, [tones(QUESTION, number) for number in range(count + 1)]),
+        "speech": (MOONSHINE, [real[number % len(real)] for number in range(count + 1)]),
+    }
+    for name, (env, questions) in said.items():
+        for slow in (False, True):
+            say(f"voice: {count} questions with early retrieval and without, {SLOWER_S if slow else 0:g} s added")
+            rows += await compare(folder / f"{name}-{slow}", amqp, env, slow, questions)
     return rows

@@ -76,7 +76,7 @@ async def run(folder: Path, amqp: str, quick: bool, say: Callable[[str], None]) 
         found.answers += await answering.measure(folder / "answers", amqp, 2 if quick else 10, say)
 
     async def sooner() -> None:
-        found.early += await early.measure(folder / "early", amqp, 4 if quick else 20, say)
+        found.early += await early.measure(folder / "early", amqp, 2 if quick else 10, say)
 
     parts = {
         "word error rate": accuracies,

@@ -193,6 +193,7 @@ def sooner(found: Sequence[Sooner]) -> str:
     """With early retrieval and without."""
     rows = [
         [
+            row.hears,
             row.index,
             "yes" if row.early else "no",
             f"{row.used} of {len(row.sources)}",
@@ -201,6 +202,6 @@ def sooner(found: Sequence[Sooner]) -> str:
         ]
         for row in found
     ]
-    head = ["index of 10,000 passages", "early retrieval", "searches spared"]
+    head = ["recogniser", "index of 10,000 passages", "early retrieval", "searches spared"]
     head += ["transcript to sources p50 ms", "p95", "last sample to sources p50 ms (600 ms are silence)", "p95"]
     return table(head, rows)

@@ -178,7 +178,10 @@ def test_tables_and_bars() -> None:
         [killed],
         [Batching(*("sherpa", 16, 4, 40.0, 2.0, 0.5, 3)), Batching(ACTIVITY, 16, 32, 90.0, 3.0, 1.5, 32)],
         soon,
-        [Sooner("here", True, 2, [1.0, 3.0, 4.0], [601.0, 603.0, 604.0]), Sooner("here", False, 0, [5.0], [605.0])],
+        [
+            Sooner("tones", "here", True, 2, [1.0, 3.0, 4.0], [601.0, 603.0, 604.0]),
+            Sooner("tones", "here", False, 0, [5.0], [605.0]),
+        ],
         {"batching": "no engine batches"},
     )
     text = voice(found)
@@ -189,8 +192,8 @@ def test_tables_and_bars() -> None:
         "| 2.00 | 0.50 | 4.00x | 3 of 4 |",
         "| silero, voice activity (CPU time) | 32, 90 s | 16 | 3.00 | 1.50 | 2.00x | 32 of 32 |",
         "| to silence | 3 | 20 | 140 | 140 | 100 |",
-        "| here | yes | 2 of 3 | 3.0 | 4.0 | 603 | 604 |",
-        "| here | no | 0 of 1 | 5.0 | 5.0 | 605 | 605 |",
+        "| tones | here | yes | 2 of 3 | 3.0 | 4.0 | 603 | 604 |",
+        "| tones | here | no | 0 of 1 | 5.0 | 5.0 | 605 | 605 |",
     ):
         assert part in text
     assert "Not measured: batching: no engine batches" in text
