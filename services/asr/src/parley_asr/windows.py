@@ -13,6 +13,10 @@ from parley_asr.batching import Batcher
 from parley_asr.engine import RATE, Hint, Hypothesis, Outcome, Said, Samples
 
 WINDOW_S = 30
+SPARSER = 3
+"""Of a long segment partial results are a third of its length apart: each hears all of it anew, and the work for one
+that has no pause would grow with the square of its length, and hold up whoever shares the model.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Window:
 
 
 class WindowRecognition:
-    """See ``engine.Recognition``. ``step``: samples between two partial results; 0: none."""
+    """See ``engine.Recognition``. ``step``: samples between two partial results, at least; 0: none."""
 
     def __init__(self, batcher: Batcher[Window, Outcome], hint: Hint, step: int) -> None:
         self._batcher = batcher
@@ -35,6 +39,8 @@ class WindowRecognition:
         self._step = step
         self._heard: list[Samples] = []
         self._size = 0
+        self._due = step
+        """Samples of the window at which the next partial result is due."""
         self._agreement = Agreement()
         self._now: list[str] = []
         self._before = ""
@@ -44,13 +50,13 @@ class WindowRecognition:
         batcher.enter()
 
     def feed(self, samples: Samples) -> None:
-        """See ``engine.Recognition``. Works at multiples of the step and at the window's end, wherever ``samples``
-        were cut.
+        """See ``engine.Recognition``. Works at the same places of the window and at its end, wherever ``samples`` were
+        cut.
         """
         while samples.size:
             limit = WINDOW_S * RATE
             if self._step:
-                limit = min(limit, (self._size // self._step + 1) * self._step)
+                limit = min(limit, self._due)
             part, samples = samples[: limit - self._size], samples[limit - self._size :]
             self._heard.append(part)
             self._size += part.size
@@ -58,6 +64,7 @@ class WindowRecognition:
                 self._window_over()
             elif self._size == limit:
                 self._now = self._agreement.update(pieces(self._hear(words=False).text))
+                self._due = self._size + max(self._step, self._size // SPARSER)
 
     def partial(self) -> Hypothesis:
         """See ``engine.Recognition``."""
@@ -89,6 +96,7 @@ class WindowRecognition:
         ]
         self._offset_s += self._size / RATE
         self._heard, self._size, self._agreement, self._now = [], 0, Agreement(), []
+        self._due = self._step
 
     def _hear(self, *, words: bool) -> Outcome:
         whole = np.concatenate(self._heard)

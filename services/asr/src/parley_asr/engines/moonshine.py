@@ -38,7 +38,7 @@ class MoonshineSettings:
     partial_ms: int = setting(
         "PARLEY_MOONSHINE_PARTIAL_MS",
         1000,
-        "Audio between two partial results",
+        "Audio between two partial results; in a long stretch without a pause a third of its length",
         unit="milliseconds",
         zero="no partial results",
         minimum=0,

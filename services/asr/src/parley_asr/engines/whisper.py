@@ -55,7 +55,7 @@ class WhisperSettings:
     partial_ms: int = setting(
         "PARLEY_WHISPER_PARTIAL_MS",
         1000,
-        "Audio between two partial results",
+        "Audio between two partial results; in a long stretch without a pause a third of its length",
         unit="milliseconds",
         zero="no partial results",
         minimum=0,
