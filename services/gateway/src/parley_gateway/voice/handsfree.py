@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from parley_gateway.core import spoken
 from parley_gateway.core.effects import Effect
-from parley_gateway.core.entry import Entry, Phase
+from parley_gateway.core.entry import Entry
 from parley_gateway.core.session import Session
 from parley_gateway.core.view import Sink
 from parley_gateway.turns import DEFAULT_KB, check_turn
 from parley_gateway.voice.ear import Ear
 from parley_gateway.voice.early import ahead_of
 from parley_gateway.voice.events import HearingEvent
-from parley_gateway.voice.floor import Act, Floor, Scene
+from parley_gateway.voice.floor import Act
+from parley_gateway.voice.keeper import FloorKeeper
 from parley_gateway.voice.talk import GONE, NO_SPEECH, Room, code_of, hearing_of, request_of
 from parley_gateway.voice.words import join
 from parley_protocol.audio import Ended, Failed, Heard, Partial, SpeechStarted, SpeechStopped
@@ -24,15 +24,11 @@ from parley_protocol.client import AudioStart, ErrorFrame, SpeechStartedFrame, S
 from parley_protocol.faults import RETRYABLE, FaultCode, ProtocolError
 from parley_protocol.ids import TurnId
 from parley_runtime.telemetry import names
-from parley_runtime.telemetry.logging import get_logger
 from parley_runtime.telemetry.metrics import counter
 
 if TYPE_CHECKING:
     from parley_gateway.hub import Hub
     from parley_gateway.identity import Identity
-    from parley_gateway.voice.mouth import Mouth
-
-log = get_logger("parley.floor")
 
 CUTOFF_MS = 1000
 """Speech that goes on so soon after silence had ended it says that it had not come to its end."""
@@ -50,8 +46,6 @@ class HandsFree:
         self._session = session
         self._sink = sink
         self._frame = frame
-        self._room: Room | None = room
-        self._floor = Floor(hub.floor.terms, hub.floor.backchannels)
         self._utterance: TurnId = ""
         self._pieces: list[str] = []
         self._entry: Entry | None = None
@@ -59,13 +53,13 @@ class HandsFree:
         """The utterance at hand is not asked, whatever it says: it was cancelled, or found no room."""
         self._ended_ms = 0
         """Where in the stream silence has ended the last utterance; 0: it has not."""
-        self._timer: asyncio.TimerHandle | None = None
         check_turn(f"{frame.turn}.99999")
         request_of(hub, frame, frame.turn, "?")
         self._ear: Ear = hub.ears.open(identity, session.id, hearing_of(frame, hub), self, kb=frame.kb or DEFAULT_KB)
         self._ahead = ahead_of(hub, identity, session.id, frame.kb or DEFAULT_KB, self._ear.context)
+        self._floor = FloorKeeper(hub, session, room, self._ear)
         if frame.interrupt:
-            self._interrupt(room.mouth)
+            self._floor.interrupt()
 
     @property
     def stopped(self) -> bool:
@@ -95,7 +89,7 @@ class HandsFree:
 
     def gone(self) -> None:
         """The socket is gone. What was said before an ``audio.stop`` is asked all the same."""
-        self._room = None
+        self._floor.room = None
         if not self.stopped:
             self._ear.drop()
             self._lost(FaultCode.CANCELLED, GONE)
@@ -113,10 +107,10 @@ class HandsFree:
                 if self._ended_ms and event.ms < self._ended_ms + CUTOFF_MS:
                     counter(names.SPEECH_CUTOFFS).inc()
                 self._ended_ms = 0
-                self._act(self._floor.started(self._scene(), now, self._ear.heard_s))
+                self._floor.started(now)
             case SpeechStopped():
                 self._sink.push(SpeechStoppedFrame(turn=self._name(event.utterance), ms=event.ms))
-                self._act(self._floor.stopped(now))
+                self._floor.stopped(now)
             case Partial():
                 self._said(join(*self._pieces, event.text), now, paused=event.paused)
             case Heard():
@@ -125,10 +119,10 @@ class HandsFree:
                 self._sink.push(_error(self.turn, code_of(event.fault.code), event.fault.message))
                 self._lost(code_of(event.fault.code), event.fault.message)
             case Ended():
-                self._act(self._floor.lost())
+                self._floor.lost()
             case _:
                 pass
-        self._promise(now)
+        self._floor.promise(now)
 
     def _name(self, utterance: int) -> TurnId:
         """One that was cut for its length keeps its first name."""
@@ -136,7 +130,7 @@ class HandsFree:
         return self._utterance
 
     def _said(self, text: str, now: float, *, paused: bool = False) -> None:
-        self._act(self._floor.said(text, self._scene(), now))
+        self._floor.said(text, now)
         if text and self._floor.taken and self._hold():
             assert self._entry is not None
             self._ahead.said(text, paused=paused)
@@ -151,10 +145,7 @@ class HandsFree:
         if event.cut:
             self._said(text, now)
             return
-        *acts, last = self._floor.heard(text, self._scene(), now)
-        self._act(acts)
-        counter(names.FLOOR).labels(last.value).inc()
-        if last is Act.TAKE and self._hold():
+        if self._floor.heard(text, now) is Act.TAKE and self._hold():
             self._ask(text, now)
         elif self._entry is not None:
             self._apply(spoken.unheard(self._entry, FaultCode.NO_SPEECH, NO_SPEECH, now))
@@ -170,8 +161,8 @@ class HandsFree:
             asked = request_of(self._hub, self._frame, self._utterance, text)
             request = msgspec.structs.replace(asked, early=self._ahead.take(text))
             self._apply(spoken.heard(self._entry, request, now, said_at=self._ear.said_at))
-            if self._room is not None and self._frame.speak is not None:
-                self._room.speak(self._utterance, self._frame.speak)
+            if (room := self._floor.room) is not None and self._frame.speak is not None:
+                room.speak(self._utterance, self._frame.speak)
         except ProtocolError as error:
             self._apply(spoken.unheard(self._entry, error.code, str(error), now))
 
@@ -198,57 +189,10 @@ class HandsFree:
     def _lost(self, code: FaultCode, message: str) -> None:
         """The stream is over; what was being said is not asked."""
         self._ahead.drop()
-        self._act(self._floor.lost())
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._floor.end()
         if self._entry is not None:
             entry, self._entry = self._entry, None
             self._apply(spoken.unheard(entry, code, message, self._hub.now()))
-
-    # --- the floor --------------------------------------------------------------------------------------------
-
-    def _scene(self) -> Scene:
-        mouth = self._room.mouth if self._room is not None else None
-        return Scene(
-            answering=any(entry.phase is not Phase.HEARING and not entry.forced for entry in self._session.open),
-            speaking=mouth is not None and mouth.speaking is not None,
-        )
-
-    def _act(self, acts: list[Act]) -> None:
-        mouth = self._room.mouth if self._room is not None else None
-        for act in acts:
-            counter(names.FLOOR).labels(act.value).inc()
-            if act is Act.PAUSE and mouth is not None:
-                mouth.pause()
-            elif act is Act.RESUME and mouth is not None:
-                mouth.resume()
-            elif act is Act.INTERRUPT:
-                self._interrupt(mouth)
-
-    def _interrupt(self, mouth: Mouth | None) -> None:
-        """Nothing of an answer is heard, or written, from here on."""
-        said = mouth.interrupt() if mouth is not None else None
-        now = self._hub.now()
-        for entry in tuple(self._session.open):
-            if entry.phase is not Phase.HEARING and entry.forced is None:
-                self._hub.dispatch.apply(self._session.cancel(entry.turn.key.turn, now))
-                self._hub.dispatch.promise(entry)
-        log.info("interrupted", session=self._session.id[:8], heard_ms=said.ms if said is not None else 0)
-
-    def _promise(self, now: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self._floor.due()
-        if due is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        now = self._hub.now()
-        self._act(self._floor.tick(self._scene(), now, self._ear.heard_s))
-        self._promise(now)
 
     def _apply(self, effects: list[Effect]) -> None:
         self._hub.dispatch.apply(effects)
