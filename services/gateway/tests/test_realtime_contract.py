@@ -151,6 +151,19 @@ def test_the_time_of_silence_begins_when_an_answer_has_been_played_and_anew_afte
     assert waits(one.attention.hears(Heard(1, "hello", 0))) == []  # it is answered
 
 
+def test_who_has_switched_turn_detection_off_is_left_to_speak_though_the_time_of_silence_had_begun():
+    vad = ServerVad(idle_timeout_ms=1000)
+    session = Session(
+        id="s", model="parley", expires_at=1, output_modalities=["text"], audio=Audio(input=Input(turn_detection=vad))
+    )
+    one = Machine(session, Bounds())
+    off = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    one.take(event_of({"type": "session.update", "session": off}))
+    one.take(event_of({"type": "input_audio_buffer.append", "audio": "AAAA" * 4000}))
+    assert one.attention.idle() == []
+    assert one.take(event_of({"type": "input_audio_buffer.commit"}))  # nothing of it has been taken away
+
+
 class World:
     """A socket without I/O: carries effects out, checks what is said, lets turns go on as a test chooses."""
 

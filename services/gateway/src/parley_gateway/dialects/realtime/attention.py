@@ -60,7 +60,7 @@ class Attention:
 
     def idle(self) -> list[Effect]:
         """Nobody has said anything for as long as the client has set."""
-        if self._busy or self._input.waiting or self._state.bounds.transcribes:
+        if self._patience_ms is None or self._busy or self._input.waiting or self._state.bounds.transcribes:
             return []
         frames = said(self._input.silent())
         return [*frames, Mark("clear"), *self._responses.follow(self._plan())]
@@ -70,10 +70,14 @@ class Attention:
         return self._wait(min(self._state.spoken.ms, self._state.bounds.lead_ms))
 
     def _wait(self, played_ms: int = 0) -> list[Effect]:
+        patience_ms = self._patience_ms
+        return [] if patience_ms is None or self._busy else [Idle((patience_ms + played_ms) / 1000)]
+
+    @property
+    def _patience_ms(self) -> int | None:
+        """How long nobody need say anything; None: for ever. It may have been changed since it was last looked at."""
         vad = self._state.session.audio.input.turn_detection
-        if not isinstance(vad, ServerVad) or vad.idle_timeout_ms is None or self._busy:
-            return []
-        return [Idle((vad.idle_timeout_ms + played_ms) / 1000)]
+        return vad.idle_timeout_ms if isinstance(vad, ServerVad) else None
 
     @property
     def _busy(self) -> bool:
