@@ -6,6 +6,7 @@ import logging
 import time
 from contextlib import asynccontextmanager
 
+import httpx
 import jwt
 import pytest
 from websockets.asyncio.client import connect
@@ -289,3 +290,13 @@ async def test_messages_that_nobody_waits_for_any_more_are_said(house, caplog):
             await gateway.hub.left.wait()
     (said,) = [record for record in caplog.records if "are not answered" in str(record.msg)]
     assert said.msg["messages"] == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime?model=parley", "/v1/connect"])
+async def test_a_request_for_a_socket_that_a_proxy_has_taken_apart_is_told_so(house, path):
+    gateway = await house.gateway()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}") as client:
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
+        assert "Upgrade" in answer.text
+        assert (await client.get("/v1/nowhere")).status_code == 404

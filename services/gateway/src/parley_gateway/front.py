@@ -60,6 +60,8 @@ class Front:
             await self._socket(scope, receive, send)
         elif origin and scope["method"] == "OPTIONS":
             await _preflight(send, origin)
+        elif scope["path"].startswith("/v1/") and scope["path"] in self._sockets:
+            await _upgrade(send)
         elif origin:
             await self._http(scope, receive, _with_origin(send, origin))
         else:
@@ -112,6 +114,17 @@ async def _answer(send: Any, status: int, headers: list[tuple[bytes, bytes]], bo
     headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _upgrade(send: Any) -> None:
+    """Somebody has taken the request for a socket apart, or never made one."""
+    text = (
+        "a WebSocket is served at this path, and this request does not ask for one; a proxy on the way must pass "
+        "Upgrade and Connection on, as infra/nginx does\n"
+    )
+    log.info("request refused", reason="no upgrade")
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"upgrade", b"websocket")]
+    await _answer(send, 426, headers, text.encode())
 
 
 async def _preflight(send: Any, origin: str) -> None:
