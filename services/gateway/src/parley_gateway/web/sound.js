@@ -13,6 +13,7 @@ export class Sound {
     this.speaker = null;
     this.stream = null;
     this.source = null;
+    this.microphone = null;
   }
 
   get rate() {
@@ -43,7 +44,8 @@ export class Sound {
   deafen() {
     for (const track of this.stream?.getTracks() ?? []) track.stop();
     this.source?.disconnect();
-    this.stream = this.source = null;
+    this.microphone?.port.postMessage("close");
+    this.stream = this.source = this.microphone = null;
   }
 
   play(turn, at, pcm) {

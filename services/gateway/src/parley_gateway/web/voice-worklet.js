@@ -11,6 +11,10 @@ class Microphone extends AudioWorkletProcessor {
     this.chunk = new Int16Array(this.size);
     this.filled = 0;
     this.peak = 0;
+    this.open = true;
+    this.port.onmessage = () => {
+      this.open = false; // a node that asks to go on is kept for ever
+    };
   }
 
   process([input]) {
@@ -21,7 +25,7 @@ class Microphone extends AudioWorkletProcessor {
       this.filled += 1;
       if (this.filled === this.size) this.#post();
     }
-    return true;
+    return this.open;
   }
 
   #post() {
