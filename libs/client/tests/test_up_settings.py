@@ -57,6 +57,17 @@ def test_the_address_shown_reaches_the_gateway_from_here(tmp_path: Path, host: s
     assert found.address == f"http://{reachable}:8000"
 
 
+@pytest.mark.parametrize(
+    ("processes", "said", "found"), [(1, {}, None), (2, {}, "0.350"), (2, {"PARLEY_ASR_HEADROOM": "0.6"}, "0.6")]
+)
+def test_processes_that_listen_on_one_machine_share_it(
+    tmp_path: Path, processes: int, said: dict[str, str], found: str | None
+) -> None:
+    counts = {"gateway": 1, "rag": 1, "inference": 1, "asr": processes}
+    made = plan.services(UpSettings(tmp_path, tmp_path / "data", "127.0.0.1", 9000, counts, said), "amqp://b/")
+    assert {each.command.env.get("PARLEY_ASR_HEADROOM") for each in made if each.role == "asr"} == {found}
+
+
 @pytest.mark.parametrize("count", [0, -1, 65])
 def test_a_count_that_makes_no_sense_is_refused(count: int) -> None:
     with pytest.raises(ConfigurationError, match=f"{count} rag processes"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -501,6 +500,7 @@ async def test_a_lost_broker_ends_nothing_that_cannot_go_on(house: House) -> Non
         await house.ear.wait(Ended, "s2")
 
 
-def test_as_many_streams_are_at_work_as_a_model_decodes_in_one_call() -> None:
-    for threads, at_least, found in ((0, 640, 640), (3, 640, 3), (0, 1, 2 * (os.cpu_count() or 1))):
+def test_as_many_streams_are_at_work_as_a_model_decodes_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parley_asr.workshop.cores", lambda: 1.2)
+    for threads, at_least, found in ((0, 640, 640), (3, 640, 3), (0, 1, 3)):
         assert threads_for(threads, at_least) == found

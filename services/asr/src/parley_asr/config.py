@@ -33,7 +33,7 @@ class AsrSettings:
         0,
         "Streams that one process listens to at a time",
         unit="streams",
-        zero="as many as its engine is measured to keep up with at start",
+        zero="as many as its engine is measured to keep up with at start, on the cores that this process may use",
         minimum=0,
         maximum=10_000,
     )

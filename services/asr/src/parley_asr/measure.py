@@ -23,6 +23,6 @@ def _decode(engine: Transcriber, audio: Samples) -> None:
         recognition.close()
 
 
-def seats(factor_: float, cores: int, headroom: float, most: int) -> int:
+def seats(factor_: float, cores: float, headroom: float, most: int) -> int:
     """Streams that ``cores`` keep up with, at least one."""
     return max(1, min(most, int(cores * headroom / max(factor_, 1e-6) + 1e-6)))

@@ -1,6 +1,5 @@
 """Every engine there is. A new one is one file in ``engines/`` and its lines here."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from parley_asr.engines.pocketsphinx import PocketsphinxSettings
 from parley_asr.engines.scripted import ScriptedSettings, ScriptedTranscriber
 from parley_asr.engines.sherpa import SherpaSettings, SherpaTranscriber
 from parley_asr.engines.whisper import WhisperSettings, WhisperTranscriber
+from parley_runtime.cores import cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Opened:
 
     engine: Transcriber
     why: str
-    cores: int
+    cores: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Registration:
 
 def _moonshine(settings: EngineSettings) -> Opened:
     engine = MoonshineTranscriber(settings.moonshine)
-    return Opened(engine, "its model comes with it", os.cpu_count() or 1)
+    return Opened(engine, "its model comes with it", cores())
 
 
 def _pocketsphinx(settings: EngineSettings) -> Opened:
@@ -56,16 +56,16 @@ def _pocketsphinx(settings: EngineSettings) -> Opened:
 
 def _sherpa(settings: EngineSettings) -> Opened:
     engine = SherpaTranscriber(settings.sherpa)
-    return Opened(engine, f"PARLEY_SHERPA_MODEL holds {engine.model}", os.cpu_count() or 1)
+    return Opened(engine, f"PARLEY_SHERPA_MODEL holds {engine.model}", cores())
 
 
 def _whisper(settings: EngineSettings) -> Opened:
     engine = WhisperTranscriber(settings.whisper)
-    return Opened(engine, f"PARLEY_WHISPER_MODEL names {engine.model}", os.cpu_count() or 1)
+    return Opened(engine, f"PARLEY_WHISPER_MODEL names {engine.model}", cores())
 
 
 def _scripted(settings: EngineSettings) -> Opened:
-    return Opened(ScriptedTranscriber(settings.scripted), "it reads tones", os.cpu_count() or 1)
+    return Opened(ScriptedTranscriber(settings.scripted), "it reads tones", cores())
 
 
 ENGINES: dict[str, Registration] = {

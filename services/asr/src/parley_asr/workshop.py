@@ -3,7 +3,7 @@ one call, on a thread of its own, so that its beginning is told however busy the
 are written down, on a thread for each of those that have any.
 """
 
-import os
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,6 +11,7 @@ from parley_asr.hark import Piece, hark
 from parley_asr.pool import Pool
 from parley_asr.stream import Stream
 from parley_asr.vad import VadModel
+from parley_runtime.cores import cores
 
 Write = Callable[[], None]
 
@@ -19,7 +20,7 @@ def threads_for(asked: int, at_least: int) -> int:
     """``asked``, or where that is 0 twice as many as there are cores, and ``at_least`` so many: what a model decodes in
     one call has to be asked for at once.
     """
-    return asked or max(at_least, 2 * (os.cpu_count() or 1))
+    return asked or max(at_least, math.ceil(2 * cores()))
 
 
 class Workshop:

@@ -5,7 +5,6 @@ Decoding runs in child processes (``sphinx_child`` says why), each in its turn, 
 
 import hashlib
 import itertools
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from parley_asr.engine import Abilities, Base, Hint, Hypothesis, Outcome, Said, 
 from parley_asr.engines.sphinx_child import read, write
 from parley_protocol.codec import pack
 from parley_runtime.config import setting
+from parley_runtime.cores import cores
 from parley_runtime.errors import EngineError
 from parley_runtime.telemetry.logging import get_logger
 
@@ -209,7 +209,7 @@ class PocketsphinxTranscriber:
     def __init__(self, settings: PocketsphinxSettings) -> None:
         self._settings = settings
         options = {"maxhmmpf": settings.states or -1}
-        self.cores = settings.processes or max(1, (os.cpu_count() or 1) // 2)
+        self.cores = settings.processes or max(1, int(cores()) // 2)
         self._children = [Child(options, settings.decoders) for _ in range(self.cores)]
         self._numbers = itertools.count()
         self._vocabularies: dict[Base, str] = {}
