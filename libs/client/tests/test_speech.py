@@ -173,6 +173,19 @@ def test_what_is_taken_back_is_not_written(tmp_path: Path) -> None:
     assert answered.over.is_set()
 
 
+async def test_an_answer_is_awaited_for_as_long_as_some_of_it_comes() -> None:
+    answered = Answered()
+    waiting = asyncio.create_task(answered.to_its_end(5.0))
+    for at in range(3):
+        answered.on_audio(AnswerAudio(turn="t", sentence=0, at=800 * at, rate=8000), bytes(1600))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    answered.on_sound(AnswerSpoken(turn="t", ms=300))
+    assert await waiting
+    assert answered.seconds == pytest.approx(0.3)
+    assert not await Answered().to_its_end(0.01)
+
+
 @pytest.mark.parametrize(("status", "code"), [(TurnStatus.COMPLETED, 0), (TurnStatus.FAILED, 1)])
 async def test_a_recordings_command_ends_as_its_turn_does(
     tmp_path: Path, status: TurnStatus, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -94,6 +94,13 @@ def escape(text: str) -> str:
     return escape_markup(clean(text))
 
 
+def progress(text: str) -> None:
+    """A line on a terminal that the next one replaces; empty: none. Nothing where nobody looks."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{clean(text)}")
+        sys.stderr.flush()
+
+
 def show_sources(sources: Sequence[Source], text: str, *, console: Console = out) -> None:
     """One line for each source that the answer cites, or for all where it cites none."""
     cited = [(number, source) for number, source in enumerate(sources, 1) if f"[{number}]" in text]

@@ -28,8 +28,8 @@ from parley_protocol.speech import AnswerAudio
 
 PIECE_S = 0.02
 """Of audio in one frame."""
-SPOKEN_S = 120.0
-"""How long the end of a spoken answer is awaited after its text."""
+SPOKEN_S = 60.0
+"""How long further audio of an answer is awaited after its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Answered:
     def __init__(self) -> None:
         self.rate = 24_000
         self.over = asyncio.Event()
+        self._more = asyncio.Event()
         self.fault = ""
         """Why not all of it was spoken."""
         self._pcm: dict[str, bytearray] = {}
@@ -72,9 +73,11 @@ class Answered:
         """See ``ClientOptions.on_audio``."""
         self.rate = header.rate
         self._pcm.setdefault(header.turn, bytearray()).extend(pcm)
+        self._more.set()
 
     def on_sound(self, sound: Sound) -> None:
         """See ``ClientOptions.on_sound``."""
+        self._more.set()
         match sound:
             case AnswerFlush():
                 del self._pcm.get(sound.turn, bytearray())[sound.ms * self.rate // 1000 * 2 :]
@@ -85,6 +88,24 @@ class Answered:
                 self.over.set()
             case _:
                 pass
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return sum(len(pcm) for pcm in self._pcm.values()) / 2 / self.rate
+
+    async def to_its_end(self, limit_s: float) -> bool:
+        """Wait until all has come, however long that is. False: no more came for ``limit_s``."""
+        while not self.over.is_set():
+            self._more.clear()
+            try:
+                async with asyncio.timeout(limit_s):
+                    await self._more.wait()
+            except TimeoutError:
+                return False
+            common.progress(f"speaking … {self.seconds:.0f} s")
+        common.progress("")
+        return True
 
     def write(self, path: Path) -> None:
         """Raises ClientError."""
@@ -134,11 +155,8 @@ async def _ask(chat: Chat, recording: Recording, kb: str, voice: Voice | None, a
     async with _saying(speech, recording):
         async for event in speech.turn:
             _show(event)
-    if voice is not None:
-        try:
-            await asyncio.wait_for(answered.over.wait(), SPOKEN_S)
-        except TimeoutError:
-            common.err.print(f"[yellow]the answer was not spoken to its end within {SPOKEN_S:g} s[/yellow]")
+    if voice is not None and not await answered.to_its_end(SPOKEN_S):
+        common.err.print(f"[yellow]the answer was not spoken to its end: nothing came for {SPOKEN_S:g} s[/yellow]")
     return (await speech.turn.done()).status
 
 
