@@ -401,6 +401,25 @@ async def test_an_answer_that_was_only_read_is_read_aloud(house, voice):
     assert pcm_of(client) == sound("One here.", RATE)
 
 
+@pytest.mark.parametrize(("sentence", "kept"), [(0, None), (1, 9)], ids=["once more", "spoken on"])
+async def test_an_answer_that_is_read_once_more_and_stopped_was_not_unheard(house, voice, sentence, kept):
+    gateway = await house.gateway(mouths=AT_ONCE)
+    async with house.client(gateway) as client:
+        await client.start("one")
+        job = await house.worker.jobs.get()
+        await house.worker.answer(job, "One here. Two here. Three here.")
+        await client.until("turn.done")
+        with stopped(gateway):
+            await client.send(type="answer.speak", turn="one", speak=SPEAK, sentence=sentence)
+            await client.until("answer.audio")
+            await client.send(type="turn.cancel", turn="one")
+            assert (await client.until("answer.flush"))["ended"]
+        await client.start("two")
+        await house.worker.jobs.get()
+    (row,) = await house.store.rows([job.key])
+    assert row.heard == kept
+
+
 @pytest.mark.parametrize(
     ("frame", "code"),
     [

@@ -35,7 +35,7 @@ class Answer:
         *,
         outlet: Outlet,
         saying: Saying,
-        heard: HeardDesk,
+        heard: HeardDesk | None,
         ended: Callable[["Answer"], None],
     ) -> None:
         self.speech = speech
@@ -89,7 +89,7 @@ class Answer:
         heard = self.speech.heard_at(now)
         ms = self.speech.ms(self.speech.playout.heard(now))
         self.end(outcome)
-        if not source.closed or heard < len(source.text):
+        if self._heard is not None and (not source.closed or heard < len(source.text)):
             self._heard.keep(source.view.turn.key, heard)
         if flush:
             self._outlet.speaks.on_flush(self.turn, ms, True)

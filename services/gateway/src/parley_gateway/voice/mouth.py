@@ -51,9 +51,10 @@ class Mouth:
         """Whether it waits for :meth:`resume`."""
         return bool(self._answers) and self._answers[0].speech.playout.paused
 
-    def say(self, turn: TurnId, *, first: int = 0) -> None:
+    def say(self, turn: TurnId, *, first: int = 0, counts: bool = True) -> None:
         """Speak this turn's answer from sentence ``first`` on, after those that are being spoken. A turn that is not
-        held here, or is spoken already, is left alone.
+        held here, or is spoken already, is left alone. ``counts``: if it is interrupted, what was heard is what the
+        conversation goes on with.
         """
         entry = self._session.entries.get(turn)
         if entry is None or any(answer.turn == turn for answer in self._answers):
@@ -69,7 +70,7 @@ class Mouth:
             Speech(self._settings, self.voice.rate, given=self._outlet.given, first=first),
             outlet=self._outlet,
             saying=self._mouths.saying,
-            heard=self._mouths.heard,
+            heard=self._mouths.heard if counts else None,
             ended=self._on_ended,
         )
         self._answers.append(answer)

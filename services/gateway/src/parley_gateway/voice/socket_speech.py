@@ -59,7 +59,8 @@ class SocketSpeech:
                     self.mouth.played(frame.turn, frame.ms)
             case AnswerSpeak():
                 await again.hold(self._hub, self._session, frame)
-                self.speak(frame.turn, frame.speak, first=frame.sentence)
+                # From its beginning it is read once more, and its text has been told: nothing of it is unheard.
+                self.speak(frame.turn, frame.speak, first=frame.sentence, counts=frame.sentence > 0)
 
     # --- what is said -----------------------------------------------------------------------------------------
 
@@ -88,8 +89,8 @@ class SocketSpeech:
 
     # --- what is heard ----------------------------------------------------------------------------------------
 
-    def speak(self, turn: TurnId, voice: Voice, *, first: int = 0) -> None:
-        """Have the answer of a turn of this session spoken to this socket too, from sentence ``first`` on. Raises
+    def speak(self, turn: TurnId, voice: Voice, *, first: int = 0, counts: bool = True) -> None:
+        """Have the answer of a turn of this session spoken to this socket too, see :meth:`Mouth.say`. Raises
         ProtocolError ``invalid``.
         """
         if self._left:  # what was said before it went is asked, and nobody hears the answer
@@ -100,7 +101,7 @@ class SocketSpeech:
             self.mouth = self._hub.mouths.open(self._session, voice, sink, room=lambda: not outbox.stalled)
         check_voice(voice)
         self.mouth.voice = voice
-        self.mouth.say(turn, first=first)
+        self.mouth.say(turn, first=first, counts=counts)
 
     def interrupt(self) -> None:
         """What is being spoken is not wanted any more."""
