@@ -170,6 +170,8 @@ class World:
     def __init__(self, machine):
         self.machine = machine
         self.asked = []
+        self.dictated = []
+        """Items whose audio is being heard."""
         self.voices = []
         """Responses that are being spoken."""
         self.open = {}
@@ -196,6 +198,8 @@ class World:
                     assert prompt.question.strip()
                     assert any(each.role == "user" for each in prompt.messages)
                     self.asked.append(response)
+                case effects.Dictate(item, _):
+                    self.dictated.append(item)
                 case effects.Kept(_, characters):
                     assert characters >= 0
                 case effects.Hush(response):
@@ -253,6 +257,10 @@ class World:
                 self.carry(self.machine.attention.deaf(FaultCode.UNAVAILABLE, "away"))
             case "idle":
                 self.carry(self.machine.attention.idle())
+            case "dictated" if self.dictated:
+                self.carry(self.machine.attention.dictated(self.dictated.pop(0), text, 100))
+            case "undictated" if self.dictated:
+                self.carry(self.machine.attention.undictated(self.dictated.pop(0), FaultCode.NO_SPEECH, "nothing"))
             case "sound" if self.voices:
                 self.carry(self.machine.audio(self.voices[0], "AAAA", Given(0, 0, 100, 3)))
             case "spoken" | "unspoken" if self.voices:
@@ -278,6 +286,8 @@ class World:
     def end(self):
         """Let everything end, and see that it has."""
         self.carry(self.machine.attention.deaf(FaultCode.UNAVAILABLE, "away"))
+        while self.dictated:
+            self.happen("dictated", "x")
         for _ in range(100):
             if self.asked:
                 self.happen("ended", "x")
@@ -371,6 +381,19 @@ update = sessions.filter(lambda session: session["type"] == "realtime").map(
 aloud = st.just({"type": "session.update", "session": {"type": "realtime", "output_modalities": ["audio"]}})
 
 
+dictate = event(
+    "conversation.item.create",
+    item=st.fixed_dictionaries(
+        {
+            "type": st.just("message"),
+            "role": st.just("user"),
+            "content": st.just([{"type": "input_audio", "audio": "AAAA"}]),
+        },
+        optional={"id": ids},
+    ),
+)
+
+
 def told(*what):
     return st.tuples(*(st.tuples(st.just(each), st.text(min_size=1, max_size=6)) for each in what)).map(list)
 
@@ -389,6 +412,9 @@ scenes = st.one_of(
     told("accepted", "sound", "piece", "ended", "sound", "unspoken"),
     told("started", "partial", "heard"),
     told("marked"),
+    st.tuples(dictate, create).map(list),
+    told("dictated"),
+    told("undictated"),
 )
 """Steps that make sense one after another, among others that do not."""
 

@@ -92,6 +92,13 @@ class RealtimeSettings:
         unit="responses",
         minimum=1,
     )
+    dictated: int = setting(
+        "PARLEY_REALTIME_DICTATED",
+        4,
+        "Items of a socket of /v1/realtime whose audio is being heard at a time",
+        unit="items",
+        minimum=1,
+    )
 
     def __post_init__(self) -> None:
         if self.modality not in ("audio", "text"):

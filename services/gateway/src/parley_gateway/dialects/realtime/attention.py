@@ -4,7 +4,7 @@ from parley_gateway.dialects.realtime import server
 from parley_gateway.dialects.realtime.config import ServerVad
 from parley_gateway.dialects.realtime.effects import Effect, Idle, Mark, Say, said
 from parley_gateway.dialects.realtime.faults import kind_of
-from parley_gateway.dialects.realtime.listening import Over
+from parley_gateway.dialects.realtime.listening import Over, transcribed
 from parley_gateway.dialects.realtime.plans import Prompt, plan_of, prompt_of
 from parley_gateway.dialects.realtime.response import Plan
 from parley_gateway.dialects.realtime.responses import interrupted
@@ -56,11 +56,26 @@ class Attention:
         effects = said(self._input.deaf(code.value, message, told=self._state.told))
         if missed and tell:
             effects.append(Say(server.error_event(message, type=kind_of(code), code=code.value)))
-        return [*effects, *self._responses.unheard(code, message)]
+        return effects if self._state.dictated else [*effects, *self._responses.unheard(code, message)]
+
+    def dictated(self, id: str, text: str, ms: int) -> list[Effect]:
+        """The audio of an item, ``ms`` of it, has been heard."""
+        self._state.dictated.discard(id)
+        done = transcribed(self._state.conversation, id, text, ms)
+        effects = said([done] if self._state.told else [])
+        return effects if self._state.unheard else [*effects, *self._responses.known()]
+
+    def undictated(self, id: str, code: FaultCode, message: str) -> list[Effect]:
+        """The audio of an item will not be heard, nor what waits for its words be answered."""
+        self._state.dictated.discard(id)
+        error = server.TranscriptionError(type="transcription_error", code=code.value, message=message)
+        failed = server.TranscriptionFailed(item_id=id, error=error)
+        telling = failed if self._state.told else server.error_event(message, type=kind_of(code), code=code.value)
+        return [Say(telling), *self._responses.unheard(code, message)]
 
     def idle(self) -> list[Effect]:
         """Nobody has said anything for as long as the client has set."""
-        if self._patience_ms is None or self._busy or self._input.waiting or self._state.bounds.transcribes:
+        if self._patience_ms is None or self._busy or self._state.unheard or self._state.bounds.transcribes:
             return []
         frames = said(self._input.silent())
         return [*frames, Mark("clear"), *self._responses.follow(self._plan())]
@@ -103,7 +118,7 @@ class Attention:
 
     def _over(self, over: Over) -> list[Effect]:
         effects = said(over.frames)
-        if not self._input.waiting:
+        if not self._state.unheard:
             effects += self._responses.known()
         if over.mine and over.text and self._state.answers:
             effects += self._responses.follow(self._plan())

@@ -67,12 +67,16 @@ class Conversation:
         self._text += items.size(item)
         return [ItemAdded(previous_item_id=self.previous(item.id), item=item), *self._bounded(item.id)]
 
-    def create(self, raw: object, after: str | None, max_text: int) -> list[Frame]:
-        """Put a client's item in. Raises Unfit."""
-        item = items.read(raw, "item", max_text)
+    def read(self, raw: object, max_text: int) -> Item:
+        """A client's item, with an id, and its audio. Raises Unfit."""
+        item = items.read(raw, "item", max_text, audio=True)
         if isinstance(item, Reference):
             raise Unfit("a reference is no item: name it in response.input", param="item.type")
-        item = _named(items.kept(item))
+        return _named(item)
+
+    def create(self, given: Item, after: str | None) -> list[Frame]:
+        """Put a client's item in. Raises Unfit."""
+        item = items.kept(given)
         if isinstance(item, FunctionOutput) and not self.called(item.call_id):
             raise Unfit(
                 f"no function call of the conversation has the call_id {item.call_id[:80]!r}",

@@ -65,6 +65,14 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Dictate:
+    """Have the audio of this item heard, whole and by itself; report with ``dictated`` or ``undictated``."""
+
+    item: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Anew:
     """The next audio begins a stream of another kind, which hears the last ``size`` bytes as well: they have not been
     committed. What has been is heard as it was said.
@@ -80,7 +88,7 @@ class Idle:
     seconds: float | None
 
 
-Effect = Say | Ask | Cancel | Hush | Kept | Rates | Feed | Mark | Anew | Idle
+Effect = Say | Ask | Cancel | Hush | Kept | Rates | Feed | Mark | Dictate | Anew | Idle
 
 
 def said(frames: Iterable[Frame]) -> list[Effect]:

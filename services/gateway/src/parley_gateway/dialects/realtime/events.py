@@ -118,6 +118,14 @@ _KINDS: dict[str, Any] = {kind.__struct_config__.tag: kind for kind in Event.__a
 KINDS = frozenset(_KINDS)
 
 
+def brings_audio(event: Event) -> bool:
+    """Whether audio is part of it, which may be long."""
+    if not isinstance(event, ItemCreate):
+        return isinstance(event, AudioAppend)
+    content = event.item.get("content") if isinstance(event.item, dict) else None
+    return isinstance(content, list) and any(isinstance(part, dict) and "audio" in part for part in content)
+
+
 def parsed(data: str | bytes) -> dict[str, Any]:
     """The JSON object of a frame. Raises Unfit."""
     if isinstance(data, bytes):

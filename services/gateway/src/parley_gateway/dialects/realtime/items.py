@@ -77,8 +77,8 @@ _MINE = Message | FunctionCall | FunctionOutput | Reference
 MCP = ("mcp_approval_response", "mcp_list_tools", "mcp_call", "mcp_approval_request")
 
 
-def read(raw: Any, where: str, max_text: int) -> Item | Reference:
-    """A client's item. Raises Unfit, which names the field."""
+def read(raw: Any, where: str, max_text: int, *, audio: bool = False) -> Item | Reference:
+    """A client's item; with ``audio`` it may be a user's sound without words. Raises Unfit, which names the field."""
     if isinstance(raw, dict) and raw.get("type") in MCP:
         raise Unfit("MCP servers are not offered", word="unsupported_value", param=f"{where}.type")
     item: Item | Reference = converted(raw, _MINE, where)
@@ -86,7 +86,7 @@ def read(raw: Any, where: str, max_text: int) -> Item | Reference:
         raise Unfit(f"an id has {MAX_ID} characters at most", word="string_above_max_length", param=f"{where}.id")
     match item:
         case Message():
-            _check_message(item, where, max_text)
+            _check_message(item, where, max_text, audio=audio)
             return item if item.status == "completed" else msgspec.structs.replace(item, status="completed")
         case FunctionCall():
             _check_length(item.arguments, f"{where}.arguments", max_text)
@@ -98,8 +98,9 @@ def read(raw: Any, where: str, max_text: int) -> Item | Reference:
     return item
 
 
-def _check_message(item: Message, where: str, max_text: int) -> None:
+def _check_message(item: Message, where: str, max_text: int, *, audio: bool) -> None:
     allowed = PARTS[item.role]
+    sounds = 0
     for index, part in enumerate(item.content):
         at = f"{where}.content[{index}]"
         if part.type == "input_image":
@@ -109,11 +110,15 @@ def _check_message(item: Message, where: str, max_text: int) -> None:
         if part.type in ("input_text", "output_text") and part.text is None:
             raise Unfit("a text part needs a text", word="missing_required_parameter", param=f"{at}.text")
         if part.type in ("input_audio", "output_audio") and part.transcript is None:
-            raise Unfit(
-                "audio within an item is not heard: give its transcript, or use input_audio_buffer.append",
-                word="unsupported_value",
-                param=f"{at}.audio",
-            )
+            sounds += 1
+            if part.type == "output_audio" or not audio or part.audio is None:
+                raise Unfit(
+                    "audio is heard in an item of the conversation by its user alone: give its transcript here",
+                    word="unsupported_value",
+                    param=f"{at}.audio",
+                )
+            if sounds > 1:
+                raise Unfit("one part of an item may be audio without a transcript", param=f"{at}.audio")
     _check_length(item.text, f"{where}.content", max_text)
 
 
@@ -126,6 +131,23 @@ def _check_length(text: str, where: str, limit: int) -> None:
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise Unfit("half of a surrogate pair: send well-formed Unicode", param=where)
+
+
+def sound_of(item: Item) -> str | None:
+    """Its audio that is still to be heard, base64."""
+    parts = item.content if isinstance(item, Message) and item.role == "user" else []
+    return next((part.audio for part in parts if part.type == "input_audio" and part.transcript is None), None)
+
+
+def worded(item: Message, transcript: str) -> Message:
+    """The item with the words of its audio."""
+    parts = [
+        msgspec.structs.replace(part, transcript=transcript)
+        if part.type == "input_audio" and part.transcript is None
+        else part
+        for part in item.content
+    ]
+    return msgspec.structs.replace(item, content=parts)
 
 
 def kept(item: Item) -> Item:

@@ -7,13 +7,11 @@ becomes an item when it has been heard.
 from collections import deque
 from dataclasses import dataclass, field
 
-import msgspec
-
 from parley_gateway.dialects.realtime import server
 from parley_gateway.dialects.realtime.config import Pcm, SemanticVad, ServerVad, Session
 from parley_gateway.dialects.realtime.conversation import Conversation
 from parley_gateway.dialects.realtime.faults import Unfit
-from parley_gateway.dialects.realtime.items import Message, Part
+from parley_gateway.dialects.realtime.items import Message, Part, worded
 from parley_gateway.dialects.realtime.server import Frame, new_id
 from parley_protocol.audio import Endpointing, Heard, Hearing, Partial, SpeechStarted
 
@@ -211,13 +209,15 @@ class InputBuffer:
         ]
 
     def _transcribed(self, utterance: Utterance, text: str, event: Heard, *, told: bool) -> list[Frame]:
-        if self._conversation.holds(utterance.id):
-            item = self._conversation.get(utterance.id)
-            assert isinstance(item, Message)
-            part = Part(type="input_audio", transcript=text)
-            self._conversation.replace(msgspec.structs.replace(item, content=[part]))
-        if not told:
-            return []
-        used = server.Duration(seconds=max(0.0, (event.end_ms - event.start_ms) / 1000))
-        done = server.TranscriptionCompleted(item_id=utterance.id, transcript=text, usage=used)
-        return [*utterance.more(text), done]
+        done = transcribed(self._conversation, utterance.id, text, event.end_ms - event.start_ms)
+        return [*utterance.more(text), done] if told else []
+
+
+def transcribed(conversation: Conversation, id: str, text: str, ms: int) -> Frame:
+    """The words of an item's audio, ``ms`` of it, are known; told of one that has been deleted meanwhile as well."""
+    if conversation.holds(id):
+        item = conversation.get(id)
+        assert isinstance(item, Message)
+        conversation.replace(worded(item, text))
+    used = server.Duration(seconds=max(0.0, ms / 1000))
+    return server.TranscriptionCompleted(item_id=id, transcript=text, usage=used)

@@ -5,10 +5,10 @@ from parley_gateway.dialects.realtime.aloud import Given
 from parley_gateway.dialects.realtime.attention import Attention
 from parley_gateway.dialects.realtime.audio import decoded
 from parley_gateway.dialects.realtime.config import Session, TranscriptionChange, changed, shown
-from parley_gateway.dialects.realtime.effects import Anew, Effect, Feed, Hush, Idle, Kept, Mark, Say, said
+from parley_gateway.dialects.realtime.effects import Anew, Dictate, Effect, Feed, Hush, Idle, Kept, Mark, Say, said
 from parley_gateway.dialects.realtime.events import Event
 from parley_gateway.dialects.realtime.faults import Unfit
-from parley_gateway.dialects.realtime.items import Message
+from parley_gateway.dialects.realtime.items import Message, sound_of
 from parley_gateway.dialects.realtime.listening import hearing_of
 from parley_gateway.dialects.realtime.plans import plan_of
 from parley_gateway.dialects.realtime.response import Outcome, Responding
@@ -45,8 +45,7 @@ class Machine:
             case events.SessionUpdate():
                 effects = self._update(event)
             case events.ItemCreate():
-                frames = self._conversation.create(event.item, event.previous_item_id, self.state.bounds.max_text)
-                effects = said(frames)
+                effects = self._create(event)
             case events.ItemRetrieve():
                 effects = [Say(server.ItemRetrieved(item=self._conversation.get(event.item_id)))]
             case events.ItemDelete():
@@ -123,7 +122,23 @@ class Machine:
             max_text=state.bounds.max_text,
             event_id=event.event_id,
         )
-        return [*self.responses.begin(plan, known=not self._input.waiting), Idle(None)]
+        return [*self.responses.begin(plan, known=not self.state.unheard), Idle(None)]
+
+    def _create(self, event: events.ItemCreate) -> list[Effect]:
+        state = self.state
+        item = self._conversation.read(event.item, state.bounds.max_text)
+        sound = sound_of(item)
+        if sound is None:
+            return said(self._conversation.create(item, event.previous_item_id))
+        if len(state.dictated) >= state.bounds.dictated:
+            raise Unfit(
+                f"the audio of {state.bounds.dictated} items is being heard; wait for the transcripts of some",
+                param="item.content",
+            )
+        data = decoded(sound, state.session.audio.input.format)
+        frames = self._conversation.create(item, event.previous_item_id)
+        state.dictated.add(item.id)
+        return [*said(frames), Dictate(item.id, data)]
 
     def _truncate(self, event: events.ItemTruncate) -> list[Effect]:
         aloud = self.state.spoken.of(event.item_id)

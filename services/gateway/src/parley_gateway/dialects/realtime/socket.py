@@ -10,7 +10,21 @@ from parley_gateway.dialects.dialect import Dialect
 from parley_gateway.dialects.realtime import events, server
 from parley_gateway.dialects.realtime.asking import MODEL, NAME, Asking, Where
 from parley_gateway.dialects.realtime.config import Session
-from parley_gateway.dialects.realtime.effects import Anew, Ask, Cancel, Effect, Feed, Hush, Idle, Kept, Mark, Rates, Say
+from parley_gateway.dialects.realtime.dictation import Dictations
+from parley_gateway.dialects.realtime.effects import (
+    Anew,
+    Ask,
+    Cancel,
+    Dictate,
+    Effect,
+    Feed,
+    Hush,
+    Idle,
+    Kept,
+    Mark,
+    Rates,
+    Say,
+)
 from parley_gateway.dialects.realtime.faults import INVALID, Unfit, kind_of
 from parley_gateway.dialects.realtime.listening import hearing_of
 from parley_gateway.dialects.realtime.machine import Machine
@@ -57,6 +71,7 @@ class Realtime:
             prompt=settings.prompt,
             max_text=socket.hub.settings.limits.max_text,
             beside=settings.beside,
+            dictated=settings.dictated,
             lead_ms=round(settings.lead_s * 1000),
             transcribes=transcribes,
         )
@@ -68,6 +83,7 @@ class Realtime:
         self.max_message = settings.max_event
         self.bucket = Bucket(settings.event_rate, settings.event_burst, socket.hub.now())
         self._microphone = Microphone(socket, id, kb, self._heard)
+        self._dictations = Dictations(socket, id, kb, self._machine.attention, self._carry)
         self._ahead = ahead_of(socket.hub, socket.identity, id, kb or DEFAULT_KB)
         self._asking = Asking(socket, Where(id, kb, model), self._machine, self._carry)
         self._idle = Alarm(lambda: self._carry(self._machine.attention.idle()))
@@ -87,7 +103,7 @@ class Realtime:
         event = events.event_of(raw)
         self.kind = str(event.__struct_config__.tag)
         limit = self._socket.hub.settings.limits.max_message
-        if len(data) > limit and not isinstance(event, events.AudioAppend):
+        if len(data) > limit and not events.brings_audio(event):
             raise ProtocolError(FaultCode.TOO_LARGE, f"an event without audio may have {limit} bytes")
         self._carry(self._machine.take(event))
         self._taking = None
@@ -100,6 +116,7 @@ class Realtime:
         self._expiry.cancel()
         self._idle.cancel()
         self._microphone.close()
+        self._dictations.close()
         self._ahead.drop()
         self._asking.close()
 
@@ -121,6 +138,8 @@ class Realtime:
                     self._asking.speaker.heard(response, characters)
                 case Feed() | Mark() | Anew():
                     self._listen(effect)
+                case Dictate(item, data):
+                    self._dictations.hear(item, data, hearing_of(self._machine.state.session))
                 case Idle(seconds):
                     self._idle.cancel()
                     if seconds is not None:
