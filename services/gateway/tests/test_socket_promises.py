@@ -65,7 +65,7 @@ async def test_the_client_library_takes_a_turn_that_is_told_anew(house):
         await first.until_text("a", "so ")
         memory = Memory(session=session, position=first.position, token=None)
         known = LibraryTurn("a", lambda _: asyncio.sleep(0))
-        memory.adopt(known)
+        memory.turns.begin(known)
         for frame in first.frames:
             if frame.get("turn") == "a" and "seq" in frame:
                 memory.take(decode_server(json.dumps(frame)))
