@@ -2,7 +2,7 @@
 
 import pytest
 
-from parley_client.aloud import Aloud
+from parley_client.aloud import MOST, Aloud
 from parley_client.errors import TurnLost
 from parley_client.turn import Turn
 from parley_protocol.client import AnswerFlush, AnswerSpeak, AnswerSpoken, Done, ErrorFrame, Latency, Voice
@@ -107,3 +107,11 @@ def test_who_cannot_be_spoken_to_is_told_so() -> None:
     assert aloud.refused(error) == AnswerSpoken(turn="t", ms=100, fault=fault)
     assert aloud.again() == []
     assert aloud.refused(ErrorFrame(code="invalid", message="?", retryable=False)) is None
+
+
+def test_answers_of_which_no_end_is_told_are_not_kept_for_ever() -> None:
+    aloud = Aloud()
+    for number in range(MOST + 3):
+        accepted(aloud, f"t{number}")
+    asked = [speak.turn for _, speak in aloud.again()]
+    assert (len(asked), asked[0]) == (MOST, "t3")

@@ -213,3 +213,26 @@ async def test_a_talk_that_was_left_takes_nothing_any_more() -> None:
 
 async def _silent(socket: ServerConnection, frame: Any) -> None:
     """Says nothing."""
+
+
+async def test_a_talk_that_nobody_reads_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parley_client.talking.UNREAD", 3)
+    pcm = encode_audio(AnswerAudio(turn="t.0", sentence=0, at=0, rate=8000), bytes(160))
+
+    async def says(socket: ServerConnection, frame: Any) -> None:
+        if frame == b"ab":
+            await send(socket, TranscriptFinal(turn="t.0", seq=0, position="p", text="hello"), Accepted(turn="t.0"))
+            await send(socket, *[pcm] * 4)
+
+    found = []
+    async with serving(says) as (server, url), connect(url, OPTIONS) as chat:
+        async with talk(chat, turn="t", voice=Voice(rate=8000)) as talking:
+            await talking.send(b"ab")
+            while not talking.part.finished:
+                await talking._changed.wait()
+                talking._changed.clear()
+            with pytest.raises(ClientError, match="were not read"):
+                async for event in talking:
+                    found.append(type(event))
+        await asyncio.wait_for(server.stopped.wait(), 5)
+    assert found == [TranscriptFinal, Sound, Sound]

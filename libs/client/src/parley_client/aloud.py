@@ -14,6 +14,8 @@ from parley_protocol.client import AnswerFlush, AnswerSpeak, AnswerSpoken, Error
 from parley_protocol.events import Fault
 from parley_protocol.speech import AnswerAudio
 
+MOST = 64
+"""Answers: more than a session has open. The oldest are those of which no end was told, and are forgotten."""
 KEPT = 16
 """Sentences whose beginnings are remembered: no flush goes further back."""
 SAMPLE = 2
@@ -51,6 +53,8 @@ class Aloud:
     def want(self, turn: Turn, voice: Voice) -> None:
         """The answer of this turn is to be spoken."""
         self._answers[turn.id] = _Answer(turn, voice)
+        while len(self._answers) > MOST:
+            del self._answers[next(iter(self._answers))]
 
     def audio(self, header: AnswerAudio, pcm: bytes) -> AnswerAudio:
         """What has come, as the listener sees it."""

@@ -24,7 +24,7 @@ from parley_client.connection import Chat
 from parley_client.errors import ClientError
 from parley_client.options import Sound as Told
 from parley_client.speech import Line
-from parley_client.turn import Turn
+from parley_client.turn import Turn, append
 from parley_protocol.client import (
     AnswerFlush,
     AnswerSpoken,
@@ -43,6 +43,9 @@ END_S = 2.0
 """Without a word after :meth:`Talk.stop` and the last answer: what was said then asked nothing."""
 SPOKEN_S = 60.0
 """And where an answer is still to be spoken."""
+UNREAD = 4000
+"""Events of a talk that wait to be read: more than six minutes of an answer's audio."""
+_UNREAD = f"{UNREAD} events of this talk were not read; iterate over it while you speak, and begin another"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class Talk:
     Each utterance is a turn of its own, ``<turn>.<k>``. Turns that have been accepted survive the connection, as all
     do; their answers are told, and spoken, to the end. The stream does not survive: :meth:`send` raises TurnLost
     then, and so does the iteration, once every accepted turn has been told and spoken. Begin another talk, and say
-    again what had not been accepted. Events that nobody reads are kept.
+    again what had not been accepted. Of events that nobody reads :data:`UNREAD` are kept; the one after them ends the
+    talk, and the iteration says so once they have been read.
     """
 
     def __init__(self, chat: Chat, stream: str, voice: Voice | None) -> None:
@@ -116,6 +120,8 @@ class Talk:
         self._sounding: set[str] = set()
         """Turns whose answers are being spoken, or will be."""
         self._stopped = False
+        self._unread = False
+        """More came than was read: the stream is ended here, and not by the server."""
 
     async def send(self, pcm: bytes) -> None:
         """More audio, as fast as it is spoken; silence too.
@@ -136,7 +142,7 @@ class Talk:
 
     async def stop(self) -> None:
         """That was all. What has been said is heard to its end, and the iteration ends after the last answer."""
-        if not self._stopped and not self.part.finished and self.line is not None:
+        if not self._stopped and (self._unread or not self.part.finished) and self.line is not None:
             self._stopped = True
             await self.line.put(AudioStop())
             self._changed.set()
@@ -202,7 +208,13 @@ class Talk:
         self._put(Unasked(id, error))
 
     def _put(self, event: TalkEvent) -> None:
-        self._events.append(event)
+        if len(self._events) >= UNREAD:
+            self._open.clear()
+            self._sounding.clear()
+            self._unread = True
+            self.part.fail(ClientError(_UNREAD))
+            return
+        append(self._events, event)
         self._changed.set()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,15 @@ from parley_protocol.client import AnswerDelta, Done, Restarted, RetrievalFrame,
 from parley_protocol.events import Source
 
 _JOIN_ABOVE = 64
+
+
+def append(events: deque[Any], event: object) -> None:
+    """One more that waits to be read. Where many do, neighbouring deltas of a turn become one."""
+    last = events[-1] if len(events) >= _JOIN_ABOVE else None
+    if isinstance(event, AnswerDelta) and isinstance(last, AnswerDelta) and last.turn == event.turn:
+        events[-1] = msgspec.structs.replace(event, text=last.text + event.text)
+    else:
+        events.append(event)
 
 
 class Turn:
@@ -64,15 +74,8 @@ class Turn:
                 self.limit(None)
             case _:
                 pass
-        self._append(frame)
+        append(self._events, frame)
         self._changed.set()
-
-    def _append(self, frame: TurnFrame) -> None:
-        last = self._events[-1] if self._events else None
-        if len(self._events) >= _JOIN_ABOVE and isinstance(frame, AnswerDelta) and isinstance(last, AnswerDelta):
-            self._events[-1] = msgspec.structs.replace(frame, text=last.text + frame.text)
-        else:
-            self._events.append(frame)
 
     def take(self) -> list[TurnFrame]:
         """The events that nobody has read yet, for another reader."""
@@ -95,7 +98,7 @@ class Turn:
             if frame.seq != self.next_seq and self.next_seq > 0:
                 self.text = ""
                 again = Restarted(turn=self.id, seq=self.next_seq, position=frame.position, attempt=0)
-                self._append(again)
+                append(self._events, again)
             return True
         return True if frame.seq == self.next_seq else None if frame.seq > self.next_seq else False
 
