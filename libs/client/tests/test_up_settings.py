@@ -58,14 +58,14 @@ def test_the_address_shown_reaches_the_gateway_from_here(tmp_path: Path, host: s
 
 
 @pytest.mark.parametrize(
-    ("processes", "said", "found"), [(1, {}, None), (2, {}, "0.350"), (2, {"PARLEY_ASR_HEADROOM": "0.6"}, "0.6")]
+    ("processes", "said", "found"), [(1, {}, None), (2, {}, "2"), (2, {"PARLEY_ASR_SHARING": "1"}, "1")]
 )
 def test_processes_that_listen_on_one_machine_share_it(
     tmp_path: Path, processes: int, said: dict[str, str], found: str | None
 ) -> None:
     counts = {"gateway": 1, "rag": 1, "inference": 1, "asr": processes}
     made = plan.services(UpSettings(tmp_path, tmp_path / "data", "127.0.0.1", 9000, counts, said), "amqp://b/")
-    assert {each.command.env.get("PARLEY_ASR_HEADROOM") for each in made if each.role == "asr"} == {found}
+    assert {each.command.env.get("PARLEY_ASR_SHARING") for each in made if each.role == "asr"} == {found}
 
 
 @pytest.mark.parametrize("count", [0, -1, 65])

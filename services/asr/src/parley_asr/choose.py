@@ -55,7 +55,7 @@ async def _measured(settings: AsrSettings, opened: Opened, why: str) -> Chosen:
     factor, seats = 0.0, settings.seats
     if not seats:
         factor = await asyncio.to_thread(measure.factor, engine)
-        seats = measure.seats(factor, opened.cores, settings.headroom, settings.most_seats)
+        seats = measure.seats(factor, opened.cores / settings.sharing, settings.headroom, settings.most_seats)
     info = EngineInfo(Stage.LISTEN.value, engine.name, why, engine.model)
     log.info(
         "engine chosen",

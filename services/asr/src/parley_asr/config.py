@@ -44,6 +44,13 @@ class AsrSettings:
         minimum=0.05,
         maximum=10,
     )
+    sharing: int = setting(
+        "PARLEY_ASR_SHARING",
+        1,
+        "Processes that listen on the same cores, this one among them: each has its part of the seats",
+        unit="processes",
+        minimum=1,
+    )
     most_seats: int = setting(
         "PARLEY_ASR_MOST_SEATS", 64, "Seats that a measurement may give at most", unit="streams", minimum=1
     )

@@ -12,8 +12,6 @@ from parley_client.up.sample import BASES
 from parley_client.up.settings import UpSettings
 
 MODULES = {"gateway": "parley_gateway", "rag": "parley_rag", "inference": "parley_inference", "asr": "parley_asr"}
-HEADROOM = 0.7
-"""What PARLEY_ASR_HEADROOM is where nobody says."""
 STOP_ORDER: tuple[tuple[str, ...], ...] = (("gateway",), ("rag", "inference", "asr"))
 """Gateways first, so that nothing new comes in while the workers finish."""
 
@@ -53,8 +51,8 @@ def services(settings: UpSettings, amqp_url: str) -> list[Service]:
     if not shared.get("PARLEY_STORE"):
         shared["PARLEY_STORE"] = f"sqlite+aiosqlite:///{settings.data / 'parley.db'}"
     shared.setdefault("PARLEY_ASR_VOCABULARIES", str(settings.data / "vocabularies"))
-    if (listeners := settings.counts.get("asr", 0)) > 1:  # each measures what it could hear if it were alone
-        shared.setdefault("PARLEY_ASR_HEADROOM", f"{HEADROOM / listeners:.3f}")
+    if (listeners := settings.counts.get("asr", 0)) > 1:
+        shared.setdefault("PARLEY_ASR_SHARING", str(listeners))
     if settings.sample:
         shared.setdefault("PARLEY_READY_BASES", ",".join(BASES))
     taken = {settings.port + index for index in range(settings.counts["gateway"])}
